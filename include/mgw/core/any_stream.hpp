@@ -1,0 +1,54 @@
+#pragma once
+
+#include <mgw/core/concepts.hpp>
+
+#include <memory>
+#include <utility>
+
+namespace mgw {
+
+/// Owns a Stream of any type and is one itself: what stands above the transport is ordinary code, compiled once.
+///
+/// Precondition of every operation: not moved from. Forwards to the stream without a coroutine frame of its own.
+/// Thread rule: that of the stream inside.
+class any_stream {
+  struct base {
+    virtual ~base() = default;
+    virtual asio::awaitable<io_result> read_some(asio::mutable_buffer into) = 0;
+    virtual asio::awaitable<io_result> write_some(const_buffers from) = 0;
+    virtual io_result try_read(asio::mutable_buffer into) = 0;
+    virtual io_result try_write(const_buffers from) = 0;
+    virtual asio::awaitable<std::error_code> shutdown() = 0;
+    virtual void cancel() noexcept = 0;
+  };
+  template <Stream S>
+  struct box final : base {
+    S s;
+    explicit box(S stream) : s(std::move(stream)) {}
+    asio::awaitable<io_result> read_some(asio::mutable_buffer into) override { return s.read_some(into); }
+    asio::awaitable<io_result> write_some(const_buffers from) override { return s.write_some(from); }
+    io_result try_read(asio::mutable_buffer into) override { return s.try_read(into); }
+    io_result try_write(const_buffers from) override { return s.try_write(from); }
+    asio::awaitable<std::error_code> shutdown() override { return s.shutdown(); }
+    void cancel() noexcept override { s.cancel(); }
+  };
+  std::unique_ptr<base> p_;
+
+public:
+  any_stream() = default;
+  template <class S>
+    requires(!std::same_as<S, any_stream> && Stream<S>)
+  explicit any_stream(S s) : p_(std::make_unique<box<S>>(std::move(s))) {}
+
+  explicit operator bool() const noexcept { return p_ != nullptr; }
+
+  asio::awaitable<io_result> read_some(asio::mutable_buffer into) { return p_->read_some(into); }
+  asio::awaitable<io_result> write_some(const_buffers from) { return p_->write_some(from); }
+  io_result try_read(asio::mutable_buffer into) { return p_->try_read(into); }
+  io_result try_write(const_buffers from) { return p_->try_write(from); }
+  asio::awaitable<std::error_code> shutdown() { return p_->shutdown(); }
+  void cancel() noexcept { p_->cancel(); }
+};
+static_assert(Stream<any_stream>);
+
+}  // namespace mgw

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <asio/awaitable.hpp>
+#include <asio/buffer.hpp>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <system_error>
+
+namespace mgw {
+
+/// The result of one read or write: bytes moved, and why it stopped.
+struct io_result {
+  std::error_code ec;
+  std::size_t n = 0;
+};
+
+/// What a write takes: several buffers that leave together where the transport can do so.
+using const_buffers = std::span<asio::const_buffer const>;
+
+/// A connected byte stream. One reader and one writer at a time, all on the stream's own executor.
+///
+/// | expression | semantics |
+/// |---|---|
+/// | `s.read_some(b)` | awaitable<io_result>; pre: `b` is not empty; post: n > 0 or ec; end of stream is asio::error::eof, a truncated one any other code |
+/// | `s.write_some(bs)` | awaitable<io_result>; may write less than asked; the buffers live until it completes |
+/// | `s.try_read(b)`, `s.try_write(bs)` | the same without waiting; ec is asio::error::would_block where they would have to |
+/// | `s.shutdown()` | awaitable<std::error_code>; tells the peer that no more will be written (TLS: close_notify), never waits for the peer |
+/// | `s.cancel()` | noexcept, sticky: pending and all later operations end with operation_aborted |
+///
+/// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
+template <class S>
+concept Stream = std::movable<S> && requires(S& s, asio::mutable_buffer in, const_buffers out) {
+  { s.read_some(in) } -> std::same_as<asio::awaitable<io_result>>;
+  { s.write_some(out) } -> std::same_as<asio::awaitable<io_result>>;
+  { s.try_read(in) } -> std::same_as<io_result>;
+  { s.try_write(out) } -> std::same_as<io_result>;
+  { s.shutdown() } -> std::same_as<asio::awaitable<std::error_code>>;
+  { s.cancel() } noexcept;
+};
+
+}  // namespace mgw
