@@ -1,0 +1,301 @@
+#include <mgw/http/target.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <ostream>
+#include <random>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace mgw::http {
+
+TEST_CASE("the four forms of a target are told apart") {
+  using enum target_form;
+  struct {
+    std::string_view method, target;
+    target_form form;
+    std::string_view scheme, authority, path, query;
+    bool has_query;
+  } const cases[] = {
+      {"GET", "/", origin, "", "", "/", "", false},
+      {"GET", "/a/b?c=d", origin, "", "", "/a/b", "c=d", true},
+      {"GET", "/a?", origin, "", "", "/a", "", true},
+      {"GET", "/a?b?c", origin, "", "", "/a", "b?c", true},
+      {"GET", "/?", origin, "", "", "/", "", true},
+      {"GET", "//a", origin, "", "", "//a", "", false},
+      {"POST", "/a|\"{}<>^`", origin, "", "", "/a|\"{}<>^`", "", false},
+      {"OPTIONS", "/a", origin, "", "", "/a", "", false},
+      {"OPTIONS", "*", asterisk, "", "", "", "", false},
+      {"GET", "http://a", absolute, "http", "a", "/", "", false},
+      {"GET", "HTTP://A:8080/b?c", absolute, "HTTP", "A:8080", "/b", "c", true},
+      {"GET", "https://[::1]:1?c", absolute, "https", "[::1]:1", "/", "c", true},
+      {"OPTIONS", "http://a", absolute, "http", "a", "/", "", false},
+      {"CONNECT", "a:443", authority, "", "a:443", "", "", false},
+      {"CONNECT", "[::1]:443", authority, "", "[::1]:443", "", "", false},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.method);
+    CAPTURE(c.target);
+    std::string const text(c.target);
+    auto const t = parse_target(text, c.method);
+    REQUIRE(t);
+    CHECK(bool(t->form == c.form));
+    CHECK(t->scheme == c.scheme);
+    CHECK(t->authority == c.authority);
+    CHECK(t->path == c.path);
+    CHECK(t->query == c.query);
+    CHECK(t->has_query == c.has_query);
+    for (std::size_t n = 0; n < text.size(); ++n) {
+      std::string const cut = text.substr(0, n);
+      auto const p = parse_target(cut, c.method);
+      if (p && p->form == origin) CHECK(p->path.starts_with('/'));
+    }
+  }
+}
+
+TEST_CASE("a target in no form is refused") {
+  struct {
+    std::string_view method, target;
+  } const cases[] = {
+      {"GET", ""},
+      {"GET", "*"},
+      {"POST", "*"},
+      {"options", "*"},
+      {"OPTIONS", "**"},
+      {"GET", "a"},
+      {"GET", "a/b"},
+      {"GET", "?x"},
+      {"GET", "a:443"},
+      {"GET", "/a#b"},
+      {"GET", "http://a/#b"},
+      {"GET", "/a b"},
+      {"GET", "/a\tb"},
+      {"GET", "/a\r\nb"},
+      {"GET", "/\x7f"},
+      {"GET", "/\xc3\xa9"},
+      {"GET", "ftp://a/"},
+      {"GET", "http://u@a/"},
+      {"GET", "http:///a"},
+      {"GET", "http:a"},
+      {"GET", "http://"},
+      {"CONNECT", "/a"},
+      {"CONNECT", "*"},
+      {"CONNECT", "a"},
+      {"CONNECT", "a:"},
+      {"CONNECT", "a:0"},
+      {"CONNECT", ":443"},
+      {"CONNECT", "a:443/"},
+      {"CONNECT", "http://a:443"},
+      {"CONNECT", "u@a:443"},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.method);
+    CAPTURE(c.target);
+    CHECK_FALSE(parse_target(c.target, c.method));
+  }
+  CHECK_FALSE(parse_target(std::string_view("/a\0b", 4), "GET"));
+}
+
+TEST_CASE("an ordinary path is normal") {
+  for (std::string_view const good : {"/",
+                                      "/a",
+                                      "/a/",
+                                      "/api/devices/v1/deployments/device/deployments/next",
+                                      "/api/devices/v2/deployments/device/deployments/next",
+                                      "/api/devices/v1/authentication/auth_requests",
+                                      "/api/devices/v1/inventory/device/attributes",
+                                      "/api/devices/v1/deployments/download/configuration/a/raspberrypi%204/b",
+                                      "/a%20b",
+                                      "/a%20",
+                                      "/%C3%A9t%c3%a9",
+                                      "/%E2%82%AC",
+                                      "/%F0%9F%98%80",
+                                      "/100%25",
+                                      "/100%25/x",
+                                      "/%25zz",
+                                      "/%2541",
+                                      "/%25%34%31",
+                                      "/a.b/c..d/.e/..f/g./h../...",
+                                      "/.well-known/x",
+                                      "/a;b=c/d",
+                                      "/a;",
+                                      "/a%3Bb",
+                                      "/~a/-b/_c/!$&'()*+,=:@",
+                                      "/a|b{c}\"d\"",
+                                      "/%41%6d"}) {
+    CAPTURE(good);
+    CHECK(is_normal_path(good));
+  }
+}
+
+TEST_CASE("a path that some upstream could read as another is not normal") {
+  for (std::string_view const bad : {
+           "",
+           "a",
+           "*",
+           "?",
+           "http://evil.example/api/devices/v1/x",
+           "//api/management/v1/x",
+           "/api//management/v1/x",
+           "//",
+           "/a//",
+           "/./api/management/v1/x",
+           "/.",
+           "/..",
+           "/a/.",
+           "/a/..",
+           "/a/./",
+           "/a/../",
+           "/api/devices/v1/../../management/v1/x",
+           "/api/devices/v1/%2e%2e/%2e%2e/management/v1/x",
+           "/api/devices/v1/%2E%2E/x",
+           "/api/devices/v1/..%2f..%2fmanagement/v1/x",
+           "/api/devices/v1/.%2e/.%2e/management/v1/x",
+           "/api/devices/v1/%2e./x",
+           "/api/devices/v1/..;/..;/management/v1/x",
+           "/api/devices/v1/..;a=b/x",
+           "/api/devices/v1/.;/x",
+           "/api/devices/v1/..%3b/x",
+           "/api/devices/v1/..%3B/x",
+           "/api/devices/v1/..%253b/x",
+           "/api/devices/v1/..%20/x",
+           "/api/devices/v1/.%c3%a9",
+           "/;/a",
+           "/a/;x",
+           "/a/%3bx/b",
+           "/a/%3Bx/b",
+           "/api/devices/v1/..\\..\\management/v1/x",
+           "/a\\b",
+           "/a%5cb",
+           "/a%5Cb",
+           "/a%2fb",
+           "/a%2Fb",
+           "/a%2eb",
+           "/api/devices/v1/%252e%252e/%252e%252e/management/v1/x",
+           "/a%252Eb",
+           "/a%252fb",
+           "/a%252Fb",
+           "/a%255cb",
+           "/a%255Cb",
+           "/a%2500b",
+           "/a%250ab",
+           "/a%257fb",
+           "/a%253bb",
+           "/a%25252e",
+           "/a%2525",
+           "/a%25%32%65",
+           "/a%25%32e",
+           "/a%252%65",
+           "/a%25%35%63",
+           "/api/devices/v1/%2e%2e%2f%2e%2e%2fmanagement",
+           "/api/devices/v1/\x7f",
+           "/api/devices/v1/%7f",
+           "/api/devices/v1/%00/../../../management/v1/x",
+           "/a%00",
+           "/api/devices/v1/a%0d%0aX-Evil:%201",
+           "/a%09",
+           "/a%1f",
+           "/a%c0%ae",
+           "/a%c0%af",
+           "/a%C1%9C",
+           "/a%e0%80%ae",
+           "/a%E0%80%AF",
+           "/a%f0%80%80%ae",
+           "/a%25c0%25ae",
+           "/%",
+           "/a%",
+           "/a%2",
+           "/a%2g",
+           "/a%g2",
+           "/a%%32",
+           "/a% 20",
+           "/a b",
+           "/a\tb",
+           "/a\nb",
+           "/\xc3\xa9",
+           "/\x80",
+           "/\xff",
+           "/a?b",
+           "/a#b",
+       }) {
+    CAPTURE(bad);
+    CHECK_FALSE(is_normal_path(bad));
+  }
+  CHECK_FALSE(is_normal_path(std::string_view("/a\0b", 4)));
+}
+
+TEST_CASE("a path has one normal spelling") {
+  struct {
+    std::string_view path, want;
+  } const cases[] = {
+      {"/", "/"},
+      {"//", "/"},
+      {"///a//b///", "/a/b/"},
+      {"/a/./b/../c", "/a/c"},
+      {"/a//../b", "/b"},
+      {"/..", "/"},
+      {"/../..//x", "/x"},
+      {"/a/..", "/"},
+      {"/a/.", "/a/"},
+      {"/a/b/..", "/a/"},
+      {"/%61%2D%7e%5F%30", "/a-~_0"},
+      {"/%2e%2E/a", "/a"},
+      {"/a/%2e./b", "/b"},
+      {"/%2f%3a%c3%a9", "/%2F%3A%C3%A9"},
+      {"/a%2fb/..", "/"},
+      {"/%2541", "/%2541"},
+      {"/%252e%252e/a", "/%252e%252e/a"},
+      {"/api/%6danagement", "/api/management"},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.path);
+    auto const got = normalize_path(c.path);
+    REQUIRE(got);
+    CHECK(*got == c.want);
+  }
+  for (std::string_view const bad : {"", "a", "%2fa", "*", "/%", "/%2", "/%2g", "/%g2", "/a%%41"}) {
+    CAPTURE(bad);
+    CHECK(normalize_path(bad).error() == std::errc::invalid_argument);
+  }
+}
+
+TEST_CASE("normalizing twice changes nothing, and what is normal only changes its spelling") {
+  std::string_view const alphabet[] = {"/",   "/",   "/",   ".",   ".",   "..",  "/..",  "/.",  "%2e", "%2E", "%2f",
+                                       "%2F", "%5c", "\\",  "%",   "%25", "2",   "e",    "f",   "a",   "B",   "%41",
+                                       "%7E", ";",   "%3b", "%00", "%c3", "%A9", "%252", "%c0", "~",   "-"};
+  std::mt19937 random(20240229);
+  std::uniform_int_distribution<std::size_t> letter(0, std::size(alphabet) - 1), length(0, 14);
+  int normal = 0, accepted = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::string path = "/";
+    for (std::size_t n = length(random); n > 0; --n) path += alphabet[letter(random)];
+    CAPTURE(path);
+    auto const once = normalize_path(path);
+    bool const is_normal = is_normal_path(path);
+    if (!once) {
+      REQUIRE_FALSE(is_normal);
+      continue;
+    }
+    ++accepted;
+    auto const twice = normalize_path(*once);
+    REQUIRE(twice);
+    REQUIRE(*twice == *once);
+    REQUIRE(once->starts_with('/'));
+    REQUIRE(once->find("//") == std::string::npos);
+    REQUIRE((*once + '/').find("/./") == std::string::npos);
+    REQUIRE((*once + '/').find("/../") == std::string::npos);
+    if (!is_normal) continue;
+    ++normal;
+    REQUIRE(is_normal_path(*once));
+    auto const slashes = [](std::string_view s) { return std::count(s.begin(), s.end(), '/'); };
+    REQUIRE(slashes(path) == slashes(*once));  // no segment went away
+  }
+  CHECK(accepted > 5000);
+  CHECK(normal > 300);
+}
+
+}  // namespace mgw::http
