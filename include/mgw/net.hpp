@@ -1,0 +1,12 @@
+#pragma once
+
+// Connections: TCP and TLS streams, listeners, deadlines, workers.
+#include <mgw/net/deadline.hpp>
+#include <mgw/net/error.hpp>
+#include <mgw/net/listener.hpp>
+#include <mgw/net/tcp_stream.hpp>
+#include <mgw/net/tls_context.hpp>
+#include <mgw/net/tls_engine.hpp>
+#include <mgw/net/tls_session.hpp>
+#include <mgw/net/tls_stream.hpp>
+#include <mgw/net/worker_pool.hpp>

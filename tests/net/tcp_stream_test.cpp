@@ -1,0 +1,303 @@
+#include <mgw/net/tcp_stream.hpp>
+// The header under test comes first.
+#include <mgw/net/deadline.hpp>
+
+#include <doctest/doctest.h>
+#include <asio/ip/tcp.hpp>
+
+#include <support/memory_stream.hpp>
+#include <support/run_io.hpp>
+
+#include <array>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mgw::net {
+
+using asio::ip::tcp;
+using test::background;
+using test::run_io;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::pair<tcp_stream, tcp_stream> connected(asio::any_io_executor ex) {
+  tcp::endpoint const any(asio::ip::address_v4::loopback(), 0);
+  tcp::acceptor acceptor(ex, any);
+  tcp::socket a(ex);
+  a.connect(acceptor.local_endpoint());  // the backlog answers
+  tcp::socket b = acceptor.accept();
+  return {tcp_stream(std::move(a)), tcp_stream(std::move(b))};
+}
+
+asio::awaitable<void> read_into(tcp_stream& s, io_result& r) {
+  std::array<char, 8> buffer{};
+  r = co_await s.read_some(asio::buffer(buffer));
+}
+asio::awaitable<void> write_all(tcp_stream& s, std::string const& text, std::error_code& ec) {
+  for (std::size_t at = 0; at < text.size() && !ec;) {
+    std::array<asio::const_buffer, 1> const rest = {asio::buffer(text.data() + at, text.size() - at)};
+    io_result const r = co_await s.write_some(rest);
+    at += r.n;
+    ec = r.ec;
+  }
+}
+
+asio::awaitable<void> talk() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto [a, b] = connected(ex);
+  CHECK(a.socket().non_blocking());
+  asio::ip::tcp::no_delay option;
+  a.socket().get_option(option);
+  CHECK(option.value());
+  CHECK(a.remote() == b.socket().local_endpoint());
+
+  std::array<char, 64> buffer{};
+  io_result r = b.try_read(asio::buffer(buffer));
+  CHECK(r.ec == asio::error::would_block);
+  CHECK(r.n == 0);
+
+  std::vector<asio::const_buffer> many(20, asio::buffer("ab", 2));  // more than one call takes
+  r = co_await a.write_some(many);
+  CHECK_FALSE(r.ec);
+  CHECK(r.n == 32);
+  r = co_await b.read_some(asio::buffer(buffer));
+  CHECK_FALSE(r.ec);
+  CHECK(r.n == 32);
+
+  background waiting(ex, read_into(b, r));
+  co_await test::yield();
+  CHECK_FALSE(waiting.done());
+  std::array<asio::const_buffer, 1> const one = {asio::buffer("later", 5)};
+  io_result const sent = a.try_write(one);
+  CHECK(sent.n == 5);
+  co_await waiting.join();
+  CHECK(r.n == 5);
+
+  std::error_code ec = co_await a.shutdown();
+  CHECK_FALSE(ec);
+  r = co_await b.read_some(asio::buffer(buffer));
+  CHECK(r.ec == asio::error::eof);
+  CHECK(r.n == 0);
+  r = b.try_read(asio::buffer(buffer));
+  CHECK(r.ec == asio::error::eof);
+  r = co_await b.write_some(one);  // the other direction is still open
+  CHECK_FALSE(r.ec);
+}
+
+asio::awaitable<void> fill_up() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto [a, b] = connected(ex);
+  std::string const text(1 << 20, 'x');
+  std::array<asio::const_buffer, 1> const all = {asio::buffer(text)};
+  std::size_t sent = 0;
+  io_result r;
+  while (!r.ec) {
+    r = a.try_write(all);
+    sent += r.n;
+  }
+  CHECK(r.ec == asio::error::would_block);
+  std::error_code ec;
+  background writer(ex, write_all(a, text, ec));
+  std::string buffer(100000, '\0');
+  for (std::size_t got = 0; got < sent + text.size(); got += r.n) {
+    r = co_await b.read_some(asio::buffer(buffer));
+    REQUIRE_FALSE(r.ec);
+  }
+  co_await writer.join();
+  CHECK_FALSE(ec);
+}
+
+asio::awaitable<void> reset() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto pair = connected(ex);
+  {
+    tcp_stream gone = std::move(pair.second);
+    gone.socket().set_option(tcp::socket::linger(true, 0));
+    gone.socket().close();  // now: the socket's destructor would take the option back
+  }
+  io_result r;
+  co_await read_into(pair.first, r);
+  CHECK(r.ec == asio::error::connection_reset);
+  std::error_code ec;
+  co_await write_all(pair.first, "x", ec);
+  CHECK(ec == asio::error::broken_pipe);  // and no signal
+}
+
+asio::awaitable<void> cancel() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto [a, b] = connected(ex);
+  io_result r;
+  background waiting(ex, read_into(a, r));
+  co_await test::yield();
+  a.cancel();
+  co_await waiting.join();
+  CHECK(r.ec == asio::error::operation_aborted);
+  co_await read_into(a, r);  // with nothing pending, the cancel is not lost
+  CHECK(r.ec == asio::error::operation_aborted);
+  std::array<char, 8> buffer{};
+  r = co_await a.await_read(asio::buffer(buffer));
+  CHECK(r.ec == asio::error::operation_aborted);
+  std::error_code ec;
+  co_await write_all(a, "x", ec);
+  CHECK(ec == asio::error::operation_aborted);
+  ec = co_await a.shutdown();
+  CHECK(ec == asio::error::operation_aborted);
+}
+
+}  // namespace
+
+TEST_CASE("a TCP stream reads, writes and ends") {
+  run_io(talk());
+}
+TEST_CASE("a writer waits for room") {
+  run_io(fill_up());
+}
+TEST_CASE("a reset is an error, not an end") {
+  run_io(reset());
+}
+TEST_CASE("a cancelled TCP stream stays cancelled") {
+  run_io(cancel());
+}
+
+namespace {
+
+struct counted {
+  int cancels = 0;
+  void cancel() noexcept { ++cancels; }
+};
+
+asio::awaitable<void> expire(bool memory) {
+  auto const ex = co_await asio::this_coro::executor;
+  deadline_queue queue(ex);
+  auto const start = std::chrono::steady_clock::now();
+  std::array<char, 8> buffer{};
+  io_result r;
+  if (memory) {
+    auto [a, b] = test::memory_stream::pair(ex);
+    deadline limit(queue, a);
+    limit.arm(60ms);
+    r = co_await a.read_some(asio::buffer(buffer));
+    CHECK(limit.expired());
+  } else {
+    auto [a, b] = connected(ex);
+    deadline limit(queue, a);
+    limit.arm(60ms);
+    co_await read_into(a, r);
+    CHECK(limit.expired());
+    CHECK(r.ec == asio::error::operation_aborted);
+    co_await read_into(a, r);  // a later one, too
+  }
+  CHECK(r.ec == asio::error::operation_aborted);
+  CHECK(std::chrono::steady_clock::now() - start >= 60ms);
+  CHECK(queue.armed() == 0);
+}
+
+}  // namespace
+
+TEST_CASE("a deadline cancels its stream, and what comes later on it") {
+  run_io(expire(false));
+  run_io(expire(true));
+}
+
+TEST_CASE("a deadline expires at its time, never before") {
+  asio::io_context io(1);
+  for (auto const after : {1ms, 49ms, 50ms, 51ms, 12799ms, 12800ms, 12801ms, 60000ms, 3600000ms}) {
+    CAPTURE(after.count());
+    deadline_queue q(io.get_executor());
+    auto const from = deadline_queue::clock::now();
+    counted s;
+    deadline d(q, s);
+    d.arm_at(from + after);
+    for (auto t = from; t < from + after; t += 3000ms) q.advance(t);
+    q.advance(from + after - 1ns);
+    CHECK(s.cancels == 0);
+    q.advance(from + after + deadline_queue::tick);
+    CHECK(s.cancels == 1);
+  }
+}
+
+TEST_CASE("a deadline is moved, disarmed and armed again") {
+  asio::io_context io(1);
+  deadline_queue queue(io.get_executor());
+  auto const start = deadline_queue::clock::now();
+  counted s;
+  deadline d(queue, s);
+  d.arm_at(start + 100ms);
+  CHECK(queue.armed() == 1);
+  d.arm_at(start + 1000ms);  // later
+  CHECK(queue.armed() == 1);
+  queue.advance(start + 500ms);
+  CHECK(s.cancels == 0);
+  d.arm_at(start + 20000ms);
+  d.arm_at(start + 700ms);  // earlier
+  queue.advance(start + 650ms);
+  CHECK(s.cancels == 0);
+  d.disarm();
+  CHECK(queue.armed() == 0);
+  d.disarm();
+  queue.advance(start + 5000ms);
+  CHECK(s.cancels == 0);
+  d.arm_at(start + 6000ms);
+  queue.advance(start + 6100ms);
+  CHECK(s.cancels == 1);
+  d.arm_at(start + 7000ms);  // it has expired for good
+  CHECK(queue.armed() == 0);
+  CHECK(d.expired());
+}
+
+TEST_CASE("a deadline in the past expires at the next tick") {
+  asio::io_context io(1);
+  deadline_queue queue(io.get_executor());
+  counted s;
+  deadline d(queue, s);
+  d.arm(-5s);
+  queue.advance(deadline_queue::clock::now() + 100ms);
+  CHECK(s.cancels == 1);
+}
+
+TEST_CASE("an expiry may destroy other deadlines that are due") {
+  struct destroyer {
+    std::optional<deadline>* other = nullptr;
+    void cancel() noexcept { other->reset(); }
+  };
+  asio::io_context io(1);
+  deadline_queue queue(io.get_executor());
+  auto const due = deadline_queue::clock::now() + 100ms;
+  std::optional<deadline> first, second;
+  destroyer a{&second}, b{&first};
+  first.emplace(queue, a);
+  second.emplace(queue, b);
+  first->arm_at(due);
+  second->arm_at(due);
+  queue.advance(due + 100ms);
+  CHECK(queue.armed() == 0);
+  CHECK(first.has_value() != second.has_value());
+}
+
+TEST_CASE("deadlines may outlive their queue, and many are armed at once") {
+  asio::io_context io(1);
+  counted s;
+  std::vector<std::unique_ptr<deadline>> all;
+  {
+    deadline_queue queue(io.get_executor());
+    auto const start = deadline_queue::clock::now();
+    for (int i = 0; i < 1000; ++i) {
+      all.push_back(std::make_unique<deadline>(queue, s));
+      all.back()->arm_at(start + i * 40ms);
+    }
+    queue.advance(start + 20s);
+    CHECK(s.cancels >= 498);
+    CHECK(s.cancels <= 501);
+    CHECK(queue.armed() == 1000 - static_cast<std::size_t>(s.cancels));
+  }
+  all.clear();
+  io.run_for(100ms);  // the tick that was under way finds no queue
+}
+
+}  // namespace mgw::net
