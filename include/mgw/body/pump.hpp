@@ -1,0 +1,42 @@
+#pragma once
+
+#include <mgw/body/sink.hpp>
+#include <mgw/body/source.hpp>
+
+#include <cstdint>
+
+namespace mgw::body {
+
+/// How a body got from one side to the other: at most one of the errors is set.
+struct pump_result {
+  std::error_code source_error;  ///< the body never became whole; the sink was aborted
+  std::error_code sink_error;    ///< the sink refused it; the rest of the source was not read
+  std::uint64_t bytes = 0;       ///< taken by the sink
+  explicit operator bool() const noexcept { return !source_error && !sink_error; }
+};
+
+/// Moves a body whole: reads as fast as the sink takes, commits at the end, aborts on an error of either side.
+template <BodySource S, BodySink K>
+asio::awaitable<pump_result> pump(S& from, K& to) {
+  pump_result r;
+  for (;;) {
+    chunk const c = co_await from.read_body();
+    if (c.ec) {
+      r.source_error = c.ec;
+      break;
+    }
+    if (!c.bytes.empty()) {
+      r.sink_error = co_await to.write(c.bytes);
+      if (r.sink_error) break;
+      r.bytes += c.bytes.size();
+    }
+    if (c.end) {
+      r.sink_error = co_await to.commit();
+      co_return r;
+    }
+  }
+  to.abort();
+  co_return r;
+}
+
+}  // namespace mgw::body

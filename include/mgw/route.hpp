@@ -1,0 +1,4 @@
+#pragma once
+
+// Which request is meant: matchers and their operators.
+#include <mgw/route/matcher.hpp>
