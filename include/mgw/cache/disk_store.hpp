@@ -1,0 +1,131 @@
+#pragma once
+
+#include <mgw/cache/disk_core.hpp>
+#include <mgw/cache/disk_index.hpp>
+#include <mgw/cache/file.hpp>
+#include <mgw/cache/key.hpp>
+#include <mgw/cache/meta.hpp>
+#include <mgw/cache/part.hpp>
+#include <mgw/core/log.hpp>
+#include <mgw/core/result.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace mgw::cache {
+
+/// A complete object: what is known of it, and its bytes.
+struct stored {
+  cache::meta meta;
+  std::shared_ptr<file const> body;  ///< readable even if the object is evicted or replaced meanwhile
+};
+
+/// Immutable bodies in a directory, least recently used first out. The format is in docs/cache-format.md.
+///
+/// One process owns the directory at a time. A body becomes an object in one step, the commit of its part; what a
+/// crash leaves behind is either absent, or a part that can be resumed, or complete.
+///
+/// Thread rule: any thread; `open`, `create`, `resume` and `remove` block on the disk and are for a pool, not for a
+/// network thread. `contains`, `replaced_at`, `list` and `used` only take a short lock.
+class disk_store {
+public:
+  using part_type = part;
+  struct options {
+    std::filesystem::path path;
+    std::uint64_t max_size = 0;  ///< bytes of all bodies; 0: 90 % of the file system at start
+    std::uint64_t min_free = 0;  ///< bytes left free on the file system; 0: 5 % of it
+  };
+  struct usage {
+    std::uint64_t bytes = 0;  ///< objects, parts with what they reserved, removed objects that are still read
+    std::uint64_t objects = 0;
+    std::uint64_t max_size = 0;
+  };
+
+  /// Makes the directory where needed, takes its lock, sweeps leftovers and reads the index. Relative paths count from
+  /// the working directory of this moment. Precondition: `ops` outlives the store, its parts and their bodies.
+  /// Throws std::system_error, std::runtime_error with a sentence: not accessible, or in use by another process.
+  explicit disk_store(options const& o, log_sink log = {}, file_ops& ops = posix_file_ops())
+      : core_(std::make_shared<disk_core>(absolute_path(o.path), core_limits(o), std::move(log), ops)) {}
+
+  /// A complete object. That it is there and whole is checked before it is promised: one that is gone, has another
+  /// size or, first read after an unclean stop, other bytes is dropped.
+  /// Errors: std::errc::no_such_file_or_directory, I/O.
+  result<stored> open(key const& k);
+  bool contains(key const& k) const {
+    return core_->with_index([&](disk_index& index) { return index.find(k) != nullptr; });
+  }
+  /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. `m.replaced_at` is kept
+  /// (an earlier generation may have been dropped before it was complete); the other times and the digest are set here.
+  /// Errors: error::not_enough_space, error::being_filled, error::value_too_long, I/O.
+  result<part> create(meta const& m) { return part::create(core_, m); }
+  /// A part that was suspended or left by a crash, cut back to its last good checkpoint. Its bytes are read once.
+  /// One whose files do not match is removed. Errors: std::errc::no_such_file_or_directory, error::being_filled,
+  /// error::not_enough_space, error::newer_version, I/O; the part is kept in the last four cases.
+  result<part> resume(key const& k) { return part::resume(core_, k); }
+  /// Removes an object and a suspended part; readers go on. Errors: std::errc::no_such_file_or_directory; I/O, when
+  /// the object is still there, or gone while its bytes could not be deleted before the next start.
+  std::error_code remove(key const& k) { return core_->remove(k); }
+  /// When an object of this key gave way to other bytes here, seconds since 1970; 0 if never or if there is no object.
+  std::int64_t replaced_at(key const& k) const;
+  /// All complete objects, in no order.
+  std::vector<meta> list() const;
+  usage used() const;
+
+private:
+  static std::string absolute_path(std::filesystem::path const& p) {
+    std::string text = std::filesystem::absolute(p).lexically_normal().string();
+    while (text.size() > 1 && text.back() == '/') text.pop_back();
+    return text;
+  }
+  static disk_core::limits core_limits(options const& o) {
+    disk_core::limits l;
+    l.max_size = o.max_size;
+    l.min_free = o.min_free;
+    return l;
+  }
+
+  std::shared_ptr<disk_core> core_;
+};
+
+inline result<stored> disk_store::open(key const& k) {
+  auto found = core_->open(k);
+  if (!found) return found.error();
+  stored s;
+  s.meta = std::move(found->first);
+  s.body = std::move(found->second);
+  return s;
+}
+
+inline std::int64_t disk_store::replaced_at(key const& k) const {
+  return core_->with_index([&](disk_index& index) {
+    auto const* const o = index.find(k);
+    return o == nullptr ? std::int64_t{0} : o->meta.replaced_at;
+  });
+}
+
+inline std::vector<meta> disk_store::list() const {
+  return core_->with_index([](disk_index& index) {
+    std::vector<meta> out;
+    out.reserve(index.size());
+    index.for_each([&out](disk_index::object const& o) { out.push_back(o.meta); });
+    return out;
+  });
+}
+
+inline disk_store::usage disk_store::used() const {
+  return core_->with_index([this](disk_index& index) {
+    usage u;
+    u.bytes = index.used_bytes();
+    u.objects = index.size();
+    u.max_size = core_->max_size();
+    return u;
+  });
+}
+
+}  // namespace mgw::cache

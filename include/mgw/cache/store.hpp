@@ -1,0 +1,51 @@
+#pragma once
+
+#include <mgw/cache/file.hpp>
+#include <mgw/cache/key.hpp>
+#include <mgw/cache/meta.hpp>
+#include <mgw/core/result.hpp>
+
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <system_error>
+
+namespace mgw::cache {
+
+/// A body being written into a store: in order, by one writer. Destroyed without `commit` or `suspend` it is dropped.
+template <class P>
+concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_view bytes, std::uint64_t length) {
+  { c.body() } -> std::convertible_to<std::shared_ptr<file const>>;
+  { c.size() } -> std::convertible_to<std::uint64_t>;
+  { c.meta() } -> std::convertible_to<meta const&>;
+  { p.append(bytes) } -> std::same_as<std::error_code>;
+  { p.checkpoint() } -> std::same_as<std::error_code>;
+  { p.commit(length) } -> std::same_as<std::error_code>;
+  { p.suspend() } noexcept;
+  { p.drop() } noexcept;
+};
+
+/// Keeps immutable bodies. Every operation may block and is called on a blocking_pool, from any of its threads.
+///
+/// | expression | semantics |
+/// |---|---|
+/// | `s.open(k)` | result with `meta` and `body` of the complete object; what it promises can be read whole |
+/// | `s.create(m)` | result<part>: an empty part with its length reserved; replaces a suspended one |
+/// | `s.resume(k)` | result<part>: the part of an earlier fill up to its last checkpoint |
+/// | `s.contains(k)` | whether a complete object is known; never blocks |
+/// | `s.replaced_at(k)` | when another generation of `k` was replaced here, unix seconds; 0: never |
+///
+/// Single flight, readers and policy stand above it. Model: disk_store. Page: docs/concepts/cache_store.md
+template <class S>
+concept CacheStore = requires(S& s, S const& c, key const& k, meta const& m) {
+  requires StorePart<typename S::part_type>;
+  { s.open(k)->meta } -> std::convertible_to<meta const&>;
+  { s.open(k)->body } -> std::convertible_to<std::shared_ptr<file const>>;
+  { s.create(m) } -> std::same_as<result<typename S::part_type>>;
+  { s.resume(k) } -> std::same_as<result<typename S::part_type>>;
+  { c.contains(k) } -> std::same_as<bool>;
+  { c.replaced_at(k) } -> std::same_as<std::int64_t>;
+};
+
+}  // namespace mgw::cache

@@ -1,0 +1,133 @@
+#include <mgw/cache/file.hpp>
+
+#include "disk_support.hpp"
+
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <system_error>
+
+namespace mgw::cache {
+
+using test::temporary_directory;
+
+TEST_CASE("a file closes its descriptor with its last owner") {
+  temporary_directory const dir;
+  auto f = posix_file_ops().open(dir.path() / "f", O_RDWR | O_CREAT);
+  REQUIRE(f);
+  int const fd = (*f)->fd();
+  CHECK(::fcntl(fd, F_GETFD) == FD_CLOEXEC);
+  std::shared_ptr<file const> owner = *std::move(f);
+  owner.reset();
+  CHECK(::fcntl(fd, F_GETFD) == -1);
+}
+TEST_CASE("a file written is read back, as far as it goes") {
+  temporary_directory const dir;
+  auto& ops = posix_file_ops();
+  std::string const path = dir.path() / "f";
+  CHECK_FALSE(ops.write_file(path, "hello world"));
+  auto const text = ops.read_file(path, 11);
+  REQUIRE(text);
+  CHECK(*text == "hello world");
+  CHECK(ops.read_file(path, 10).error() == std::errc::file_too_large);
+  CHECK_FALSE(ops.write_file(path, "bye"));
+  CHECK(*ops.read_file(path, 10) == "bye");
+  CHECK((std::filesystem::status(path).permissions() & std::filesystem::perms::all) ==
+        (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+
+  auto const f = ops.open(path, O_RDONLY);
+  REQUIRE(f);
+  std::string buffer(8, '.');
+  auto const n = ops.read_full((*f)->fd(), buffer, 1);
+  REQUIRE(n);
+  CHECK(*n == 2);
+  CHECK(buffer.substr(0, 2) == "ye");
+}
+TEST_CASE("errors of the system come back as they are") {
+  temporary_directory const dir;
+  auto& ops = posix_file_ops();
+  std::string const none = dir.path() / "none", link = dir.path() / "link";
+  CHECK(ops.open(none, O_RDONLY).error() == std::errc::no_such_file_or_directory);
+  CHECK(ops.unlink(none) == std::errc::no_such_file_or_directory);
+  CHECK(ops.rename(none, link) == std::errc::no_such_file_or_directory);
+  CHECK(ops.touch(none) == std::errc::no_such_file_or_directory);
+  CHECK(ops.list(none).error() == std::errc::no_such_file_or_directory);
+  CHECK(ops.space(none).error() == std::errc::no_such_file_or_directory);
+  CHECK(ops.fsync_directory(none) == std::errc::no_such_file_or_directory);
+  CHECK(ops.make_directory(none + "/below").error() == std::errc::no_such_file_or_directory);
+  CHECK(ops.fdatasync(-1) == std::errc::bad_file_descriptor);
+  std::filesystem::create_symlink("elsewhere", link);
+  CHECK(ops.open(link, O_RDWR | O_CREAT).error() == std::errc::too_many_symbolic_link_levels);
+  std::uint64_t const far = std::numeric_limits<std::uint64_t>::max();
+  CHECK(ops.pread(0, {}, far).error() == std::errc::value_too_large);
+  CHECK(ops.pwrite(0, "x", far).error() == std::errc::value_too_large);
+  CHECK(ops.truncate(0, far) == std::errc::value_too_large);
+}
+TEST_CASE("a directory is made once and listed with what is in it") {
+  temporary_directory const dir;
+  auto& ops = posix_file_ops();
+  std::string const path = dir.path() / "d";
+  auto made = ops.make_directory(path);
+  REQUIRE(made);
+  CHECK(*made);
+  made = ops.make_directory(path);
+  REQUIRE(made);
+  CHECK_FALSE(*made);
+  CHECK_FALSE(ops.write_file(path + "/f", "abc"));
+  CHECK(ops.make_directory(path + "/f").error() == std::errc::not_a_directory);
+  std::filesystem::create_symlink("f", path + "/link");
+  std::filesystem::create_directory(path + "/sub");
+  auto entries = ops.list(path);
+  REQUIRE(entries);
+  REQUIRE(entries->size() == 3);
+  std::sort(entries->begin(), entries->end(), [](auto const& a, auto const& b) { return a.name < b.name; });
+  auto const& e = *entries;
+  CHECK(e[0].name == "f");
+  CHECK(e[0].is_regular);
+  CHECK(e[0].size == 3);
+  CHECK(e[0].modified_ns > 0);
+  CHECK_FALSE(e[1].is_regular);
+  CHECK_FALSE(e[1].is_directory);
+  CHECK(e[2].is_directory);
+}
+TEST_CASE("write_all goes on after short writes and stops at the first error") {
+  temporary_directory const dir;
+  std::string const text = test::test_body(1, 1000);
+  std::size_t operations = 1;
+  for (std::size_t n = 0; n <= operations; ++n) {
+    CAPTURE(n);
+    test::faulty_ops ops;
+    auto const f = posix_file_ops().open(dir.path() / "f", O_RDWR | O_CREAT | O_TRUNC);
+    REQUIRE(f);
+    ops.fail_at = n;
+    ops.with = std::errc::no_space_on_device;
+    auto const ec = ops.write_all((*f)->fd(), text, 0);
+    operations = std::max(operations, ops.seen);
+    CHECK(bool(ec) == (n < ops.seen));
+    if (ec)
+      CHECK(ec == std::errc::no_space_on_device);
+    else
+      CHECK(test::contents(**f) == text);
+  }
+  CHECK(operations > 5);
+}
+TEST_CASE("one process holds the lock") {
+  temporary_directory const dir;
+  auto& ops = posix_file_ops();
+  auto a = ops.open(dir.path() / "lock", O_RDWR | O_CREAT);
+  auto const b = ops.open(dir.path() / "lock", O_RDWR);
+  REQUIRE(a);
+  REQUIRE(b);
+  CHECK_FALSE(ops.lock((*a)->fd()));
+  CHECK(ops.lock((*b)->fd()) == std::errc::operation_would_block);
+  a->reset();
+  CHECK_FALSE(ops.lock((*b)->fd()));
+}
+
+}  // namespace mgw::cache

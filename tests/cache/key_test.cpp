@@ -1,0 +1,300 @@
+#include <mgw/cache/key.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <iterator>
+#include <ostream>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+
+namespace mgw::cache {
+
+namespace {
+
+key key_of(std::string const& link, header_list const& fields = {}) {
+  CAPTURE(link);
+  auto const u = http::parse_uri(link);
+  REQUIRE(u);
+  auto const k = make_key(*u, fields);
+  REQUIRE(k);
+  return *k;
+}
+std::string query_of(std::string const& link) {
+  auto const u = http::parse_uri(link);
+  REQUIRE(u);
+  return significant_query(*u);
+}
+
+std::string const hex = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+}  // namespace
+
+TEST_CASE("a link signed anew leads to the same object") {
+  struct {
+    std::string_view what, object, one, two;
+  } const cases[] = {
+      {"S3, version 4, SDK version 2",
+       "https://s3.example.com/mender-artifact-storage/5abcb6de/b0c05f55-4e95-4b1c-9b4d-1a3b1d3c6e5f",
+       "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=DUMMYA%2F20250101%2Fus-east-1%2Fs3%2Faws4_request"
+       "&X-Amz-Date=20250101T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host"
+       "&response-content-disposition=attachment%3B%20filename%3D%22release-1.mender%22"
+       "&response-content-type=application%2Fvnd.mender-artifact&x-id=GetObject&X-Amz-Signature=aaaa",
+       "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=DUMMYB%2F20250102%2Fus-east-1%2Fs3%2Faws4_request"
+       "&X-Amz-Date=20250102T030405Z&X-Amz-Expires=900&X-Amz-Security-Token=c2Vzc2lvbg%3D%3D&X-Amz-SignedHeaders=host"
+       "&response-content-disposition=attachment%3B%20filename%3D%22renamed.mender%22"
+       "&response-content-type=application%2Fvnd.mender-artifact&x-id=GetObject&X-Amz-Signature=bbbb"},
+      {"S3, version 4, SDK version 1", "https://s3.amazonaws.com/hosted-mender-artifacts/5abc/b0c05f55",
+       "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&X-Amz-Credential=DUMMY"
+       "&X-Amz-Date=20200101T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aaaa"
+       "&response-content-type=application%2Fvnd.mender-artifact",
+       "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=OTHER&X-Amz-Date=20200201T000000Z&X-Amz-Expires=86400"
+       "&X-Amz-SignedHeaders=host&X-Amz-Signature=bbbb&x-id=GetObject"},
+      {"S3, version 4, virtual host, object version", "https://artifacts.s3.eu-west-1.amazonaws.com/5abc/b0c05f55",
+       "?versionId=v1&X-Amz-Date=20250101T000000Z&X-Amz-Signature=aaaa",
+       "?X-Amz-Date=20250102T000000Z&versionId=v1&X-Amz-Signature=bbbb"},
+      {"storage proxy, members sorted, one merged in",
+       "https://mender.example.com/mender-artifact-storage/5abc/b0c05f55",
+       "?X-Amz-Date=20250101T000000Z&X-Amz-Signature=aaaa&site=7&x-id=GetObject",
+       "?X-Amz-Date=20250102T000000Z&X-Amz-Signature=bbbb&site=7&x-id=GetObject"},
+      {"S3, version 2", "http://minio.example.com:9000/mender/b0c05f55",
+       "?AWSAccessKeyId=DUMMYA&Expires=1700000000&Signature=aaaa%3D&response-content-type=x",
+       "?AWSAccessKeyId=DUMMYB&Expires=1800000000&Signature=bbbb%3D&response-content-type=y"
+       "&x-amz-security-token=c2Vzc2lvbg"},
+      {"Google, version 2", "https://storage.googleapis.com/mender/b0c05f55",
+       "?GoogleAccessId=a%40dummy&Expires=1700000000&Signature=aaaa",
+       "?GoogleAccessId=b%40dummy&Expires=1800000000&Signature=bbbb"},
+      {"Google, version 4", "https://storage.googleapis.com/mender/b0c05f55",
+       "?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=A&X-Goog-Date=20250101T000000Z&X-Goog-Expires=900"
+       "&X-Goog-SignedHeaders=host&X-Goog-Signature=aaaa&generation=1&response-content-disposition=a",
+       "?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=B&X-Goog-Date=20250102T000000Z&X-Goog-Expires=600"
+       "&X-Goog-SignedHeaders=host&X-Goog-Signature=bbbb&generation=1"},
+      {"Azure, service SAS", "https://mender.blob.core.windows.net/artifacts/5abc/b0c05f55",
+       "?sv=2021-06-08&st=2025-01-01T00%3A00%3A00Z&se=2025-01-02T00%3A00%3A00Z&sr=b&sp=r&sig=aaaa%3D"
+       "&rscd=attachment%3B+filename%3D%22a.mender%22",
+       "?rscd=attachment%3B+filename%3D%22b.mender%22&se=2025-02-02T00%3A00%3A00Z&sig=bbbb%3D&sp=r&sr=b"
+       "&st=2025-02-01T00%3A00%3A00Z&sv=2023-11-03"},
+      {"Azure, user delegation SAS", "https://mender.blob.core.windows.net/artifacts/5abc/b0c05f55",
+       "?snapshot=2025-01-01&skoid=a&sktid=b&skt=c&ske=d&sks=b&skv=e&sdd=1&saoid=f&suoid=g&scid=h&sv=1&sig=a",
+       "?snapshot=2025-01-01&ss=b&srt=o&ses=s&spr=https&sip=1.1.1.1&si=p&skdutid=q&sduoid=r&rscc=a&rsce=b&rscl=c"
+       "&rsct=d&sv=1&sig=b"},
+      {"another gateway", "https://gw.example.com/api/gateway/v1/artifacts/",
+       "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/tokenA",
+       "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/Token-B_2"},
+  };
+  std::set<key> keys;
+  for (auto const& c : cases) {
+    CAPTURE(c.what);
+    std::string const object(c.object), one = object + std::string(c.one), two = object + std::string(c.two);
+    CHECK(bool(key_of(one) == key_of(two)));
+    CHECK(bool(key_of(one) != key_of(object)));  // a link that is not signed keeps its own key
+    keys.insert(key_of(one));
+  }
+  CHECK(keys.size() == std::size(cases));
+}
+
+TEST_CASE("what signs a link is taken out, all else stays in order") {
+  struct {
+    std::string_view query, want;
+  } const cases[] = {
+      {"", ""},
+      {"a=1&b=2", "a=1&b=2"},
+      {"b=2&a=1&b=2", "b=2&a=1&b=2"},
+      {"a&&b=&=c&", "a&&b=&=c&"},
+      {"X-Amz-Signature=s", ""},
+      {"a=1&X-Amz-Signature=s&b=2", "a=1&b=2"},
+      {"X-Amz-Signature=s&versionId=v&partNumber=1", "versionId=v&partNumber=1"},
+      {"X-Amz-Signature=s&X-Amz-Anything=x&x-id=GetObject&response-x=y&a=%2f%2F+", "a=%2f%2F+"},
+      // no signature, no family
+      {"X-Amz-Date=d&x-id=GetObject&response-content-type=t", "X-Amz-Date=d&x-id=GetObject&response-content-type=t"},
+      {"X-Amz-Signature=&X-Amz-Date=d", "X-Amz-Signature=&X-Amz-Date=d"},
+      {"X-Amz-Signature&X-Amz-Date=d", "X-Amz-Signature&X-Amz-Date=d"},
+      {"a=X-Amz-Signature=s&X-Amz-Date=d", "a=X-Amz-Signature=s&X-Amz-Date=d"},
+      {"Signature=s&Expires=1", "Signature=s&Expires=1"},
+      {"AWSAccessKeyId=k&Expires=1", "AWSAccessKeyId=k&Expires=1"},
+      {"Signature=s&Expires=1&Key-Pair-Id=k", "Signature=s&Expires=1&Key-Pair-Id=k"},
+      {"sig=s&se=1", "sig=s&se=1"},
+      {"sv=1&se=1", "sv=1&se=1"},
+      {"X-Goog-Date=d&response-x=y", "X-Goog-Date=d&response-x=y"},
+      // another spelling counts
+      {"x-amz-signature=s&x-amz-date=d", "x-amz-signature=s&x-amz-date=d"},
+      {"X%2DAmz%2DSignature=s&X-Amz-Date=d", "X%2DAmz%2DSignature=s&X-Amz-Date=d"},
+      {"X-Amz-Signature=s&x-amz-date=d&X%2DAmz-Date=e&X-ID=i", "x-amz-date=d&X%2DAmz-Date=e&X-ID=i"},
+      {"SIG=s&SV=1&se=1", "SIG=s&SV=1&se=1"},
+      // a family takes only what is its own
+      {"X-Amz-Signature=s&Expires=1&se=2&X-Goog-Date=d", "Expires=1&se=2&X-Goog-Date=d"},
+      {"AWSAccessKeyId=k&Signature=s&Expires=1&X-Amz-Date=d&x-id=i&sv=1&X-Amz-Meta=m",
+       "X-Amz-Date=d&x-id=i&sv=1&X-Amz-Meta=m"},
+      {"X-Goog-Signature=s&x-id=i&Expires=1&X-Amz-Date=d", "x-id=i&Expires=1&X-Amz-Date=d"},
+      {"sv=1&sig=s&response-content-type=t&snapshot=n&versionid=v&svx=1&s=2",
+       "response-content-type=t&snapshot=n&versionid=v&svx=1&s=2"},
+      {"X-Goog-Signature=s&generation=5&userProject=p", "generation=5&userProject=p"},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.query);
+    CHECK(query_of("https://h/p?" + std::string(c.query)) == c.want);
+  }
+}
+
+TEST_CASE("anything else makes another object") {
+  std::string const signature = "X-Amz-Date=20250101T000000Z&X-Amz-Signature=aaaa";
+  std::string const links[] = {
+      "https://h/b/k?" + signature,
+      "http://h/b/k?" + signature,
+      "https://h:8443/b/k?" + signature,
+      "https://h2/b/k?" + signature,
+      "https://h./b/k?" + signature,
+      "https://h/b/K?" + signature,
+      "https://h/b/k/?" + signature,
+      "https://h/b//k?" + signature,
+      "https://h/b/./k?" + signature,
+      "https://h/b/%6b?" + signature,
+      "https://h/b/%6B?" + signature,
+      "https://h/b/k",
+      "https://h/b/k?a=1&" + signature,
+      "https://h/b/k?a=1&b=2&" + signature,
+      "https://h/b/k?b=2&a=1&" + signature,
+      "https://h/b/k?a=1&a=1&" + signature,
+      "https://h/b/k?a=%31&" + signature,
+      "https://h/b/k?A=1&" + signature,
+      "https://h/b/k?a&" + signature,
+      "https://h/b/k?a=&" + signature,
+      "https://h/b/k?versionId=1&" + signature,
+      "https://h/b/k?versionId=2&" + signature,
+      "https://h/b/k?partNumber=1&" + signature,
+      "https://h/b/k?snapshot=1&" + signature,
+      "https://h/b/k?generation=1&" + signature,
+      "https://h/b/k?x-amz-date=1&" + signature,
+      "https://h/b/k?X-Amz-Date=1",
+      "https://h/b/k?X-Amz-Date=2",
+      "https://h/b/k?sig=1",
+      "https://h/b/k?sig=2",
+      "https://h/api/devices/v1/deployments/download/configuration/d/t/1?tenant_id=a&x-men-expire=b&x-men-signature=c",
+      "https://h/api/devices/v1/deployments/download/configuration/d/t/2?tenant_id=a&x-men-expire=b&x-men-signature=c",
+      "https://h/api/devices/v1/deployments/download/configuration/d/t/2?tenant_id=a&x-men-expire=b&x-men-signature=d",
+  };
+  std::set<key> keys;
+  for (auto const& link : links) keys.insert(key_of(link));
+  CHECK(keys.size() == std::size(links));
+}
+
+TEST_CASE("what has no case or has a default is folded") {
+  auto const k = key_of("https://host.example/b/k?a=1");
+  CHECK(bool(key_of("HTTPS://HOST.Example/b/k?a=1") == k));
+  CHECK(bool(key_of("https://host.example:443/b/k?a=1") == k));
+  CHECK(bool(key_of("https://host.example:/b/k?a=1") == k));
+  CHECK(bool(key_of("https://host.example/b/k?a=1#fragment") == k));
+  CHECK(bool(key_of("http://[2001:DB8::1]/") == key_of("http://[2001:db8::1]:80")));
+}
+
+TEST_CASE("only a gateway's own links lose their token") {
+  std::string const base = "https://gw/api/gateway/v1/artifacts/";
+  std::string other = hex;
+  other.back() = '0';
+  std::string upper = hex;
+  upper[10] = 'A';
+  struct {
+    std::string one, two;
+    bool same;
+  } const cases[] = {
+      {base + hex + "/a", base + hex + "/b", true},
+      {base + hex + "/a?x=1", base + hex + "/b?x=1", true},
+      {base + hex + "/a?x=1", base + hex + "/b?x=2", false},
+      {base + hex + "/a", base + other + "/a", false},
+      {base + hex + "/a", "https://gw2/api/gateway/v1/artifacts/" + hex + "/a", false},
+      {base + hex + "/a", base + hex, false},
+      {base + hex + "/a", base + hex + "/", false},
+      {base + hex + "/a/x", base + hex + "/b/x", false},
+      {base + hex + "/a/", base + hex + "/b/", false},
+      {base + upper + "/a", base + upper + "/b", false},
+      {base + hex.substr(1) + "/a", base + hex.substr(1) + "/b", false},
+      {base + hex + "0/a", base + hex + "0/b", false},
+      {"https://gw/api/gateway/v2/artifacts/" + hex + "/a", "https://gw/api/gateway/v2/artifacts/" + hex + "/b", false},
+      {"https://gw/api/gateway/v1/private/" + hex + "/a", "https://gw/api/gateway/v1/private/" + hex + "/b", false},
+      {"https://gw/x/api/gateway/v1/artifacts/" + hex + "/a", "https://gw/x/api/gateway/v1/artifacts/" + hex + "/b",
+       false},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.one);
+    CAPTURE(c.two);
+    CHECK((key_of(c.one) == key_of(c.two)) == c.same);
+  }
+}
+
+TEST_CASE("the fields that go with a link count") {
+  std::string const link = "https://h/b/k";
+  header_list const variants[] = {
+      {},
+      {{"Authorization", "Bearer a"}},
+      {{"Authorization", "Bearer b"}},
+      {{"Authorization", "bearer a"}},
+      {{"Authorization", "Bearer a "}},
+      {{"Authorizatio", "nBearer a"}},
+      {{"X-A", "1"}, {"X-B", "2"}},
+      {{"X-A", "2"}, {"X-B", "1"}},
+      {{"X-A", "1"}, {"X-A", "2"}},
+      {{"X-A", "2"}, {"X-A", "1"}},
+      {{"X-A", "1X-B2"}},
+      {{"X-A", ""}, {"1", "X-B2"}},
+      {{"X-A", "1"}},
+      {{"X-A", "1"}, {"X-B", ""}},
+      {{"", ""}},
+      {{"", ""}, {"", ""}},
+  };
+  std::set<key> keys;
+  for (auto const& v : variants) keys.insert(key_of(link, v));
+  CHECK(keys.size() == std::size(variants));
+
+  header_list const one = {{"X-A", "1"}, {"X-B", "2"}}, two = {{"x-b", "2"}, {"x-a", "1"}};
+  CHECK(bool(key_of(link, one) == key_of(link, two)));
+}
+
+TEST_CASE("parts cannot be shifted into each other") {
+  CHECK(bool(key_of("https://h/a?b") != key_of("https://h/ab")));
+  CHECK(bool(key_of("https://h/a?") != key_of("https://h/a")));
+  CHECK(bool(key_of("https://h:81/a") != key_of("https://h:8/1a")));
+  header_list const field = {{"b", "c"}};
+  CHECK(bool(key_of("https://h/a?bc") != key_of("https://h/a?", field)));
+}
+
+TEST_CASE("a key on disk keeps its meaning") {
+  // Changing how keys are made orphans every cache in the field: that needs a new label and a note in the changelog.
+  CHECK(key_of("https://h/a").hex() == "d0f71c872a09df66abef6a5fa1cc9d16b9731bf712190b0ec107ee2b2f9cd564");
+  header_list const field = {{"X-A", "1"}};
+  CHECK(key_of("http://h:9000/b/k?versionId=1&X-Amz-Signature=s", field).hex() ==
+        "a8b54f228095a09490a5c4b952c010432306963fe106ce9b4388eeb2746c51e3");
+}
+
+TEST_CASE("a key has one spelling") {
+  auto const k = key::from_hex(hex);
+  REQUIRE(k);
+  CHECK(k->hex() == hex);
+  CHECK(k->bytes()[0] == 0x01);
+  CHECK(k->bytes()[31] == 0xef);
+  CHECK(key().hex() == std::string(64, '0'));
+  for (std::size_t n = 0; n < hex.size(); ++n) CHECK_FALSE(key::from_hex(hex.substr(0, n)));
+  CHECK_FALSE(key::from_hex(hex + "0"));
+  for (std::size_t n = 0; n < hex.size(); ++n)
+    for (char const c : {'A', 'F', 'g', 'G', ' ', '/', ':', '.', '\0'}) {
+      std::string bad = hex;
+      bad[n] = c;
+      CHECK_FALSE(key::from_hex(bad));
+    }
+}
+
+TEST_CASE("keys compare, order and hash") {
+  auto const a = key_of("https://h/a"), b = key_of("https://h/b");
+  CHECK(bool(a == key_of("https://h/a")));
+  CHECK(bool(a != b));
+  CHECK((a < b) == (a.hex() < b.hex()));
+  std::unordered_set<key> set;
+  set.insert(a);
+  set.insert(b);
+  set.insert(a);
+  CHECK(set.size() == 2);
+}
+
+}  // namespace mgw::cache
