@@ -1,0 +1,9 @@
+#pragma once
+
+// The way to a server: names, pools, one request and its response.
+#include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/endpoint.hpp>
+#include <mgw/upstream/error.hpp>
+#include <mgw/upstream/pool.hpp>
+#include <mgw/upstream/pool_set.hpp>
+#include <mgw/upstream/resolver.hpp>

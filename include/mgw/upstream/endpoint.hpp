@@ -1,0 +1,33 @@
+#pragma once
+
+#include <mgw/http/uri.hpp>
+
+#include <compare>
+#include <cstdint>
+#include <string>
+
+namespace mgw::upstream {
+
+/// Where to connect: what a pool of connections is keyed by.
+struct endpoint {
+  std::string host;  ///< name or address, IPv6 without brackets
+  std::uint16_t port = 0;
+  bool tls = false;
+
+  endpoint() = default;
+  endpoint(std::string h, std::uint16_t p, bool t) : host(std::move(h)), port(p), tls(t) {}
+  explicit endpoint(http::uri const& u) : port(u.port), tls(u.tls) {
+    auto h = u.host;
+    if (h.size() > 2 && h.front() == '[') h = h.substr(1, h.size() - 2);
+    host.assign(h);
+  }
+  auto operator<=>(endpoint const&) const = default;
+
+  /// For logs: `https://host:port`.
+  std::string text() const {
+    std::string const name = host.find(':') == std::string::npos ? host : '[' + host + ']';
+    return (tls ? "https://" : "http://") + name + ':' + std::to_string(port);
+  }
+};
+
+}  // namespace mgw::upstream

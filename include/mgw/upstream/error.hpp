@@ -1,0 +1,60 @@
+#pragma once
+
+#include <string>
+#include <system_error>
+
+namespace mgw::upstream {
+
+/// What went wrong on the way to an upstream, where no other category says it.
+enum class error {
+  connect_timeout = 1,
+  response_timeout,    ///< no response head in time
+  body_timeout,        ///< silence in the middle of a body
+  closed_before_head,  ///< the connection ended before the first byte of a response
+  truncated_head,
+  too_many_interim_responses,
+  too_many_redirects,
+  forbidden_redirect,
+};
+
+inline std::error_category const& error_category() noexcept {
+  struct category final : std::error_category {
+    char const* name() const noexcept override { return "mgw.upstream"; }
+    std::string message(int code) const override {
+      switch (static_cast<error>(code)) {
+        case error::connect_timeout: return "connecting took too long";
+        case error::response_timeout: return "no response in time";
+        case error::body_timeout: return "the body fell silent";
+        case error::closed_before_head: return "closed before a response";
+        case error::truncated_head: return "closed inside a response head";
+        case error::too_many_interim_responses: return "too many interim responses";
+        case error::too_many_redirects: return "too many redirects";
+        case error::forbidden_redirect: return "redirected to where it may not go";
+      }
+      return "unknown upstream error";
+    }
+  };
+  static category const c;
+  return c;
+}
+inline std::error_code make_error_code(error e) noexcept { return {static_cast<int>(e), error_category()}; }
+
+/// How far a request got: named in logs, so that an operator knows where to look.
+enum class hop { none, dns, tcp, tls, request, response };
+
+inline char const* to_string(hop h) noexcept {
+  switch (h) {
+    case hop::none: return "none";
+    case hop::dns: return "dns";
+    case hop::tcp: return "tcp";
+    case hop::tls: return "tls";
+    case hop::request: return "request";
+    case hop::response: return "response";
+  }
+  return "?";
+}
+
+}  // namespace mgw::upstream
+
+template <>
+struct std::is_error_code_enum<mgw::upstream::error> : std::true_type {};

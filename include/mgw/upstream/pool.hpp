@@ -1,0 +1,222 @@
+#pragma once
+
+#include <mgw/core/any_stream.hpp>
+#include <mgw/net/deadline.hpp>
+#include <mgw/net/tcp_stream.hpp>
+#include <mgw/net/tls_context.hpp>
+#include <mgw/net/tls_stream.hpp>
+#include <mgw/upstream/endpoint.hpp>
+#include <mgw/upstream/error.hpp>
+#include <mgw/upstream/resolver.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/buffer.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace mgw::upstream {
+
+struct pool_options {
+  std::chrono::milliseconds connect_timeout{10'000};  ///< TCP and TLS together, per address
+  std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is not used again
+  std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first
+};
+
+class pool;
+
+/// A connected stream on loan. Given back with `done()` if the framing is clean; otherwise its destruction closes it.
+class lease {
+public:
+  lease(lease&&) noexcept = default;
+  lease& operator=(lease&&) noexcept = default;
+
+  any_stream& stream() noexcept { return stream_; }
+  /// False once the stream was given back.
+  bool held() const noexcept { return static_cast<bool>(stream_); }
+  /// True if the connection has served a request before: it may turn out to be dead already.
+  bool reused() const noexcept { return reused_; }
+  /// Returns the stream to the pool. Precondition: the last response was read to its end and both sides keep alive.
+  void done();
+
+private:
+  friend class pool;
+  lease(std::shared_ptr<pool> owner, endpoint where, any_stream s, bool reused)
+      : owner_(std::move(owner)), where_(std::move(where)), stream_(std::move(s)), reused_(reused) {}
+  std::shared_ptr<pool> owner_;
+  endpoint where_;
+  any_stream stream_;
+  bool reused_;
+};
+
+/// What `pool::connect` gives: a lease, or where and why it failed.
+struct connected {
+  std::optional<lease> connection;
+  hop failed_at = hop::none;
+  std::error_code ec;
+};
+
+/// Keep-alive connections of one thread to any number of upstreams.
+///
+/// Thread rule: one pool per worker thread, used on it alone. TLS sessions are kept per endpoint, so that a new
+/// connection resumes. A connection that was closed or has bytes waiting while idle is never used again: a response
+/// that nobody asked for must not meet the next request.
+class pool : public std::enable_shared_from_this<pool> {
+public:
+  pool(net::deadline_queue& deadlines, net::tls_context tls, pool_options options = {})
+      : deadlines_(deadlines), tls_(std::move(tls)), options_(options) {}
+
+  /// An idle connection if there is a good one and `fresh` is false, else a new one.
+  asio::awaitable<connected> connect(endpoint where, bool fresh = false);
+
+  std::size_t idle() const noexcept {
+    std::size_t n = 0;
+    for (auto const& [where, list] : idle_) n += list.size();
+    return n;
+  }
+  /// Closes what is idle.
+  void clear() noexcept { idle_.clear(); }
+
+private:
+  friend class lease;
+  using clock = std::chrono::steady_clock;
+  static constexpr std::size_t max_sessions = 256;
+  struct parked {
+    any_stream stream;
+    clock::time_point since;
+  };
+
+  std::optional<any_stream> take_idle(endpoint const& where);
+  void give_back(endpoint const& where, any_stream s);
+  asio::awaitable<connected> dial(endpoint where, asio::ip::tcp::endpoint address);
+
+  net::deadline_queue& deadlines_;
+  net::tls_context tls_;
+  pool_options options_;
+  resolver resolver_;
+  std::map<endpoint, std::vector<parked>> idle_;
+  std::map<endpoint, net::tls_session> sessions_;
+  clock::time_point swept_ = clock::now();
+};
+
+inline void lease::done() {
+  if (owner_ && stream_) owner_->give_back(where_, std::move(stream_));
+}
+
+inline std::optional<any_stream> pool::take_idle(endpoint const& where) {
+  auto const it = idle_.find(where);
+  if (it == idle_.end()) return std::nullopt;
+  auto& list = it->second;
+  while (!list.empty()) {
+    parked p = std::move(list.back());  // the youngest: most likely to be alive
+    list.pop_back();
+    if (clock::now() - p.since > options_.idle_timeout) {
+      list.clear();  // all others are older
+      break;
+    }
+    char byte = 0;
+    io_result const r = p.stream.try_read(asio::buffer(&byte, 1));
+    if (r.ec == asio::error::would_block) return std::move(p.stream);
+  }
+  return std::nullopt;
+}
+
+inline void pool::give_back(endpoint const& where, any_stream s) {
+  auto const now = clock::now();
+  if (now - swept_ > options_.idle_timeout) {  // what idles too long would not be used again: close it
+    swept_ = now;
+    for (auto& [at, old] : idle_) std::erase_if(old, [&](parked const& p) { return now - p.since > options_.idle_timeout; });
+    std::erase_if(idle_, [](auto const& e) { return e.second.empty(); });
+    if (sessions_.size() > max_sessions) sessions_.clear();
+  }
+  auto& list = idle_[where];
+  if (list.size() >= options_.max_idle) list.erase(list.begin());
+  list.push_back(parked{std::move(s), now});
+}
+
+inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
+  connected out;
+  if (!fresh) {
+    std::optional<any_stream> s = take_idle(where);
+    if (s) {
+      out.connection = lease(shared_from_this(), where, std::move(*s), true);
+      co_return out;
+    }
+  }
+  resolver::answer const found = co_await resolver_.resolve(where.host, where.port);
+  if (found.ec) {
+    out.failed_at = hop::dns;
+    out.ec = found.ec;
+    co_return out;
+  }
+  for (auto const& address : *found.addresses) {
+    out = co_await dial(where, address);
+    if (out.connection) {
+      resolver_.prefer(where.host, where.port, address);
+      break;
+    }
+    if (out.failed_at == hop::tls) break;  // the right host, but not one to trust: another address will not mend it
+  }
+  if (!out.connection) resolver_.forget(where.host, where.port);
+  co_return out;
+}
+
+inline asio::awaitable<connected> pool::dial(endpoint where, asio::ip::tcp::endpoint address) {
+  connected out;
+  auto const executor = co_await asio::this_coro::executor;
+  asio::ip::tcp::socket socket(executor);
+  std::error_code ec;
+  {
+    struct closer {  // a deadline cancels by closing the socket that is not a stream yet
+      asio::ip::tcp::socket& s;
+      void cancel() noexcept {
+        std::error_code ignored;
+        s.close(ignored);
+      }
+    } closes{socket};
+    net::deadline limit(deadlines_, closes);
+    limit.arm(options_.connect_timeout);
+    co_await socket.async_connect(address, asio::redirect_error(asio::use_awaitable, ec));
+    if (limit.expired()) ec = error::connect_timeout;
+  }
+  if (ec) {
+    out.failed_at = hop::tcp;
+    out.ec = ec;
+    co_return out;
+  }
+  net::tcp_stream tcp(std::move(socket));
+  if (!where.tls) {
+    out.connection = lease(shared_from_this(), where, any_stream(std::move(tcp)), false);
+    co_return out;
+  }
+  net::tls_stream<net::tcp_stream> tls(std::move(tcp), tls_, net::tls_role::client);
+  tls.set_server_name(where.host);
+  if (auto const it = sessions_.find(where); it != sessions_.end()) tls.resume(it->second);
+  {
+    net::deadline limit(deadlines_, tls);
+    limit.arm(options_.connect_timeout);
+    ec = co_await tls.handshake();
+    if (limit.expired()) ec = error::connect_timeout;
+  }
+  if (ec) {
+    sessions_.erase(where);
+    out.failed_at = hop::tls;
+    out.ec = ec;
+    co_return out;
+  }
+  sessions_.insert_or_assign(where, tls.session());
+  out.connection = lease(shared_from_this(), where, any_stream(std::move(tls)), false);
+  co_return out;
+}
+
+}  // namespace mgw::upstream
