@@ -1,0 +1,143 @@
+#pragma once
+
+#include <mgw/cache/fill.hpp>
+#include <mgw/cache/key.hpp>
+#include <mgw/proxy/fetch_options.hpp>
+#include <mgw/upstream/client_exchange.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/awaitable.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace mgw::proxy {
+
+/// The state of one fill that readers and the filling side share: the current generation and the links to try.
+///
+/// Thread rule: `offer`, `current`, `readers`, `stop` from any thread; the rest on the fill's worker.
+class fetch_job : public std::enable_shared_from_this<fetch_job> {
+public:
+  fetch_job(cache::key const& k, asio::any_io_executor executor) : key_(k), timer_(std::move(executor)) {}
+
+  cache::key const& object_key() const noexcept { return key_; }
+  std::shared_ptr<cache::fill> current() const {
+    std::lock_guard const lock(mutex_);
+    return current_;
+  }
+
+  /// Another link for the same object; the newest few are kept. Wakes a fill that is between two tries.
+  void offer(fetch_source source) {
+    {
+      std::lock_guard const lock(mutex_);
+      for (auto const& s : sources_)
+        if (s.url == source.url) return;
+      auto const older = std::find_if(sources_.begin(), sources_.end(), [&](auto const& s) { return s.issued <= source.issued; });
+      sources_.insert(older, std::move(source));
+      if (sources_.size() > max_sources) sources_.pop_back();
+    }
+    wake();
+  }
+  fetch_source freshest() {
+    std::lock_guard const lock(mutex_);
+    tried_ = sources_.front().url;
+    return sources_.front();
+  }
+  bool has_newer_than_tried() const {
+    std::lock_guard const lock(mutex_);
+    return sources_.front().url != tried_;
+  }
+
+  /// Somebody follows this object while he holds one of these.
+  class reader_count {
+  public:
+    explicit reader_count(std::shared_ptr<fetch_job> job) : job_(std::move(job)) { job_->readers_.fetch_add(1); }
+    reader_count(reader_count&&) noexcept = default;
+    reader_count& operator=(reader_count&&) = delete;
+    ~reader_count() {
+      if (job_ && job_->readers_.fetch_sub(1) == 1 && job_->ends_with_readers_.load()) job_->stop();
+    }
+
+  private:
+    std::shared_ptr<fetch_job> job_;
+  };
+  int readers() const noexcept { return readers_.load(); }
+
+  /// Ends the fill soon: a part is kept. Idempotent.
+  void stop() {
+    stopping_.store(true);
+    wake();
+  }
+  /// Ends the fill as soon as nobody follows it.
+  void end_with_readers() {
+    ends_with_readers_.store(true);
+    if (readers() == 0) stop();
+  }
+  bool stopping() const noexcept { return stopping_.load(); }
+
+  /// The current generation is over, another one begins.
+  void replace(std::int64_t when) {
+    auto next = std::make_shared<cache::fill>();
+    std::shared_ptr<cache::fill> old;
+    {
+      std::lock_guard const lock(mutex_);
+      old = std::exchange(current_, std::move(next));
+      replaced_at_ = when;
+    }
+    old->cut();
+  }
+  std::int64_t replaced_at() const {
+    std::lock_guard const lock(mutex_);
+    return replaced_at_;
+  }
+  void publish_stored(cache::meta about, std::shared_ptr<cache::file const> body) {
+    auto const f = current();
+    std::uint64_t const length = about.length;
+    f->begin(std::move(about), std::move(body), length);
+    f->completed();
+  }
+
+  asio::awaitable<void> sleep(std::chrono::milliseconds length) {
+    if (stopping()) co_return;
+    std::error_code woken;
+    timer_.expires_after(length);
+    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  }
+
+  /// What `stop` interrupts, besides a pause; null: nothing is under way.
+  void watch(upstream::client_exchange* up) noexcept { running_ = up; }
+
+private:
+  static constexpr std::size_t max_sources = 4;
+
+  void wake() {
+    asio::post(timer_.get_executor(), [self = shared_from_this()] {
+      self->timer_.cancel();
+      if (self->stopping() && self->running_ != nullptr) self->running_->cancel();
+    });
+  }
+
+  cache::key const key_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<cache::fill> current_ = std::make_shared<cache::fill>();
+  std::vector<fetch_source> sources_;
+  std::string tried_;
+  std::int64_t replaced_at_ = 0;
+  std::atomic<int> readers_{0};
+  std::atomic<bool> stopping_{false}, ends_with_readers_{false};
+  asio::steady_timer timer_;
+  upstream::client_exchange* running_ = nullptr;
+};
+
+}  // namespace mgw::proxy

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <mgw/cache/key.hpp>
+#include <mgw/core/log.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/upstream/client_exchange.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace mgw::proxy {
+
+/// Where an object can be had: a link and the fields that go with it. Links of one object differ in their signatures.
+struct fetch_source {
+  std::string url;
+  cache::header_list headers;
+  std::int64_t issued = 0;  ///< unix seconds; the newest is used
+  fetch_source() = default;
+  fetch_source(std::string u, cache::header_list h, std::int64_t t) : url(std::move(u)), headers(std::move(h)), issued(t) {}
+};
+
+struct fetch_options {
+  upstream::exchange_options exchange;
+  int max_redirects = 5;
+  std::chrono::milliseconds backoff_first{250};      ///< after a fault; doubled up to `backoff_max`, reset by progress
+  std::chrono::milliseconds backoff_max{30'000};
+  std::chrono::milliseconds abandon_after{600'000};  ///< without progress and without a reader: suspended
+  std::size_t batch = 128 * 1024;                    ///< bytes gathered before they are written to the store
+  std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what has arrived is made durable
+  std::string user_agent = "mgw";
+  /// Whether this host may be asked for an object (each hop of a redirect is). Empty: any.
+  std::function<bool(http::uri const&)> allows;
+  log_sink log;
+};
+
+/// What crossed the upstream link, over all fills. Bytes that arrived more than once are counted apart: users pay for both.
+struct fetch_counters {
+  std::atomic<std::uint64_t> first_time_bytes{0};
+  std::atomic<std::uint64_t> again_bytes{0};
+  std::atomic<std::uint64_t> fills{0};
+  std::atomic<std::uint64_t> requests{0};
+  std::atomic<std::uint64_t> faults{0};
+};
+
+}  // namespace mgw::proxy

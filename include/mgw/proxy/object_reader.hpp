@@ -1,0 +1,326 @@
+#pragma once
+
+#include <mgw/cache/fill.hpp>
+#include <mgw/cache/growth.hpp>
+#include <mgw/cache/read_at.hpp>
+#include <mgw/core/blocking_pool.hpp>
+#include <mgw/core/lent_buffer.hpp>
+#include <mgw/http/range.hpp>
+#include <mgw/proxy/exchange.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/buffer.hpp>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mgw::proxy {
+
+struct reader_options {
+  std::chrono::milliseconds hold{270'000};    ///< how long a request without a head may wait: then it is closed unanswered
+  std::chrono::milliseconds look{5'000};      ///< how often a held connection is looked at: has the client left?
+  std::chrono::milliseconds trickle{60'000};  ///< a begun body that has nothing new gives one byte so often
+  std::uint64_t reserve = 4096;               ///< bytes withheld at the growing edge, to be trickled during an outage
+};
+
+namespace reader_detail {
+
+/// Whether a list of entity tags has this one, compared weakly. Source: RFC 9110 8.8.3, 13.1.2.
+inline bool lists_etag(std::string_view list, std::string_view etag) noexcept {
+  if (etag.starts_with("W/")) etag.remove_prefix(2);
+  for (;;) {
+    while (!list.empty() && (list.front() == ' ' || list.front() == '\t' || list.front() == ',')) list.remove_prefix(1);
+    if (list.starts_with("W/")) list.remove_prefix(2);
+    std::size_t const end = list.starts_with('"') ? list.find('"', 1) : std::string_view::npos;
+    if (end == std::string_view::npos) return false;
+    if (list.substr(0, end + 1) == etag) return true;
+    list.remove_prefix(end + 1);
+  }
+}
+
+}  // namespace reader_detail
+
+/// Where a response body stands: what somebody needs who goes on with it.
+struct body_position {
+  bool head_out = false;
+  bool resumable = true;       ///< its length is known, and a validator: a break can be mended
+  std::uint64_t at = 0;        ///< next byte of the object
+  std::uint64_t end = 0;       ///< one past the last wanted byte
+  std::uint64_t length = 0;    ///< of the whole object
+  std::string etag, modified;  ///< of the generation it belongs to
+  body_position() = default;
+  bool strong_etag() const noexcept { return etag.starts_with('"'); }
+};
+
+/// One client following one object, complete or growing. **What a client sees when the link is down is decided here:**
+///
+/// - no head goes out before it can be followed by bytes: until then the request is held, and after `hold` closed
+///   without a response (clients retry that; a status would end their deployment);
+/// - a begun body is never silent: the last `reserve` bytes before the growing edge are withheld and given out one
+///   every `trickle` while nothing new comes;
+/// - when the object is replaced, the connection is cut: bytes of two generations never follow each other;
+/// - only a definite refusal is a status, and only to a first GET: a resume is closed.
+///
+/// Answers GET and HEAD, single ranges (RFC 9110 14), If-Range (13.1.5), If-None-Match (13.1.2).
+/// Thread rule: the exchange's worker.
+class object_reader {
+public:
+  /// `stale_link`: the link is older than a replacement of the object; a range beyond 0 on it is closed.
+  object_reader(exchange& x, std::shared_ptr<cache::fill> object, blocking_pool& disk, reader_options const& options, bool stale_link)
+      : x_(x), object_(std::move(object)), disk_(disk), options_(options), stale_link_(stale_link), ticket_(x.worker().io.get_executor()) {}
+
+  /// Serves the exchange to its end, or up to where the object cannot be followed any more because it is not stored:
+  /// then somebody else has to go on from `position()`.
+  enum class outcome { done, bypassed };
+  asio::awaitable<outcome> serve();
+  body_position position() const;
+
+private:
+  using clock = std::chrono::steady_clock;
+  enum class step { go_on, done, bypassed };
+  static constexpr std::size_t blocks = 4;
+  static constexpr std::size_t block_bytes = 16 * 1024;
+
+  asio::awaitable<step> wait_for_head();
+  asio::awaitable<step> send_body();
+  asio::awaitable<bool> send_piece(std::uint64_t limit);
+  asio::awaitable<std::size_t> read(std::uint64_t limit);
+  asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
+  bool not_modified(cache::meta const& about) const;
+  void write_head(cache::meta const& about);
+  bool is_resume() const noexcept { return range_ && range_->first.value_or(1) != 0; }
+
+  exchange& x_;
+  std::shared_ptr<cache::fill> object_;
+  blocking_pool& disk_;
+  reader_options const& options_;
+  bool const stale_link_;
+  cache::growth_ticket ticket_;
+  std::optional<http::range_spec> range_;
+  bool partial_ = false;
+  std::uint64_t length_ = 0, at_ = 0, end_ = 0;  // what is sent: [at_, end_)
+  std::array<lent_buffer, blocks> lent_;
+};
+
+inline asio::awaitable<void> object_reader::wait(cache::fill_view const& seen, clock::time_point until) {
+  for (auto& b : lent_) b.reset();
+  // The views are compared under the object's lock, and no suspension lies between enlisting and waiting.
+  bool const enlisted = object_->wait_for_news(ticket_, seen);
+  if (enlisted) co_await ticket_.wait_until(until);
+}
+
+inline asio::awaitable<object_reader::outcome> object_reader::serve() {
+  bool const get = x_.request().method == "GET";
+  if (!get && x_.request().method != "HEAD") {
+    x_.start(405);
+    x_.field("Allow", "GET, HEAD");
+    x_.end_head({});
+    (void)co_await x_.finish();
+    co_return outcome::done;
+  }
+  if (get) range_ = http::parse_range(x_.request().fields.value("Range"));
+  if (stale_link_ && is_resume()) {
+    x_.notes().failure = "a resume on a link older than the object";
+    x_.abort();
+    co_return outcome::done;
+  }
+  x_.on_drain([](void* t) noexcept { static_cast<cache::growth_ticket*>(t)->wake(); }, &ticket_);
+  step s = co_await wait_for_head();
+  if (s == step::go_on && get && at_ < end_) s = co_await send_body();
+  if (s == step::go_on) (void)co_await x_.finish();
+  x_.on_drain(nullptr, nullptr);
+  co_return s == step::bypassed ? outcome::bypassed : outcome::done;
+}
+
+inline body_position object_reader::position() const {
+  body_position p;
+  p.head_out = x_.responding();
+  p.at = at_;
+  p.end = end_;
+  p.length = length_;
+  auto const v = object_->view();
+  if (v.about) {
+    p.etag = v.about->etag;
+    p.modified = v.about->last_modified;
+  }
+  p.resumable = p.strong_etag() || !p.modified.empty();
+  return p;
+}
+
+/// Waits until a head can go out and writes it, or answers otherwise.
+inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
+  auto const until = clock::now() + options_.hold;
+  for (;;) {
+    cache::fill_view const v = object_->view();
+    switch (v.phase) {
+      case cache::fill_phase::refused: {
+        x_.notes().failure = "upstream refused with " + std::to_string(v.status);
+        if (is_resume()) {
+          x_.abort();
+          co_return step::done;
+        }
+        std::string const text = x_.options().error_body ? x_.options().error_body(v.status, x_) : std::string();
+        (void)co_await x_.respond(v.status, x_.options().error_type, text);
+        co_return step::done;
+      }
+      case cache::fill_phase::cut: x_.abort(); co_return step::done;
+      case cache::fill_phase::bypassed: co_return step::bypassed;
+      case cache::fill_phase::pending: break;
+      case cache::fill_phase::growing:
+      case cache::fill_phase::complete: {
+        if (!v.length) break;
+        length_ = *v.length;
+        if (not_modified(*v.about)) {
+          x_.start(304);
+          x_.field("ETag", v.about->etag);
+          x_.end_head({});
+          (void)co_await x_.finish();
+          co_return step::done;
+        }
+        auto const if_range = x_.request().fields.value("If-Range");
+        bool const strong = v.about->etag.starts_with('"');  // a weak one holds no range (RFC 9110 13.1.5)
+        bool const applies = if_range.empty() || (strong && if_range == v.about->etag) || if_range == v.about->last_modified;
+        auto const resolved = http::resolve(applies ? range_ : std::nullopt, length_);
+        if (resolved.outcome == http::range_outcome::unsatisfiable) {
+          x_.start(416);
+          x_.field("Content-Range", "bytes */" + std::to_string(length_));
+          x_.end_head({});
+          (void)co_await x_.finish();
+          co_return step::done;
+        }
+        partial_ = resolved.outcome == http::range_outcome::partial;
+        at_ = partial_ ? resolved.range.first : 0;
+        end_ = partial_ ? resolved.range.last + 1 : length_;
+        bool const follows = x_.request().method == "HEAD" || v.stored >= end_ || v.stored > at_ + options_.reserve;
+        if (!follows) break;
+        write_head(*v.about);
+        co_return step::go_on;
+      }
+    }
+    if (clock::now() >= until || x_.draining() || x_.client_gone()) {
+      x_.notes().failure = x_.draining() ? "draining" : clock::now() >= until ? "held too long" : "the client left";
+      x_.abort();
+      co_return step::done;
+    }
+    auto const next_look = std::min(until, clock::now() + options_.look);
+    co_await wait(v, next_look);
+  }
+}
+
+inline bool object_reader::not_modified(cache::meta const& about) const {
+  auto const wanted = x_.request().fields.value("If-None-Match");
+  return !about.etag.empty() && (wanted == "*" || reader_detail::lists_etag(wanted, about.etag));
+}
+
+inline void object_reader::write_head(cache::meta const& about) {
+  x_.start(partial_ ? 206 : 200);
+  if (!about.content_type.empty()) x_.field("Content-Type", about.content_type);
+  if (!about.content_disposition.empty()) x_.field("Content-Disposition", about.content_disposition);
+  if (!about.etag.empty()) x_.field("ETag", about.etag);
+  if (!about.last_modified.empty()) x_.field("Last-Modified", about.last_modified);
+  x_.field("Accept-Ranges", "bytes");
+  if (partial_) {
+    std::string value;
+    http::byte_range sent;
+    sent.first = at_;
+    sent.last = end_ - 1;
+    http::append_content_range(value, sent, length_);
+    x_.field("Content-Range", value);
+  }
+  auto const now = static_cast<std::int64_t>(std::time(nullptr));
+  x_.field("Age", static_cast<std::uint64_t>(std::max<std::int64_t>(0, now - about.stored_at)));
+  bool const hit = x_.notes().cache == "hit";
+  x_.field("Cache-Status", hit ? "mgw; hit" : x_.notes().cache == "miss" ? "mgw; fwd=miss; stored" : "mgw; fwd=miss; collapsed");
+  http::framing f;
+  f.kind = http::body_kind::length;
+  f.length = end_ - at_;
+  x_.end_head(f);
+}
+
+inline asio::awaitable<object_reader::step> object_reader::send_body() {
+  auto last_sent = clock::now();
+  while (at_ < end_) {
+    cache::fill_view const v = object_->view();
+    bool const grows = v.phase == cache::fill_phase::growing;
+    std::uint64_t limit = std::min(v.stored, end_);
+    if (grows && limit < end_) limit -= std::min(limit, options_.reserve);
+    if (at_ >= limit && v.phase == cache::fill_phase::bypassed) co_return step::bypassed;
+    if (at_ >= limit && !grows) {
+      x_.notes().failure = "the object ended before its end";
+      x_.abort();
+      co_return step::done;
+    }
+    if (at_ >= limit) {
+      auto const due = last_sent + options_.trickle;
+      if (clock::now() < due) {
+        co_await wait(v, due);
+        continue;
+      }
+      if (x_.client_gone()) {
+        x_.abort();
+        co_return step::done;
+      }
+      last_sent = clock::now();
+      if (at_ >= v.stored) continue;  // the reserve is used up, too
+      limit = at_ + 1;
+    }
+    bool const ok = co_await send_piece(limit);
+    if (!ok) {
+      x_.abort();
+      co_return step::done;
+    }
+    last_sent = clock::now();
+  }
+  co_return step::go_on;
+}
+
+inline asio::awaitable<bool> object_reader::send_piece(std::uint64_t limit) {
+  std::size_t const n = co_await read(limit);
+  if (n == 0) {
+    x_.notes().failure = "the cache could not be read";
+    co_return false;
+  }
+  std::array<asio::const_buffer, blocks> out;
+  std::size_t used = 0;
+  for (std::size_t rest = n; rest != 0; ++used) {
+    std::size_t const part = std::min(rest, block_bytes);
+    out[used] = asio::const_buffer(lent_[used].data(), part);
+    rest -= part;
+  }
+  std::error_code const ec = co_await x_.write(const_buffers(out.data(), used));
+  at_ += n;
+  co_return !ec;
+}
+
+/// Reads what is there between `at_` and `limit`, up to four blocks: at once if it is in memory, else on the pool.
+inline asio::awaitable<std::size_t> object_reader::read(std::uint64_t limit) {
+  auto const wanted = static_cast<std::size_t>(std::min<std::uint64_t>(limit - at_, blocks * block_bytes));
+  std::array<iovec, blocks> pieces{};
+  std::size_t used = 0;
+  for (std::size_t rest = wanted; rest != 0; ++used) {
+    if (!lent_[used]) lent_[used] = lent_buffer::take();
+    std::size_t const part = std::min(rest, block_bytes);
+    pieces[used].iov_base = lent_[used].data();
+    pieces[used].iov_len = part;
+    rest -= part;
+  }
+  auto const body = object_->view().body;
+  std::span<iovec const> const into(pieces.data(), used);
+  std::size_t n = cache::read_resident(*body, into, at_);
+  if (n == 0) {
+    std::uint64_t const at = at_;
+    auto block = [&body, into, at] { return cache::read_blocking(*body, into, at); };
+    n = co_await disk_.run(block);
+  }
+  co_return n;
+}
+
+}  // namespace mgw::proxy

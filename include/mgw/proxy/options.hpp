@@ -1,0 +1,36 @@
+#pragma once
+
+#include <mgw/http/limits.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace mgw::proxy {
+
+class exchange;
+
+/// Limits and seams of the server side. Times measure silence, never duration: links of a few kB/s are normal.
+struct server_options {
+  http::limits limits;
+  std::chrono::milliseconds handshake_timeout{30'000};
+  std::chrono::milliseconds head_timeout{30'000};      ///< from a request's first byte to the end of its head
+  std::chrono::milliseconds idle_timeout{75'000};      ///< between two requests
+  std::chrono::milliseconds body_silence{300'000};     ///< a request body brings no byte
+  std::chrono::milliseconds send_silence{300'000};     ///< the client takes no byte of a response
+  std::chrono::milliseconds linger{2'000};             ///< how long a closed connection may still be read
+  std::size_t max_connections = 10'000;                ///< in all; more are closed at once
+  std::uint64_t max_requests = 1'000'000;              ///< per connection (microcontrollers read 2 KiB at a time)
+  std::size_t max_drain = 64 * 1024;                   ///< unread request bytes that are skipped to keep a connection
+
+  /// The body of a refusal that the server itself makes (400, 414, 431, …), and its type.
+  std::function<std::string(int status, exchange const&)> error_body;
+  std::string error_type = "application/json";
+  /// Called once when an exchange has ended, on its thread: the access log, metrics. Must not throw or block.
+  std::function<void(exchange const&)> observer;
+};
+
+}  // namespace mgw::proxy

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <mgw/http/serializer.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/net/deadline.hpp>
+#include <mgw/proxy/fetch_options.hpp>
+#include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/pool.hpp>
+
+#include <asio/awaitable.hpp>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace mgw::proxy {
+
+/// What a request for an object came to: an exchange whose response head is there and is no redirect, or a fault that
+/// may pass, or a definite no of our own rules.
+struct origin_answer {
+  std::unique_ptr<upstream::client_exchange> up;
+  bool forbidden = false;  ///< the link or a redirect leads where it may not
+  std::string why;         ///< for the log: never the URL
+};
+
+/// Asks for an object at its link, byte for byte as given, and follows redirects within bounds.
+///
+/// GET only (a signature covers the method), `Host` is the link's own authority, `Accept-Encoding: identity`; the
+/// link's fields go to its first hop alone. Each hop is held against `fetch_options::allows`; https never leads to http.
+/// A pooled connection that died before any byte of a response is replaced once. Source: RFC 9110 15.4, 9.2.2.
+/// Thread rule: the pool's worker.
+class origin_request {
+public:
+  origin_request(upstream::pool& pool, net::deadline_queue& deadlines, fetch_options const& options, fetch_counters& counters)
+      : pool_(pool), deadlines_(deadlines), options_(options), counters_(counters) {}
+
+  /// `fields`: further complete field lines (ranges and conditions). `watch(exchange*)` is told what is under way, and
+  /// null afterwards, so that another party can cancel it.
+  template <class Watch>
+  asio::awaitable<origin_answer> ask(fetch_source const& source, std::string_view fields, Watch watch);
+
+private:
+  asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh) {
+    return pool_.connect(upstream::endpoint(where), fresh);
+  }
+  std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields, bool first_hop) const;
+
+  upstream::pool& pool_;
+  net::deadline_queue& deadlines_;
+  fetch_options const& options_;
+  fetch_counters& counters_;
+};
+
+inline std::string origin_request::build_head(http::uri const& where, fetch_source const& source, std::string_view fields,
+                                              bool first_hop) const {
+  std::string head;
+  http::append_request_line(head, "GET", where.request_target());
+  http::append_field(head, "Host", where.authority);
+  http::append_field(head, "User-Agent", options_.user_agent);
+  http::append_field(head, "Accept-Encoding", "identity");
+  if (first_hop)
+    for (auto const& [name, value] : source.headers) http::append_field(head, name, value);
+  head += fields;
+  http::end_head(head);
+  return head;
+}
+
+template <class Watch>
+asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, std::string_view fields, Watch watch) {
+  origin_answer a;
+  std::string url = source.url;
+  bool fresh = false;
+  for (int hops = 0;;) {
+    auto const where = http::parse_uri(url);
+    if (!where || (options_.allows && !options_.allows(*where))) {
+      a.forbidden = true;
+      a.why = where ? "host " + std::string(where->host) + " is not allowed" : "the link is no http or https URI";
+      co_return a;
+    }
+    std::string const name(where->authority);
+    upstream::connected c = co_await connect(*where, fresh);
+    if (!c.connection) {
+      a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.ec.message();
+      co_return a;
+    }
+    auto up = std::make_unique<upstream::client_exchange>(deadlines_, std::move(*c.connection), options_.exchange);
+    std::string const head = build_head(*where, source, fields, hops == 0);
+    counters_.requests.fetch_add(1, std::memory_order_relaxed);
+    watch(up.get());
+    std::error_code ec = co_await up->send(head);
+    if (!ec) ec = co_await up->read_head("GET");
+    watch(nullptr);
+    if (ec) {
+      if (up->reused() && !up->response_begun() && !fresh) {
+        fresh = true;
+        continue;
+      }
+      a.why = name + ": " + ec.message();
+      co_return a;
+    }
+    fresh = false;
+    int const status = up->head().status;
+    bool const redirect = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+    if (!redirect) {
+      a.up = std::move(up);
+      co_return a;
+    }
+    auto next = http::resolve_reference(*where, up->head().fields.value("Location"));
+    auto const target = next ? http::parse_uri(*next) : result<http::uri>(next.error());
+    if (!target || ++hops > options_.max_redirects || (where->tls && !target->tls)) {
+      a.why = !target ? "redirected to no http or https URI" : hops > options_.max_redirects ? "too many redirects" : "redirected from https to http";
+      co_return a;
+    }
+    url = *std::move(next);
+  }
+}
+
+}  // namespace mgw::proxy

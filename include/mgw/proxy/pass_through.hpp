@@ -1,0 +1,223 @@
+#pragma once
+
+#include <mgw/http/range.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/object_reader.hpp>
+#include <mgw/proxy/origin_request.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace mgw::proxy {
+
+/// One client's own way to an object that cannot be stored (no cache, disk full, broken): a broken cache never breaks a
+/// download. It may take over a response that was begun from the cache.
+///
+/// The same rules as with the cache: what breaks off upstream is asked for again from where it stopped, on the same
+/// generation only; a passing fault is never a status: without a head the client is held up to `reader_options::hold`.
+/// Back-pressure: the client's. Thread rule: the exchange's worker.
+class pass_through {
+public:
+  pass_through(exchange& x, origin_request origin, fetch_source source, fetch_options const& fetch, reader_options const& reader,
+               body_position begun)
+      : x_(x), origin_(origin), source_(std::move(source)), fetch_(fetch), reader_(reader), at_(std::move(begun)),
+        timer_(x.worker().io.get_executor()) {}
+
+  asio::awaitable<void> serve();
+
+private:
+  using clock = std::chrono::steady_clock;
+  enum class outcome { done, fault };
+
+  std::string fields() const;
+  asio::awaitable<outcome> attempt();
+  asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
+  bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
+  void start(upstream::client_exchange& up);
+
+  exchange& x_;
+  origin_request origin_;
+  fetch_source source_;
+  fetch_options const& fetch_;
+  reader_options const& reader_;
+  body_position at_;
+  asio::steady_timer timer_;
+  clock::time_point progress_ = clock::now();
+};
+
+inline asio::awaitable<void> pass_through::serve() {
+  auto backoff = fetch_.backoff_first;
+  x_.on_drain([](void* t) noexcept { static_cast<asio::steady_timer*>(t)->cancel(); }, &timer_);
+  for (;;) {
+    auto const before = progress_;
+    outcome const o = co_await attempt();
+    if (o == outcome::done) co_return;
+    if (progress_ != before) backoff = fetch_.backoff_first;
+    bool const over = clock::now() - progress_ >= reader_.hold || (x_.draining() && !at_.head_out) || x_.client_gone();
+    if (over) {
+      x_.abort();
+      co_return;
+    }
+    std::error_code ignored;
+    timer_.expires_after(backoff);
+    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    backoff = std::min(backoff * 2, fetch_.backoff_max);
+  }
+}
+
+inline std::string pass_through::fields() const {
+  std::string out;
+  if (!at_.head_out) {
+    auto const range = x_.request().fields.value("Range");
+    if (http::parse_range(range)) http::append_field(out, "Range", range);
+    return out;
+  }
+  if (at_.at == 0) return out;
+  http::append_field(out, "Range", "bytes=" + std::to_string(at_.at) + "-" + std::to_string(at_.end - 1));
+  bool const strong = at_.strong_etag();
+  http::append_field(out, strong ? "If-Match" : "If-Unmodified-Since", strong ? at_.etag : at_.modified);
+  http::append_field(out, "If-Range", strong ? at_.etag : at_.modified);
+  return out;
+}
+
+/// Whether this response goes on where the client's body stands; `skip` bytes of it come before that.
+inline bool pass_through::continues(upstream::client_exchange const& up, std::uint64_t& skip) const {
+  auto const& head = up.head();
+  auto const framing = up.framing();
+  auto const etag = head.fields.value("ETag"), modified = head.fields.value("Last-Modified");
+  if (at_.strong_etag() ? etag != at_.etag : !at_.modified.empty() && modified != at_.modified) {
+    // A 206 to If-Range need not repeat the date (RFC 9110 15.3.7), but always has the ETag.
+    if (at_.strong_etag() || head.status != 206 || !modified.empty()) return false;
+  }
+  if (head.status == 206) {
+    auto const range = http::parse_content_range(head.fields.value("Content-Range"));
+    skip = 0;
+    return range && range->range && range->range->first == at_.at && range->range->last + 1 >= at_.end && range->length == at_.length;
+  }
+  skip = at_.at;
+  return head.status == 200 && (framing.kind != http::body_kind::length || framing.length == at_.length);
+}
+
+inline void pass_through::start(upstream::client_exchange& up) {
+  auto const& head = up.head();
+  x_.start(head.status);
+  for (auto const* name : {"Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges", "Content-Range"})
+    if (auto const* f = head.fields.find(name)) x_.field(name, f->value);
+  x_.field("Cache-Status", "mgw; fwd=bypass");
+  auto framing = up.framing();
+  at_.etag = head.fields.value("ETag");
+  at_.modified = head.fields.value("Last-Modified");
+  at_.length = at_.end = framing.length;
+  bool known = true;  // which bytes of the object these are
+  if (head.status == 206) {
+    auto const range = http::parse_content_range(head.fields.value("Content-Range"));
+    known = range && range->range && range->length;
+    if (known) {
+      at_.at = range->range->first;
+      at_.end = range->range->last + 1;
+      at_.length = *range->length;
+    }
+  }
+  if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
+  at_.resumable = known && framing.kind == http::body_kind::length && (at_.strong_etag() || !at_.modified.empty());
+  x_.end_head(framing);
+  at_.head_out = true;
+}
+
+inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
+  if (at_.head_out && at_.at != 0 && !at_.resumable) {
+    x_.notes().failure = "nothing tells whether the rest belongs to what was sent";
+    x_.abort();
+    co_return outcome::done;
+  }
+  std::string const conditions = fields();
+  auto const unwatched = [](upstream::client_exchange*) {};
+  origin_answer got = co_await origin_.ask(source_, conditions, unwatched);
+  int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
+  x_.notes().failure = got.up ? "upstream answered " + std::to_string(status) : got.why;
+  if (status == 200 || status == 206) {
+    std::uint64_t skip = 0;
+    if (!at_.head_out) {
+      start(*got.up);
+    } else if (!continues(*got.up, skip)) {
+      x_.notes().failure = "the object was replaced upstream";
+      x_.abort();
+      co_return outcome::done;
+    }
+    x_.notes().failure.clear();
+    outcome const o = co_await relay(*got.up, skip);
+    co_return o;
+  }
+  bool const passing = status == 0 || status >= 500 || status == 408 || status == 425 || status == 429;
+  if (passing) co_return outcome::fault;
+  if (status == 416 && !at_.head_out) {
+    x_.start(416);
+    x_.field("Content-Range", got.up->head().fields.value("Content-Range"));
+    x_.end_head({});
+    (void)co_await x_.finish();
+    co_return outcome::done;
+  }
+  auto const range = http::parse_range(x_.request().fields.value("Range"));
+  bool const resume = range && range->first.value_or(0) != 0;
+  if (at_.head_out || resume) {
+    x_.abort();
+  } else {
+    std::string const text = x_.options().error_body ? x_.options().error_body(status, x_) : std::string();
+    (void)co_await x_.respond(status, x_.options().error_type, text);
+  }
+  co_return outcome::done;
+}
+
+inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::client_exchange& up, std::uint64_t skip) {
+  if (x_.request().method == "HEAD") {
+    (void)co_await x_.finish();
+    co_return outcome::done;
+  }
+  for (;;) {
+    body::chunk c = co_await up.read_body();
+    auto const skipped = static_cast<std::size_t>(std::min<std::uint64_t>(skip, c.bytes.size()));
+    c.bytes.remove_prefix(skipped);
+    skip -= skipped;
+    // A whole object may have more than the range that was begun.
+    if (at_.resumable) c.bytes = c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), at_.end - at_.at)));
+    if (!c.bytes.empty()) {
+      std::error_code const ec = co_await x_.write(c.bytes);
+      if (ec) {
+        x_.abort();
+        co_return outcome::done;
+      }
+      at_.at += c.bytes.size();
+      progress_ = clock::now();
+    }
+    if (at_.resumable && at_.at == at_.end) {
+      (void)co_await x_.finish();
+      co_return outcome::done;
+    }
+    if (c.ec && at_.resumable) {
+      x_.notes().failure = "upstream's body: " + c.ec.message();
+      co_return outcome::fault;
+    }
+    if (c.ec) {
+      x_.abort();
+      co_return outcome::done;
+    }
+    if (c.end) {
+      (void)co_await x_.finish();
+      co_return outcome::done;
+    }
+  }
+}
+
+}  // namespace mgw::proxy

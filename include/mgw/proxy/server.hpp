@@ -1,0 +1,154 @@
+#pragma once
+
+#include <mgw/core/any_stream.hpp>
+#include <mgw/core/log.hpp>
+#include <mgw/net/deadline.hpp>
+#include <mgw/net/listener.hpp>
+#include <mgw/net/tcp_stream.hpp>
+#include <mgw/net/tls_context.hpp>
+#include <mgw/net/tls_stream.hpp>
+#include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/handler.hpp>
+#include <mgw/proxy/options.hpp>
+#include <mgw/proxy/serve.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/post.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mgw::proxy {
+
+/// Accepts connections on every worker and serves their exchanges with one handler.
+///
+/// `listen` before `worker_pool::run`. `drain` stops accepting, closes idle connections and lets running exchanges
+/// finish. Thread rule: `listen` before the workers run; `drain`, `idle` and `connections` from any thread. Lifetime: `close`
+/// after the workers' threads have ended; the object ends after their contexts, in which its coroutines live
+/// (run_until_signal keeps that order).
+template <Handler H>
+class server {
+public:
+  server(net::worker_pool& workers, server_options options, H handler, log_sink log = {})
+      : workers_(workers), options_(std::move(options)), handler_(std::move(handler)), log_(std::move(log)), live_(workers.size()) {}
+
+  /// Opens a listener on every worker. Returns the address really bound (a port of 0 is chosen by the kernel).
+  /// Throws std::system_error naming the address.
+  asio::ip::tcp::endpoint listen(asio::ip::tcp::endpoint address, std::optional<net::tls_context> tls = std::nullopt) {
+    auto const& context = contexts_.emplace_back(std::make_unique<std::optional<net::tls_context>>(std::move(tls)));
+    auto opened = workers_.listen(address);
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      net::worker& w = workers_.worker(i);
+      accept_on const accepted(*this, w, context->has_value() ? &**context : nullptr);
+      asio::co_spawn(w.io, opened[i]->run(accepted), asio::detached);
+      listeners_.push_back(listening{&w, std::move(opened[i])});
+    }
+    return listeners_.back().socket->local();
+  }
+
+  /// No more connections; idle ones are closed, others end with their exchange.
+  void drain() {
+    for (auto& l : listeners_) {
+      net::listener* const one = l.socket.get();
+      asio::post(l.owner->io.get_executor(), [one] { one->stop(); });
+    }
+    for (std::size_t i = 0; i < workers_.size(); ++i)
+      asio::post(workers_.worker(i).io.get_executor(), [this, i] {
+        draining_.store(true);
+        for (exchange* x : live_[i]) x->drain();
+      });
+  }
+  std::size_t connections() const noexcept { return connections_.load(); }
+  bool idle() const noexcept { return connections() == 0; }
+  /// Nothing beyond `drain`: what still runs is cut with the workers.
+  void stop() noexcept {}
+  /// Closes the listeners. After the workers' threads have ended, before their contexts go.
+  void close() noexcept { listeners_.clear(); }
+
+private:
+  struct listening {
+    net::worker* owner;
+    std::unique_ptr<net::listener> socket;
+  };
+  /// What a listener calls for each connection.
+  struct accept_on {
+    server& self;
+    net::worker& worker;
+    net::tls_context const* tls;
+    accept_on(server& s, net::worker& w, net::tls_context const* t) : self(s), worker(w), tls(t) {}
+    void operator()(net::tcp_stream s) const {
+      if (self.connections_.fetch_add(1) >= self.options_.max_connections) {
+        self.connections_.fetch_sub(1);
+        return;  // closed: better than serving none
+      }
+      asio::co_spawn(worker.io.get_executor(), connection(self, worker, std::move(s), tls), asio::detached);
+    }
+  };
+  struct counted {
+    std::atomic<std::size_t>& n;
+    explicit counted(std::atomic<std::size_t>& c) : n(c) {}
+    counted(counted const&) = delete;
+    counted& operator=(counted const&) = delete;
+    ~counted() { n.fetch_sub(1); }
+  };
+
+  static asio::awaitable<void> connection(server& self, net::worker& worker, net::tcp_stream tcp, net::tls_context const* tls) {
+    counted const one(self.connections_);
+    peer_info peer;
+    peer.address = tcp.remote();
+    if (tls == nullptr) {
+      co_await exchanges(self, worker, any_stream(std::move(tcp)), peer);
+      co_return;
+    }
+    peer.tls = true;
+    net::tls_stream<net::tcp_stream> secured(std::move(tcp), *tls, net::tls_role::server);
+    std::error_code ec;
+    {
+      net::deadline limit(worker.deadlines, secured);
+      limit.arm(self.options_.handshake_timeout);
+      ec = co_await secured.handshake();
+    }
+    if (ec) {
+      if (self.log_) self.log_(log_level::debug, "handshake with " + peer.address.address().to_string() + ": " + ec.message());
+      co_return;
+    }
+    co_await exchanges(self, worker, any_stream(std::move(secured)), peer);
+  }
+
+  static asio::awaitable<void> exchanges(server& self, net::worker& worker, any_stream stream, peer_info peer) {
+    auto x = std::make_unique<exchange>(std::move(stream), std::move(peer), self.options_, worker);
+    auto& live = self.live_[worker.index];
+    auto const place = live.insert(live.end(), x.get());
+    struct removes {
+      std::list<exchange*>& from;
+      std::list<exchange*>::iterator at;
+      removes(std::list<exchange*>& l, std::list<exchange*>::iterator i) : from(l), at(i) {}
+      removes(removes const&) = delete;
+      removes& operator=(removes const&) = delete;
+      ~removes() { from.erase(at); }
+    } const removed(live, place);
+    if (self.draining_.load()) x->drain();
+    co_await proxy::serve(*x, self.handler_, self.log_);
+  }
+
+  net::worker_pool& workers_;
+  server_options options_;
+  H handler_;
+  log_sink log_;
+  std::vector<std::unique_ptr<std::optional<net::tls_context>>> contexts_;
+  std::vector<listening> listeners_;
+  std::vector<std::list<exchange*>> live_;  // by worker, each touched on its own thread only
+  std::atomic<std::size_t> connections_{0};
+  std::atomic<bool> draining_{false};
+};
+
+}  // namespace mgw::proxy

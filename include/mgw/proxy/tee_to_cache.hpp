@@ -1,0 +1,159 @@
+#pragma once
+
+#include <mgw/cache/fill.hpp>
+#include <mgw/cache/growth.hpp>
+#include <mgw/cache/single_flight.hpp>
+#include <mgw/cache/store.hpp>
+#include <mgw/core/blocking_pool.hpp>
+#include <mgw/http/date.hpp>
+#include <mgw/http/range.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/fetch.hpp>
+#include <mgw/proxy/fetch_job.hpp>
+#include <mgw/proxy/object_reader.hpp>
+#include <mgw/proxy/origin_request.hpp>
+#include <mgw/proxy/pass_through.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mgw::proxy {
+
+struct tee_options {
+  fetch_options fetch;
+  reader_options reader;
+};
+
+/// The streaming tee-to-cache handler: serves an object from the store and, on a miss, starts or joins its fill.
+///
+/// One upstream copy per object, whatever the number of clients and workers; every client, the first one too, is a
+/// reader of the growing file and never throttles or ends the fill. A passing fault upstream is never a status code
+/// (see object_reader), and what happens on it upstream is decided in `fetch`.
+/// Thread rule: any worker; lives longer than the workers' contexts. A Part of a running gateway.
+template <cache::CacheStore Store>
+class tee_to_cache {
+public:
+  tee_to_cache(Store& store, upstream::pool_set& upstreams, tee_options options)
+      : store_(&store), upstreams_(upstreams), options_(std::move(options)) {}
+  /// Without a store: every client fetches for itself, under the same rules.
+  tee_to_cache(upstream::pool_set& upstreams, tee_options options)
+      : store_(nullptr), upstreams_(upstreams), options_(std::move(options)) {}
+
+  /// Answers a GET or HEAD for the object `k`. `source` is where it can be had; `source.issued` also says how old the
+  /// client's link is: a resume on a link that is older than a replacement of the object is closed, never spliced.
+  asio::awaitable<void> serve(exchange& x, cache::key k, fetch_source source);
+
+  /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
+  bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
+
+  fetch_counters const& counters() const noexcept { return counters_; }
+  std::size_t fills() const { return flights_.size(); }
+  /// Fills go on for as long as somebody follows them.
+  void drain() {
+    draining_.store(true);
+    for (auto const& job : flights_.all()) job->end_with_readers();
+  }
+  /// Ends all fills soon; their parts are kept.
+  void stop() {
+    draining_.store(true);
+    for (auto const& job : flights_.all()) job->stop();
+  }
+  bool idle() const { return fills() == 0; }
+  /// Waits for disk work. After the workers' threads have ended, before their contexts go.
+  void close() {
+    disk_.join();
+    sync_.join();
+    flights_.clear();
+  }
+
+private:
+  asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
+  static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
+
+  Store* store_;
+  upstream::pool_set& upstreams_;
+  tee_options options_;
+  blocking_pool disk_{2};
+  blocking_pool sync_{1};  // fsync has a thread of its own: reads never wait behind it
+  cache::single_flight<fetch_job> flights_;
+  fetch_counters counters_;
+  std::atomic<bool> draining_{false};
+};
+
+template <cache::CacheStore Store>
+asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker) {
+  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.disk_, self.sync_, self.options_.fetch, self.counters_,
+                                                 worker.deadlines, self.upstreams_.of(worker));
+  try {
+    co_await f->run();
+  } catch (std::exception const& e) {
+    if (self.options_.fetch.log) self.options_.fetch.log(log_level::error, std::string("a fill ended: ") + e.what());
+    job->current()->cut();
+  }
+  f.reset();
+  self.flights_.leave(job->object_key(), job.get());
+}
+
+template <cache::CacheStore Store>
+asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& x, cache::key const& k, fetch_source source) {
+  auto job = flights_.find(k);
+  if (!job) {
+    auto look = [&] { return store_->open(k); };
+    auto stored = co_await disk_.run(look);
+    auto const executor = x.worker().io.get_executor();
+    if (stored) {
+      x.notes().cache = "hit";
+      job = std::make_shared<fetch_job>(k, executor);
+      job->publish_stored(std::move(stored->meta), std::move(stored->body));
+      co_return job;
+    }
+    auto const make = [&] {
+      auto made = std::make_shared<fetch_job>(k, executor);
+      made->offer(source);
+      return made;
+    };
+    auto const ticket = flights_.join(k, make);
+    job = ticket.work;
+    x.notes().cache = ticket.started ? "miss" : "joined";
+    if (ticket.started) {
+      if (draining_.load()) job->stop();
+      asio::co_spawn(executor, run_fill(*this, job, x.worker()), asio::detached);
+      co_return job;
+    }
+  } else {
+    x.notes().cache = "joined";
+  }
+  job->offer(std::move(source));
+  co_return job;
+}
+
+template <cache::CacheStore Store>
+asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetch_source source) {
+  body_position begun;
+  if (store_ != nullptr) {
+    auto job = co_await find(x, k, source);
+    fetch_job::reader_count const here(job);
+    std::int64_t const replaced = std::max(job->replaced_at(), store_->replaced_at(k));
+    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, source.issued < replaced);
+    auto const outcome = co_await reader->serve();
+    if (outcome == object_reader::outcome::done) co_return;
+    begun = reader->position();
+  }
+  x.notes().cache = "bypass";
+  origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
+  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, std::move(begun));
+  co_await own->serve();
+}
+
+}  // namespace mgw::proxy

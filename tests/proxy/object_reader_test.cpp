@@ -1,0 +1,231 @@
+#include <mgw/proxy/object_reader.hpp>
+
+#include <support/gateway_fixture.hpp>
+#include <support/http_client.hpp>
+#include <support/origin.hpp>
+
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+namespace mgw::proxy {
+namespace {
+
+using test::http_client;
+using test::pattern;
+using test::reply;
+
+/// A fill that the test moves by hand, and a gateway that serves it.
+struct site {
+  std::string body;
+  test::temporary_directory directory;
+  std::shared_ptr<cache::file const> file;
+  std::shared_ptr<cache::fill> fill = std::make_shared<cache::fill>();
+  blocking_pool disk{1};
+  reader_options options;
+  bool stale = false;
+  test::gateway g;
+
+  explicit site(std::size_t size, reader_options o = {}) : body(pattern(size)), options(o) {
+    std::string const path = (directory.path() / "body").string();
+    int const fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    REQUIRE(fd >= 0);
+    REQUIRE(::write(fd, body.data(), body.size()) == static_cast<ssize_t>(body.size()));
+    file = std::make_shared<cache::file const>(fd);
+    g.start([this](exchange& x) { return answer(*this, x); });
+  }
+  ~site() {
+    g.stop([this] { disk.join(); });
+  }
+  void begin(std::uint64_t stored) {
+    cache::meta m;
+    m.length = body.size();
+    m.etag = "\"v1\"";
+    fill->begin(m, file, stored);
+  }
+  static asio::awaitable<void> answer(site& self, exchange& x) {
+    auto reader = std::make_unique<object_reader>(x, self.fill, self.disk, self.options, self.stale);
+    auto const outcome = co_await reader->serve();
+    if (outcome == object_reader::outcome::done) co_return;
+    body_position const p = reader->position();
+    x.notes().failure = "bypassed at " + std::to_string(p.at) + " of " + std::to_string(p.end);
+    x.abort();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a reader follows the growing edge, the reserve behind it") {
+  site s(100'000);
+  http_client c(s.g.port());
+  c.request("GET", "/");
+  s.begin(0);
+  s.fill->grew(4096);  // not more than the reserve: no head yet
+  s.fill->grew(4097);
+  reply r;
+  r.head = c.read_head();
+  CHECK(r.status() == 200);
+  CHECK(r.value("Content-Length") == "100000");
+  r.body = c.read_bytes(1);
+  for (std::size_t at = 10'000; at < s.body.size(); at += 10'000) {
+    s.fill->grew(at);
+    r.body += c.read_bytes(at - 4096 - r.body.size());
+    CHECK(r.body.size() == at - 4096);
+  }
+  s.fill->grew(s.body.size());
+  r.body += c.read_bytes(s.body.size() - r.body.size());  // all there: no reserve any more
+  CHECK((r.body == s.body));
+  s.fill->completed();
+  CHECK(c.get("/").body.size() == s.body.size());
+}
+
+TEST_CASE("news that come while nobody waits are not lost") {
+  for (int i = 0; i < 15; ++i) {
+    site s(20'000);
+    http_client c(s.g.port());
+    c.request("GET", "/");
+    std::thread filler([&s] {
+      s.begin(0);
+      for (std::size_t n = 1000; n <= 20'000; n += 1000) s.fill->grew(n);
+      s.fill->completed();
+    });
+    CHECK((c.read_reply().body == s.body));
+    filler.join();
+  }
+}
+
+TEST_CASE("the reserve is given out byte by byte in silence, and no further") {
+  reader_options o;
+  o.trickle = std::chrono::milliseconds(1);
+  o.reserve = 64;
+  site s(1000, o);
+  s.begin(500);
+  http_client c(s.g.port());
+  c.request("GET", "/");
+  reply r;
+  r.head = c.read_head();
+  r.body = c.read_bytes(500);
+  CHECK((r.body == s.body.substr(0, 500)));
+  s.fill->grew(1000);
+  s.fill->completed();
+  c.read_body(r);
+  CHECK((r.whole && r.body == s.body));
+}
+
+TEST_CASE("how a fill ends is how its readers end") {
+  site s(100'000);
+  http_client waiting(s.g.port()), begun(s.g.port()), ranged(s.g.port());
+  waiting.request("GET", "/", {{"Range", "bytes=90000-"}});
+  begun.request("GET", "/");
+  s.begin(50'000);
+  reply r;
+  r.head = begun.read_head();
+  r.body = begun.read_bytes(50'000 - 4096);
+  ranged.request("GET", "/", {{"Range", "bytes=10-19"}});
+  CHECK(ranged.read_reply().body == s.body.substr(10, 10));
+  SUBCASE("cut: the object was replaced") {
+    s.fill->cut();
+    CHECK(waiting.closed());
+    begun.read_body(r);
+    CHECK_FALSE(r.whole);
+    CHECK((r.body == s.body.substr(0, r.body.size())));
+    ranged.request("GET", "/");
+    CHECK(ranged.closed());
+  }
+  SUBCASE("refused") {
+    s.fill->refuse(404);
+    CHECK(waiting.closed());  // a resume
+    begun.read_body(r);
+    CHECK_FALSE(r.whole);
+    CHECK(ranged.get("/").status() == 404);
+    CHECK(ranged.get("/", {{"Range", "bytes=0-"}}).status() == 404);
+  }
+  SUBCASE("bypassed: what is stored is used, then somebody else goes on") {
+    s.fill->bypass();
+    CHECK(waiting.closed());
+    begun.read_body(r);
+    CHECK_FALSE(r.whole);
+    CHECK((r.body == s.body.substr(0, 50'000)));
+    CHECK(test::eventually([&] {
+      for (auto const& e : s.g.records())
+        if (e.failure == "bypassed at 50000 of 100000") return true;
+      return false;
+    }));
+  }
+  SUBCASE("complete") {
+    s.fill->grew(100'000);
+    s.fill->completed();
+    begun.read_body(r);
+    CHECK((r.whole && r.body == s.body));
+    CHECK(waiting.read_reply().body == s.body.substr(90'000));
+  }
+}
+
+TEST_CASE("a link older than the object: no resume, but a first GET") {
+  site s(1000);
+  s.stale = true;
+  s.begin(1000);
+  s.fill->completed();
+  for (std::string const range : {"bytes=1-", "bytes=-5"}) {
+    CAPTURE(range);
+    http_client c(s.g.port());
+    c.request("GET", "/", {{"Range", range}});
+    CHECK(c.closed());
+  }
+  CHECK(test::get(s.g.port(), "/").body == s.body);
+  CHECK(test::get(s.g.port(), "/", {{"Range", "bytes=0-9"}}).status() == 206);
+}
+
+TEST_CASE("draining ends what has no head, not what has") {
+  site s(100'000);
+  http_client held(s.g.port()), begun(s.g.port());
+  held.request("GET", "/", {{"Range", "bytes=90000-"}});
+  begun.request("GET", "/");
+  s.begin(50'000);
+  reply r;
+  r.head = begun.read_head();
+  s.g.server().drain();
+  CHECK(held.closed());
+  s.fill->grew(100'000);
+  s.fill->completed();
+  begun.read_body(r);
+  CHECK((r.whole && r.body == s.body));
+  CHECK(test::eventually([&] { return s.g.server().idle(); }));
+}
+
+TEST_CASE("a list of entity tags") {
+  struct {
+    char const *list, *etag;
+    bool listed;
+  } const cases[] = {
+      {"\"a\"", "\"a\"", true},
+      {"\"b\", \"a\"", "\"a\"", true},
+      {"W/\"a\"", "\"a\"", true},
+      {"\"a\"", "W/\"a\"", true},
+      {",, \"b\" ,\t\"a\",", "\"a\"", true},
+      {"\"ab\"", "\"a\"", false},
+      {"\"x\",\"y\"", "\",\"", false},
+      {"", "\"a\"", false},
+      {"\"a", "\"a", false},
+      {"a", "\"a\"", false},
+      {"\"\"", "\"\"", true},
+      {"x \"a\"", "\"a\"", false},
+  };
+  for (auto const& c : cases) {
+    std::string const list = c.list;
+    CAPTURE(list);
+    CHECK(reader_detail::lists_etag(c.list, c.etag) == c.listed);
+  }
+}
+
+}  // namespace mgw::proxy

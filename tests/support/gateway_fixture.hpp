@@ -1,0 +1,223 @@
+#pragma once
+
+#include <mgw/cache/disk_store.hpp>
+#include <mgw/cache/file.hpp>
+#include <mgw/cache/key.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/net/tls_context.hpp>
+#include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/server.hpp>
+#include <mgw/proxy/tee_to_cache.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <support/blocking_socket.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/ip/address_v4.hpp>
+#include <asio/ip/tcp.hpp>
+
+#include <stdlib.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace mgw::test {
+
+/// A directory that goes with the object.
+class temporary_directory {
+public:
+  temporary_directory() {
+    std::string name = (std::filesystem::temp_directory_path() / "mgw-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    path_ = name;
+  }
+  temporary_directory(temporary_directory const&) = delete;
+  temporary_directory& operator=(temporary_directory const&) = delete;
+  ~temporary_directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::filesystem::path const& path() const noexcept { return path_; }
+
+private:
+  std::filesystem::path path_;
+};
+
+/// Collects log lines.
+class log_lines {
+public:
+  log_sink sink() {
+    return [this](log_level, std::string_view text) {
+      std::lock_guard const lock(mutex_);
+      lines_.emplace_back(text);
+    };
+  }
+  std::size_t count(std::string_view what) const {
+    std::lock_guard const lock(mutex_);
+    std::size_t n = 0;
+    for (auto const& l : lines_) n += l.find(what) != std::string::npos;
+    return n;
+  }
+
+private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+using any_handler = std::function<asio::awaitable<void>(proxy::exchange&)>;
+
+/// Workers on threads of their own with a server on loopback. What a handler refers to must outlive `stop`.
+class gateway {
+public:
+  /// What the observer saw of one exchange.
+  struct record {
+    int status = 0;
+    bool finished = false;
+    std::string failure, cache;
+  };
+
+  explicit gateway(std::size_t threads = 1, upstream::pool_options pools = {}, net::client_tls const& trust = {})
+      : workers(threads), upstreams(workers, net::tls_context::client(trust), pools) {}
+  gateway(gateway const&) = delete;
+  gateway& operator=(gateway const&) = delete;
+  ~gateway() { stop(); }
+
+  net::worker_pool workers;
+  upstream::pool_set upstreams;
+  log_lines log;
+
+  std::uint16_t start(any_handler handler, proxy::server_options options = {}) {
+    options.observer = [this](proxy::exchange const& x) {
+      record r;
+      r.status = x.head_sent() ? x.status() : 0;
+      r.finished = x.finished();
+      r.failure = x.notes().failure;
+      r.cache = x.notes().cache;
+      std::lock_guard const lock(mutex_);
+      records_.push_back(std::move(r));
+    };
+    server_.emplace(workers, std::move(options), std::move(handler), log.sink());
+    port_ = server_->listen({asio::ip::address_v4::loopback(), 0}).port();
+    thread_ = std::thread([this] { workers.run(); });
+    return port_;
+  }
+  std::uint16_t port() const noexcept { return port_; }
+  proxy::server<any_handler>& server() noexcept { return *server_; }
+  std::vector<record> records() const {
+    std::lock_guard const lock(mutex_);
+    return records_;
+  }
+  /// Ends the threads, then `between`, then the workers.
+  void stop(std::function<void()> const& between = {}) {
+    if (!thread_.joinable()) return;
+    workers.stop();
+    thread_.join();
+    server_->close();
+    if (between) between();
+    upstreams.close();
+    workers.clear();
+  }
+
+private:
+  std::optional<proxy::server<any_handler>> server_;
+  std::thread thread_;
+  std::uint16_t port_ = 0;
+  mutable std::mutex mutex_;
+  std::vector<record> records_;
+};
+
+/// Options under which a fault is repaired within milliseconds.
+inline proxy::tee_options quick_tee() {
+  proxy::tee_options o;
+  o.fetch.backoff_first = std::chrono::milliseconds(2);
+  o.fetch.backoff_max = std::chrono::milliseconds(10);
+  return o;
+}
+
+class caching_gateway;
+struct caching_options {
+  proxy::tee_options tee = quick_tee();
+  bool store = true;  // false: every client fetches for itself
+  std::size_t threads = 1;
+  std::uint64_t max_size = 1u << 30;
+  cache::file_ops* ops = nullptr;                        // the disk; null: the real one
+  std::function<any_handler(caching_gateway&)> handler;  // in place of the one below
+  caching_options() = default;
+};
+
+/// A gateway that serves `origin`'s object from a cache in `directory`: every target leads to the same target there.
+/// `X-Issued` in a request is the link's age, `X-Source` another target for the same key.
+class caching_gateway {
+public:
+  using store_type = cache::disk_store;
+
+  caching_gateway(std::filesystem::path const& directory, std::string const& origin_authority,
+                  caching_options options = {})
+      : base_("http://" + origin_authority), gateway_(options.threads) {
+    store_type::options o;
+    o.path = directory;
+    o.max_size = options.max_size;
+    o.min_free = 1;
+    store_.emplace(o, gateway_.log.sink(), options.ops != nullptr ? *options.ops : cache::posix_file_ops());
+    options.tee.fetch.log = gateway_.log.sink();
+    if (options.store)
+      tee_.emplace(*store_, gateway_.upstreams, std::move(options.tee));
+    else
+      tee_.emplace(gateway_.upstreams, std::move(options.tee));
+    any_handler handler = [this](proxy::exchange& x) { return answer(*this, x); };
+    if (options.handler) handler = options.handler(*this);
+    gateway_.start(std::move(handler));
+  }
+  ~caching_gateway() { stop(); }
+
+  std::uint16_t port() const noexcept { return gateway_.port(); }
+  store_type& store() noexcept { return *store_; }
+  proxy::tee_to_cache<store_type>& tee() noexcept { return *tee_; }
+  gateway& base() noexcept { return gateway_; }
+  log_lines& log() noexcept { return gateway_.log; }
+  cache::key key_of(std::string const& target) const {
+    std::string const url = base_ + target;
+    return *cache::make_key(*http::parse_uri(url), {});
+  }
+  bool stored(std::string const& target) const { return store_->contains(key_of(target)); }
+
+  /// Ends the fills and keeps what is under way for the next start. False: they do not end.
+  bool suspend() {
+    tee_->stop();
+    return eventually([this] { return tee_->idle(); });
+  }
+  void stop() {
+    gateway_.stop([this] { tee_->close(); });
+  }
+
+private:
+  static asio::awaitable<void> answer(caching_gateway& self, proxy::exchange& x) {
+    std::string const target(x.request().target);
+    auto const other = x.request().fields.value("X-Source");
+    auto const issued = x.request().fields.value("X-Issued");
+    proxy::fetch_source source;
+    source.url = self.base_ + (other.empty() ? target : std::string(other));
+    source.issued = issued.empty() ? 4'000'000'000 : std::atoll(std::string(issued).c_str());
+    cache::key const key = self.key_of(target);
+    co_await self.tee_->serve(x, key, std::move(source));
+  }
+
+  std::string base_;
+  gateway gateway_;
+  std::optional<store_type> store_;
+  std::optional<proxy::tee_to_cache<store_type>> tee_;
+};
+
+}  // namespace mgw::test
