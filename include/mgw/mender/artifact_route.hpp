@@ -1,0 +1,93 @@
+#pragma once
+
+#include <mgw/cache/key.hpp>
+#include <mgw/cache/store.hpp>
+#include <mgw/http/range.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/mender/artifact_link.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/tee_to_cache.hpp>
+
+#include <asio/awaitable.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace mgw::mender {
+
+/// Serves the links that device_relay made: opens the seal, recomputes the key from the sealed URL, and hands over to
+/// the cache. Nothing in the request steers what is fetched.
+///
+/// A link that is not authentic, or stands beside another object's key: 403 to a first GET, and a resume is closed,
+/// since a status would end a client's download for good. `expires` bounds the first byte only: a range beyond 0 on an
+/// expired link is served for `resume_life`, a first GET where the object is at hand or another link for it is known.
+/// Thread rule: any worker.
+template <cache::CacheStore Store>
+class artifact_route {
+public:
+  artifact_route(link_sealer const& links, proxy::tee_to_cache<Store>& cache) : links_(&links), cache_(&cache) {}
+
+  asio::awaitable<void> operator()(proxy::exchange& x) const {
+    auto const range = http::parse_range(x.request().fields.value("Range"));
+    bool const resume = range && range->first.value_or(0) != 0;
+    auto source = open(x, resume);
+    if (!source) {
+      if (resume)
+        x.abort();
+      else
+        co_await refuse(x);
+      co_return;
+    }
+    cache::key const key = source->first;
+    proxy::fetch_source from = std::move(source->second);
+    co_await cache_->serve(x, key, std::move(from));
+  }
+
+private:
+  static constexpr std::chrono::seconds resume_life = std::chrono::hours(24 * 7);
+
+  std::optional<std::pair<cache::key, proxy::fetch_source>> open(proxy::exchange& x, bool resume) const {
+    auto const parts = match_artifact_path(x.target().path);
+    if (!parts || x.target().has_query) {
+      x.notes().failure = "not an artifact link";
+      return std::nullopt;
+    }
+    auto claims = links_->open(parts->key, parts->token);
+    if (!claims) {
+      x.notes().failure = "artifact link refused: " + claims.error().message();
+      return std::nullopt;
+    }
+    x.notes().device = claims->device_id;
+    auto const uri = http::parse_uri(claims->url);
+    auto const key = uri ? cache::make_key(*uri, claims->headers) : result<cache::key>(uri.error());
+    if (!key || *key != parts->key) {
+      x.notes().failure = "artifact link refused: its key is another object's";
+      return std::nullopt;
+    }
+    if (uri->path.starts_with(artifact_prefix) && uri->authority == x.request().fields.value("Host")) {
+      x.notes().failure = "artifact link refused: it leads back to this gateway";
+      return std::nullopt;
+    }
+    auto const now = static_cast<std::int64_t>(std::time(nullptr));
+    bool const usable = now <= claims->expires || (resume && now <= claims->issued + resume_life.count()) ||
+                        (!resume && cache_->at_hand(*key));
+    if (!usable) {
+      x.notes().failure = "artifact link expired";
+      return std::nullopt;
+    }
+    return std::pair(*key, proxy::fetch_source(std::move(claims->url), std::move(claims->headers), claims->issued));
+  }
+  static asio::awaitable<void> refuse(proxy::exchange& x) {
+    std::string const text = x.options().error_body ? x.options().error_body(403, x) : std::string();
+    (void)co_await x.respond(403, x.options().error_type, text);
+  }
+
+  link_sealer const* links_;
+  proxy::tee_to_cache<Store>* cache_;
+};
+
+}  // namespace mgw::mender

@@ -1,0 +1,210 @@
+#pragma once
+
+#include <mgw/cache/key.hpp>
+#include <mgw/core/log.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/mender/artifact_link.hpp>
+#include <mgw/mender/deployments.hpp>
+#include <mgw/mender/device_api.hpp>
+#include <mgw/mender/error_body.hpp>
+#include <mgw/mender/request_fields.hpp>
+#include <mgw/mender/whitelist.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/forward.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mgw::mender {
+
+struct relay_options {
+  proxy::forward_options forward;
+  bool rewrite_links = true;
+  std::string gateway_url;                         ///< prefix of links; empty: scheme and Host as the device sent them
+  domain_list allowed_hosts;                       ///< empty: what the upstream names
+  std::chrono::seconds link_life{24 * 3600};
+  std::chrono::milliseconds status_hold{3'600'000};  ///< how long a status report is retried while the client waits
+  std::chrono::milliseconds status_pause{1'000};     ///< between two tries, doubled up to 30 s
+  /// Undoes a content coding ("gzip") of an answer to a poll, at most `max` bytes; nothing if it cannot.
+  std::function<std::optional<std::string>(std::string_view coding, std::string_view body, std::size_t max)> decode;
+  log_sink log;
+};
+
+/// Relays the device API byte for byte, and turns the artifact link in an answer to `deployments/next` into one of ours.
+///
+/// What is not as expected (no JSON, another shape, a host that is not allowed) passes untouched, with a warning: an
+/// update must never fail because of us. A status report is retried for as long as the device waits: losing the one
+/// before commit makes it roll a good update back. We never make a 404, 405 or 409 here: they mean something to clients.
+/// Thread rule: any worker.
+class device_relay {
+public:
+  device_relay(upstream::pool_set const& upstreams, link_sealer const& links, relay_options options)
+      : upstreams_(&upstreams), links_(&links), shared_(std::make_shared<shared>()) {
+    if (!options.forward.drop_request_field) options.forward.drop_request_field = is_dropped_request_field;
+    shared_->options = std::move(options);
+  }
+
+  asio::awaitable<void> operator()(proxy::exchange& x, route_match route) const;
+
+private:
+  struct shared {
+    relay_options options;
+    std::mutex mutex;
+    std::set<std::string, std::less<>> warned;  // hosts that were named in a warning already
+  };
+  static constexpr std::size_t max_warned = 64;
+
+  asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f, route_match route) const;
+  asio::awaitable<void> answer_next(proxy::exchange& x, proxy::forwarding& f) const;
+  std::optional<std::string> rewrite(proxy::exchange const& x, std::string_view json) const;
+  bool host_allowed(http::uri const& link) const;
+  void warn(std::string const& text) const {
+    if (shared_->options.log) shared_->options.log(log_level::warn, text);
+  }
+
+  upstream::pool_set const* upstreams_;
+  link_sealer const* links_;
+  std::shared_ptr<shared> shared_;
+};
+
+inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_match route) const {
+  auto const& o = shared_->options;
+  x.notes().device = device_id_of(x.request().fields.value("Authorization"));
+  auto const id = x.request().fields.value("X-MEN-RequestID");
+  x.notes().request_id = is_valid_request_id(id) ? std::string(id) : make_request_id();
+  std::unique_ptr<proxy::forwarding> f;
+  proxy::forward_outcome const sent = co_await send(x, f, route);
+  if (sent.ec) {
+    co_await proxy::answer_failure(x, sent);
+    co_return;
+  }
+  bool const next = route.what == call::next_v1 || route.what == call::next_v2;
+  if (next && o.rewrite_links && f->response().status == 200)
+    co_await answer_next(x, *f);
+  else
+    co_await f->relay();
+}
+
+inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
+                                                                  route_match route) const {
+  auto const& o = shared_->options;
+  std::string fields;
+  if (!x.request().fields.contains("X-MEN-RequestID")) http::append_field(fields, "X-MEN-RequestID", x.notes().request_id);
+  proxy::forward_call call;
+  call.may_repeat = route.retry_whole_body;
+  call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
+  call.extra_fields = fields;
+  f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
+  auto const until = std::chrono::steady_clock::now() + o.status_hold;
+  auto pause = o.status_pause;
+  for (;;) {
+    proxy::forward_outcome const sent = co_await f->send(call);
+    bool const lost = sent.ec ? !sent.client_failed : (f->response().status >= 502 && f->response().status <= 504);
+    bool const again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone() &&
+                       std::chrono::steady_clock::now() + pause < until;
+    if (!again) co_return sent;
+    asio::steady_timer timer(x.worker().io.get_executor());
+    timer.expires_after(pause);
+    auto const wake = [](void* t) noexcept { static_cast<asio::steady_timer*>(t)->cancel(); };
+    x.on_drain(wake, &timer);
+    std::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    x.on_drain(nullptr, nullptr);
+    pause = std::min<std::chrono::milliseconds>(pause * 2, std::chrono::seconds(30));
+  }
+}
+
+inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy::forwarding& f) const {
+  auto const& o = shared_->options;
+  std::string body;
+  std::error_code const ec = co_await f.read_whole(body, max_deployment_size);
+  if (ec) {
+    proxy::forward_outcome failure;
+    failure.ec = ec;
+    failure.hop = upstream::hop::response;
+    failure.status = 502;
+    co_await proxy::answer_failure(x, failure);
+    co_return;
+  }
+  auto const coding = f.response().fields.value("Content-Encoding");
+  std::optional<std::string> decoded;
+  bool const coded = !coding.empty() && !http::iequals(coding, "identity");
+  if (coded && o.decode) decoded = o.decode(coding, body, max_deployment_size);
+  std::optional<std::string> changed;
+  if (!coded || decoded)
+    changed = rewrite(x, decoded ? *decoded : body);
+  else
+    warn("a deployment came in a coding that cannot be undone: its link is left as it is");
+  f.start_response(changed && decoded ? "Content-Encoding" : std::string_view{});
+  std::string_view const out = changed ? *changed : body;
+  http::framing framing;
+  framing.kind = http::body_kind::length;
+  framing.length = out.size();
+  x.end_head(framing);
+  std::error_code write_ec;
+  if (x.request().method != "HEAD") write_ec = co_await x.write(out);
+  if (!write_ec) (void)co_await x.finish();
+}
+
+inline bool device_relay::host_allowed(http::uri const& link) const {
+  auto const& o = shared_->options;
+  return o.allowed_hosts.empty() || o.allowed_hosts.allows(link.host) || http::iequals(link.authority, o.forward.host);
+}
+
+inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x, std::string_view json) const {
+  auto const& o = shared_->options;
+  auto const found = find_artifact_source(json);
+  if (!found || !*found) {
+    warn("a deployment is not as expected: its link is left as it is");
+    return std::nullopt;
+  }
+  artifact_source const& source = **found;
+  auto const uri = http::parse_uri(source.uri);
+  if (!uri) {
+    warn("a deployment's link is no http or https URI: it is left as it is");
+    return std::nullopt;
+  }
+  if (!host_allowed(*uri)) {
+    std::lock_guard const lock(shared_->mutex);
+    if (shared_->warned.size() < max_warned && shared_->warned.emplace(uri->host).second)
+      warn("artifacts come from host " + std::string(uri->host) +
+           ", which Features.ArtifactsProxy.DomainWhitelist (ARTIFACTS_PROXY_DOMAIN_WHITELIST) does not list: devices "
+           "fetch them directly until it is added there");
+    return std::nullopt;
+  }
+  auto const key = cache::make_key(*uri, source.headers);
+  std::string const base = link_base(o.gateway_url, x.peer().tls, x.request().fields.value("Host"));
+  if (!key || base.empty()) {
+    warn("no link can be made for Host \"" + std::string(x.request().fields.value("Host")) + "\": it is left as it is");
+    return std::nullopt;
+  }
+  link_claims claims;
+  claims.url = source.uri;
+  claims.headers = source.headers;
+  claims.device_id = x.notes().device;
+  claims.issued = static_cast<std::int64_t>(std::time(nullptr));
+  claims.expires = claims.issued + o.link_life.count();
+  std::string const token = links_->seal(*key, claims);
+  if (token.empty()) {
+    warn("a deployment's link is too long: it is left as it is");
+    return std::nullopt;
+  }
+  return replace_uri(json, source, base + artifact_path(*key, token));
+}
+
+}  // namespace mgw::mender

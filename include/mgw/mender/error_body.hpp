@@ -1,0 +1,53 @@
+#pragma once
+
+#include <mgw/mender/json_scanner.hpp>
+#include <mgw/mender/text.hpp>
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace mgw::mender {
+
+/// The body of an error answer as Mender's services write it: `{"error":"…","request_id":"…"}`, to be sent as
+/// `application/json; charset=utf-8`. `request_id` is left out if it is empty.
+inline std::string error_body(std::string_view text, std::string_view request_id) {
+  std::string out = "{\"error\":";
+  append_json_string(out, text);
+  if (!request_id.empty()) {
+    out += ",\"request_id\":";
+    append_json_string(out, request_id);
+  }
+  out += '}';
+  return out;
+}
+
+/// Whether an `X-MEN-RequestID` from outside may be taken over into logs and answers: 1 to 64 letters, digits, `-`, `_`
+/// and `.`.
+inline bool is_valid_request_id(std::string_view id) noexcept {
+  return !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) {
+    return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.';
+  });
+}
+
+/// A new request id: a random UUID (RFC 9562 section 5.4). Empty if the system has no randomness to give.
+inline std::string make_request_id() {
+  constexpr std::string_view hex = "0123456789abcdef";
+  std::array<unsigned char, 16> b{};
+  if (RAND_bytes(b.data(), static_cast<int>(b.size())) != 1) return {};
+  b[6] = static_cast<unsigned char>((b[6] & 0x0FU) | 0x40U);
+  b[8] = static_cast<unsigned char>((b[8] & 0x3FU) | 0x80U);
+  std::string out;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) out.push_back('-');
+    out.push_back(hex[b[i] >> 4U]);
+    out.push_back(hex[b[i] & 15U]);
+  }
+  return out;
+}
+
+}  // namespace mgw::mender

@@ -1,0 +1,302 @@
+#include <mgw/mender/device_relay.hpp>
+
+#include <support/gateway_fixture.hpp>
+#include <support/http_client.hpp>
+#include <support/origin.hpp>
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mgw::mender {
+namespace {
+
+using test::eventually;
+using test::http_client;
+using test::mishap;
+using test::reply;
+
+constexpr auto* next_v1 = "/api/devices/v1/deployments/device/deployments/next?device_type=a";
+constexpr auto* next_v2 = "/api/devices/v2/deployments/device/deployments/next";
+constexpr auto* status_path = "/api/devices/v1/deployments/device/deployments/7f3a/status";
+
+std::string deployment(std::string_view url) {
+  return R"({"id":"d1","artifact":{"artifact_name":"r1","source":{"uri":")" + std::string(url) +
+         R"(","expire":"2030-01-01T00:00:00Z"},"device_types_compatible":["a"]} , "x":1})";
+}
+/// A relay before one upstream; what is no device API is 404.
+struct site {
+  test::origin origin{"{}"};
+  link_sealer links{{std::string(32, 's')}};
+  test::gateway g;
+  test::log_lines warnings;
+
+  explicit site(std::function<void(relay_options&)> const& change = {}) {
+    relay_options o;
+    o.forward.upstream = upstream::endpoint("127.0.0.1", origin.port(), false);
+    o.forward.host = origin.authority();
+    o.status_pause = std::chrono::milliseconds(2);
+    o.log = warnings.sink();
+    if (change) change(o);
+    auto const relay = std::make_shared<device_relay>(g.upstreams, links, std::move(o));
+    g.start([relay](proxy::exchange& x) { return (*relay)(x, match_call(x.request().method, x.target().path)); });
+  }
+  /// What the upstream answers to everything.
+  void answers(std::string body, test::field_list fields = {{"Content-Type", "application/json"}}, int status = 200) {
+    mishap m;
+    m.body = std::move(body);
+    m.fields = std::move(fields);
+    m.status = status;
+    origin.standing(m);
+  }
+  reply ask(std::string_view method, std::string_view target, test::field_list const& fields = {},
+            std::string_view body = {}) const {
+    http_client c(g.port());
+    return c.ask(method, target, fields, body);
+  }
+};
+/// The URI in a deployment.
+std::string uri_in(std::string const& json) {
+  auto const found = find_artifact_source(json);
+  return found && *found ? (*found)->uri : std::string();
+}
+
+}  // namespace
+
+TEST_CASE("the link in an answer to a poll becomes one of ours, and nothing else changes") {
+  site s;
+  std::string const url = "https://s3.example/bucket/a.mender?X-Amz-Signature=1";
+  s.answers(deployment(url));
+  auto const bearer = std::string("Bearer e30.eyJzdWIiOiJkZXZpY2UtMSJ9.x");  // {"sub":"device-1"}
+  for (bool const v2 : {false, true}) {
+    reply const r = v2 ? s.ask("POST", next_v2, {{"Authorization", bearer}}, "{}")
+                       : s.ask("GET", next_v1, {{"Authorization", bearer}});
+    CHECK(r.status() == 200);
+    CHECK(r.whole);
+    CHECK(r.value("Content-Type") == "application/json");
+    std::string const uri = uri_in(r.body);
+    CHECK(r.body == deployment(uri));
+    constexpr std::string_view base = "http://gateway.test";
+    REQUIRE(uri.starts_with(base));
+    auto const parts = match_artifact_path(std::string_view(uri).substr(base.size()));
+    REQUIRE(parts);
+    auto const claims = s.links.open(parts->key, parts->token);
+    REQUIRE(claims);
+    CHECK(claims->url == url);
+    CHECK(claims->device_id == "device-1");
+    CHECK(claims->expires == claims->issued + 24 * 3600);
+    CHECK(std::abs(claims->issued - static_cast<std::int64_t>(std::time(nullptr))) < 60);
+    auto const seen = s.origin.requests().back();
+    CHECK(seen.value("Accept-Encoding") == "identity");
+    CHECK(seen.value("Authorization") == bearer);
+    CHECK(seen.head.count("X-MEN-RequestID") == 1);
+  }
+}
+
+TEST_CASE("a gateway URL of its own stands before the links") {
+  site s([](relay_options& o) { o.gateway_url = "https://gw.example:8443/prefix/"; });
+  s.answers(deployment("https://s3.example/a"));
+  CHECK(uri_in(s.ask("GET", next_v1).body).starts_with("https://gw.example:8443/prefix/api/gateway/v1/artifacts/"));
+}
+
+TEST_CASE("what is not a deployment as expected passes untouched") {
+  site s;
+  std::string const twice = R"({"artifact":{"source":{"uri":"https://a.example/1","uri":"https://a.example/2"}}})";
+  std::string const bodies[] = {"not json",
+                                "",
+                                "[]",
+                                "{}",
+                                twice,
+                                deployment("ftp://a.example/x"),
+                                deployment("https://a b/"),
+                                deployment("nowhere"),
+                                R"({"artifact":{"source":{"uri":7}}})",
+                                std::string("{\"\0", 3)};
+  for (std::string const& body : bodies) {
+    CAPTURE(body);
+    s.answers(body);
+    reply const r = s.ask("GET", next_v1);
+    CHECK(r.status() == 200);
+    CHECK((r.whole && r.body == body));
+  }
+  s.answers(deployment("https://s3.example/a"), {}, 201);
+  CHECK(s.ask("GET", next_v1).body == deployment("https://s3.example/a"));
+  s.answers("", {}, 204);
+  CHECK(s.ask("GET", next_v1).status() == 204);
+  s.answers("{\"error\":\"x\"}", {{"WWW-Authenticate", "Bearer"}}, 401);
+  reply const unauthorized = s.ask("GET", next_v1);
+  CHECK(unauthorized.status() == 401);
+  CHECK(unauthorized.body == "{\"error\":\"x\"}");
+  CHECK(unauthorized.value("WWW-Authenticate") == "Bearer");
+  s.answers(deployment("https://s3.example/a"));
+  CHECK(s.ask("GET", "/api/devices/v1/deployments/device/other").body == deployment("https://s3.example/a"));
+  s.answers(std::string(max_deployment_size + 1, ' '));
+  CHECK(s.ask("GET", next_v1).status() == 502);
+}
+
+TEST_CASE("without rewriting every answer passes as it is") {
+  site s([](relay_options& o) { o.rewrite_links = false; });
+  s.answers(deployment("https://s3.example/a"));
+  CHECK(s.ask("GET", next_v1).body == deployment("https://s3.example/a"));
+}
+
+TEST_CASE("a coded answer is decoded if it can be") {
+  bool const can = [] {
+    bool c = false;
+    SUBCASE("it can") {
+      c = true;
+    }
+    SUBCASE("it cannot") {}
+    return c;
+  }();
+  std::string const plain = deployment("https://s3.example/a");
+  site s([&](relay_options& o) {
+    if (can)
+      o.decode = [&](std::string_view coding, std::string_view body, std::size_t max) -> std::optional<std::string> {
+        if (coding != "gzip" || body != "zipped" || max != max_deployment_size) return std::nullopt;
+        return plain;
+      };
+  });
+  s.answers("zipped", {{"Content-Encoding", "gzip"}});
+  reply const r = s.ask("GET", next_v1);
+  if (can) {
+    CHECK(r.head.count("Content-Encoding") == 0);
+    CHECK(r.body == deployment(uri_in(r.body)));
+    CHECK(uri_in(r.body).starts_with("http://gateway.test/"));
+  } else {
+    CHECK(r.value("Content-Encoding") == "gzip");
+    CHECK(r.body == "zipped");
+    CHECK(s.warnings.count("coding") == 1);
+  }
+  s.answers("other", {{"Content-Encoding", "gzip"}});
+  CHECK(s.ask("GET", next_v1).body == "other");
+  s.answers("other", {{"Content-Encoding", "br"}});
+  CHECK(s.ask("GET", next_v1).value("Content-Encoding") == "br");
+}
+
+TEST_CASE("hosts that are not listed keep their links, and are named once") {
+  site s([](relay_options& o) { o.allowed_hosts = domain_list({"s3.example", ".cdn.example"}); });
+  for (auto const& [url, ours] : std::vector<std::pair<std::string, bool>>{{"https://s3.example/a", true},
+                                                                           {"https://x.cdn.example/a", true},
+                                                                           {s.origin.url("/own"), true},
+                                                                           {"https://evil.example/a", false},
+                                                                           {"https://evil.example/b", false},
+                                                                           {"https://worse.example/b", false}}) {
+    CAPTURE(url);
+    s.answers(deployment(url));
+    std::string const uri = uri_in(s.ask("GET", next_v1).body);
+    CHECK((uri != url) == ours);
+  }
+  CHECK(s.warnings.count("evil.example") == 1);
+  CHECK(s.warnings.count("worse.example") == 1);
+  CHECK(s.warnings.count("DomainWhitelist") == 2);
+}
+
+TEST_CASE("a Host no link can be made of leaves the link") {
+  site s;
+  s.answers(deployment("https://s3.example/a"));
+  http_client c(s.g.port());
+  c.send("GET " + std::string(next_v1) + " HTTP/1.1\r\nHost: a'b\r\n\r\n");
+  reply const r = c.read_reply();
+  bool const untouched_or_refused = r.status() == 400 || r.body == deployment("https://s3.example/a");
+  CHECK(untouched_or_refused);
+}
+
+TEST_CASE("a status report is retried while the upstream is down, and answered after") {
+  site s;
+  s.answers("", {}, 204);
+  CHECK(s.ask("PUT", status_path, {}, R"({"status":"installing"})").status() == 204);
+  SUBCASE("refused") {
+    s.origin.refuse();
+    s.origin.cut_all();
+    http_client c(s.g.port());
+    c.request("PUT", status_path, {}, R"({"status":"success"})");
+    http_client other(s.g.port());
+    CHECK(other.ask("PUT", "/api/devices/v1/inventory/device/attributes", {}, "[]").status() == 502);
+    s.origin.accept_again();
+    CHECK(c.read_reply().status() == 204);
+    CHECK(s.origin.requests().back().body == R"({"status":"success"})");
+  }
+  SUBCASE("502, 503, 504, a cut") {
+    mishap m;
+    for (std::size_t i = 0; i < 3; ++i) {
+      m.status = 502 + static_cast<int>(i);
+      s.origin.script(1 + i, m);
+    }
+    m.drop = true;
+    s.origin.script(4, m);
+    s.origin.script(5, m);
+    CHECK(s.ask("PUT", status_path, {}, R"({"status":"success"})").status() == 204);
+    CHECK(s.origin.requests().back().body == R"({"status":"success"})");
+  }
+  SUBCASE("409 and others are the answer") {
+    for (int const status : {400, 401, 404, 409, 500}) {
+      s.answers("{}", {}, status);
+      std::size_t const before = s.origin.count();
+      CHECK(s.ask("PUT", status_path, {}, "{}").status() == status);
+      CHECK(s.origin.count() == before + 1);
+    }
+  }
+}
+
+TEST_CASE("the retries of a status report end: in time, with the client, when draining") {
+  auto const limited = [](relay_options& o) { o.status_hold = std::chrono::milliseconds(50); };
+  SUBCASE("in time") {
+    site s(limited);
+    s.answers("{}", {}, 503);
+    CHECK(s.ask("PUT", status_path, {}, "{}").status() == 503);
+    CHECK(s.origin.count() > 1);
+    s.origin.refuse();
+    s.origin.cut_all();
+    CHECK(s.ask("PUT", status_path, {}, "{}").status() == 502);
+  }
+  SUBCASE("with the client") {
+    site s;
+    s.answers("{}", {}, 503);
+    {
+      http_client c(s.g.port());
+      c.request("PUT", status_path, {}, "{}");
+      CHECK(s.origin.saw(2));
+    }
+    CHECK(eventually([&] { return s.g.server().connections() == 0; }));
+  }
+  SUBCASE("draining") {
+    site s([](relay_options& o) { o.status_pause = std::chrono::hours(1), o.status_hold = std::chrono::hours(9); });
+    s.answers("{}", {}, 503);
+    http_client c(s.g.port());
+    c.request("PUT", status_path, {}, "{}");
+    CHECK(s.origin.saw(1));
+    CHECK(eventually([&] { return s.g.server().connections() == 1; }));
+    s.g.server().drain();
+    CHECK(c.read_reply().status() == 503);
+  }
+}
+
+TEST_CASE("what a device says about itself in transport fields stays here") {
+  site s;
+  s.answers("{}");
+  s.ask("GET", "/api/devices/v1/x",
+        {{"X-Forwarded-For", "1.2.3.4"},
+         {"X-MEN-RBAC-Inventory", "x"},
+         {"X_Real_IP", "1"},
+         {"X-MEN-Signature", "s"},
+         {"X-MEN-RequestID", "id-1"}});
+  auto const seen = s.origin.requests().at(0);
+  CHECK(seen.value("X-Forwarded-For") == "127.0.0.1");
+  CHECK(seen.head.count("X-MEN-RBAC-Inventory") == 0);
+  CHECK(seen.head.count("X_Real_IP") == 0);
+  CHECK(seen.value("X-MEN-Signature") == "s");
+  CHECK(seen.value("X-MEN-RequestID") == "id-1");
+}
+
+}  // namespace mgw::mender
