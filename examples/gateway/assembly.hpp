@@ -1,0 +1,191 @@
+#pragma once
+
+#include "access_log.hpp"
+#include "config/settings.hpp"
+#include "inflate.hpp"
+#include "state.hpp"
+
+#include <mgw/cache/disk_store.hpp>
+#include <mgw/http/target.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/mender/artifact_route.hpp>
+#include <mgw/mender/device_api.hpp>
+#include <mgw/mender/device_relay.hpp>
+#include <mgw/mender/error_body.hpp>
+#include <mgw/net/listener.hpp>
+#include <mgw/net/tls_context.hpp>
+#include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/run_until_signal.hpp>
+#include <mgw/proxy/server.hpp>
+#include <mgw/proxy/tee_to_cache.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace gateway {
+
+using store = mgw::cache::disk_store;
+using cache_handler = mgw::proxy::tee_to_cache<store>;
+
+/// What the gateway does with a request: one switch over the calls of the device API. Everything else is 404 here, and
+/// nothing of it goes upstream.
+class routes {
+public:
+  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts)
+      : relay_(std::move(relay)), artifacts_(std::move(artifacts)) {}
+
+  asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
+    using mgw::mender::call;
+    auto const& target = x.target();
+    // What is matched is what is forwarded: a path that an upstream could read in another way is refused.
+    bool const plain = target.form != mgw::http::target_form::authority && mgw::http::is_normal_path(target.path);
+    bool const ours = target.form != mgw::http::target_form::absolute ||
+                      mgw::http::iequals(target.authority, x.request().fields.value("Host"));
+    auto const route = plain && ours ? mgw::mender::match_call(x.request().method, target.path) : mgw::mender::route_match{};
+    x.notes().route = route.route;
+    // Microcontroller clients send Host twice with their downloads; anywhere else it is a reason to refuse.
+    if (x.request().host_repeated && route.what != call::artifact) return answer(x, 400);
+    switch (route.what) {
+      case call::artifact: return artifacts_(x);
+      case call::alive: return answer(x, 204);
+      case call::none:
+      case call::health: return answer(x, plain ? 404 : 400);
+      case call::auth_request:
+      case call::next_v1:
+      case call::next_v2:
+      case call::inventory:
+      case call::status:
+      case call::log:
+      case call::connect:
+      case call::other_device_api: return relay_(x, route);
+    }
+    return answer(x, 404);
+  }
+
+private:
+  static asio::awaitable<void> answer(mgw::proxy::exchange& x, int status) {
+    std::string const text = status >= 400 ? x.options().error_body(status, x) : std::string();
+    (void)co_await x.respond(status, x.options().error_type, text);
+  }
+  mgw::mender::device_relay relay_;
+  mgw::mender::artifact_route<store> artifacts_;
+};
+
+/// The gateway put together: workers, store, upstream connections, links, cache, routes, listeners.
+class assembly {
+public:
+  /// Opens everything, listeners included. Throws config_error, std::system_error, net's and the store's errors.
+  assembly(settings const& s, mgw::log_sink log) : log_(std::move(log)) {
+    auto const upstream = mgw::http::parse_uri(s.upstream.url);
+    if (!upstream)
+      throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
+    workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
+    links_ = std::make_unique<mgw::mender::link_sealer>(link_secrets(s));
+    mgw::net::client_tls trust;
+    trust.ca_file = s.upstream.ca_certificate;
+    trust.insecure_skip_verify = s.upstream.insecure_skip_verify;
+    upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust));
+    if (s.cache.enabled) {
+      store::options where;
+      where.path = s.cache.path;
+      where.max_size = s.cache.max_size;
+      where.min_free = s.cache.min_free;
+      store_ = std::make_unique<store>(where, log_);
+      cache_ = std::make_unique<cache_handler>(*store_, *upstreams_, tee_options(s));
+    } else {
+      cache_ = std::make_unique<cache_handler>(*upstreams_, tee_options(s));
+    }
+    server_ = std::make_unique<mgw::proxy::server<routes>>(
+        *workers_, server_options(s),
+        routes(mgw::mender::device_relay(*upstreams_, *links_, relay_options(s, *upstream)),
+               mgw::mender::artifact_route<store>(*links_, *cache_)),
+        log_);
+    if (s.https.enabled) {
+      mgw::net::server_tls identity;
+      identity.certificate_file = s.https.certificate;
+      identity.key_file = s.https.key;
+      identity.minimum_version = s.https.minimum_tls;
+      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, mgw::net::tls_context::server(identity));
+    }
+    if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, std::nullopt);
+  }
+  assembly(assembly const&) = delete;
+  assembly& operator=(assembly const&) = delete;
+  /// Addresses that are really bound: `https://127.0.0.1:8443`.
+  std::vector<std::string> const& addresses() const noexcept { return addresses_; }
+  /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`.
+  void run(std::chrono::milliseconds limit) { mgw::proxy::run_until_signal(*workers_, limit, *server_, *cache_, *upstreams_); }
+  mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
+
+private:
+  void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
+    auto const where = mgw::net::parse_listen_address(address);
+    if (!where) throw config_error(key + " is \"" + address + "\"; accepted: [HOST]:PORT, such as :443 or 127.0.0.1:8443");
+    auto const bound = server_->listen(*where, std::move(tls));
+    std::string const host = bound.address().is_v6() ? '[' + bound.address().to_string() + ']' : bound.address().to_string();
+    addresses_.push_back(scheme + host + ':' + std::to_string(bound.port()));
+  }
+
+  static mgw::mender::domain_list allowed_hosts(settings const& s) {
+    try {
+      return mgw::mender::domain_list(s.proxy.whitelist);
+    } catch (std::invalid_argument const& e) {
+      throw config_error(std::string("ARTIFACTS_PROXY_DOMAIN_WHITELIST (Features.ArtifactsProxy.DomainWhitelist): ") + e.what() +
+                         "; accepted: hosts or .suffixes, separated by commas or blanks");
+    }
+  }
+
+  mgw::proxy::server_options server_options(settings const& s) const {
+    mgw::proxy::server_options o;
+    o.limits.fold_equal_hosts = true;
+    o.max_connections = s.limits.max_connections;
+    o.error_type = "application/json; charset=utf-8";
+    o.error_body = [](int status, mgw::proxy::exchange const& x) {
+      return mgw::mender::error_body(mgw::http::reason_phrase(status), x.notes().request_id);
+    };
+    o.observer = log_access;
+    return o;
+  }
+  mgw::proxy::tee_options tee_options(settings const& s) const {
+    mgw::proxy::tee_options o;
+    o.reader.hold = s.proxy.hold;
+    o.fetch.log = log_;
+    if (!s.proxy.whitelist.empty())
+      o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
+        return hosts.allows(u.host) || mgw::http::iequals(u.authority, mgw::http::parse_uri(own)->authority);
+      };
+    return o;
+  }
+  mgw::mender::relay_options relay_options(settings const& s, mgw::http::uri const& upstream) const {
+    mgw::mender::relay_options o;
+    o.forward.upstream = mgw::upstream::endpoint(upstream);
+    o.forward.host = upstream.authority;
+    o.forward.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
+    o.forward.max_body = s.limits.max_body;
+    o.rewrite_links = s.proxy.enabled;
+    o.gateway_url = s.proxy.gateway_url;
+    o.allowed_hosts = allowed_hosts(s);
+    o.link_life = std::chrono::duration_cast<std::chrono::seconds>(s.cache.link_life);
+    o.decode = inflate;
+    o.log = log_;
+    return o;
+  }
+
+  mgw::log_sink log_;
+  std::unique_ptr<mgw::net::worker_pool> workers_;
+  std::unique_ptr<store> store_;
+  std::unique_ptr<mgw::mender::link_sealer> links_;
+  std::unique_ptr<mgw::upstream::pool_set> upstreams_;
+  std::unique_ptr<cache_handler> cache_;
+  std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
+  std::vector<std::string> addresses_;
+};
+
+}  // namespace gateway

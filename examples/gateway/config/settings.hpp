@@ -1,0 +1,59 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace gateway {
+
+/// A configuration that cannot work. The text names the key, the value and what is accepted.
+class config_error : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Everything that can be set, with its default. config/options.hpp says how each is named and read.
+struct settings {
+  struct {
+    bool enabled = false;
+    std::string listen = ":80";
+  } http;
+  struct {
+    bool enabled = false;
+    std::string listen = ":443";
+    std::string certificate, key;
+    std::string minimum_tls = "1.2";
+  } https;
+  struct {
+    std::string url;
+    std::string ca_certificate;
+    bool insecure_skip_verify = false;
+  } upstream;
+  struct {
+    bool enabled = true;
+    std::string gateway_url;
+    std::vector<std::string> whitelist;
+    std::chrono::milliseconds hold{270'000};
+  } proxy;
+  struct {
+    bool enabled = true;
+    std::string path = "/var/cache/mender-gateway";
+    std::string secret;
+    std::chrono::milliseconds link_life{24 * 3'600'000};
+    std::uint64_t max_size = 0;
+    std::uint64_t min_free = 0;
+  } cache;
+  struct {
+    std::size_t max_connections = 10'000;
+    std::uint64_t max_body = 16u << 20;
+  } limits;
+  std::string state_directory = "/var/lib/mender-gateway";
+  std::size_t workers = 0;
+  std::chrono::milliseconds drain{30'000};
+  std::string log_level = "info";
+};
+
+}  // namespace gateway

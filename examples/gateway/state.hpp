@@ -1,0 +1,57 @@
+#pragma once
+
+#include "config/settings.hpp"
+
+#include <mgw/mender/artifact_link.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+namespace gateway {
+
+/// The secrets that seal links: those of the configuration, or one that is made once and kept (mode 0600) in the state
+/// directory, so that links survive a restart. Throws config_error naming the file and what is wrong with it.
+inline std::vector<std::string> link_secrets(settings const& s) {
+  if (!s.cache.secret.empty()) {
+    auto secrets = mgw::mender::parse_secrets(s.cache.secret);
+    if (!secrets)
+      throw config_error("ARTIFACTS_PROXY_CACHE_SECRET (Features.ArtifactsProxy.ArtifactsCache.SignatureSecret) is too short or "
+                         "garbled; accepted: base64 or text of at least 16 bytes");
+    return *std::move(secrets);
+  }
+  std::filesystem::path const file = std::filesystem::path(s.state_directory) / "link-secret";
+  std::error_code ec;
+  std::filesystem::create_directories(s.state_directory, ec);
+  auto const failed = [&](char const* what) -> config_error {
+    return config_error("STATE_DIRECTORY (StateDirectory) is \"" + s.state_directory + "\": " + what + " " + file.string() + " as uid " +
+                        std::to_string(::geteuid()) + ": " + std::strerror(errno));
+  };
+  int const fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0) {
+    std::string const secret = mgw::mender::random_secret();
+    bool const written = ::write(fd, secret.data(), secret.size()) == static_cast<ssize_t>(secret.size()) && ::fsync(fd) == 0;
+    ::close(fd);
+    if (!written) {
+      auto const e = failed("cannot write");
+      ::unlink(file.c_str());
+      throw e;
+    }
+    return {secret};
+  }
+  if (errno != EEXIST) throw failed("cannot create");
+  std::ifstream in(file, std::ios::binary);
+  if (!in) throw failed("cannot read");
+  std::string const secret{std::istreambuf_iterator<char>(in), {}};
+  if (secret.size() < mgw::mender::min_secret_size) throw config_error(file.string() + " is damaged; remove it, links handed out so far will end");
+  return {secret};
+}
+
+}  // namespace gateway
