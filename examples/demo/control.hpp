@@ -1,0 +1,91 @@
+#pragma once
+
+#include "api.hpp"
+#include "deployments.hpp"
+#include "device_auth.hpp"
+#include "json.hpp"
+#include "transfers.hpp"
+
+#include <atomic>
+#include <charconv>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace demo {
+
+/// The calls under /demo/: what was counted, and faults on demand.
+///
+/// | call | |
+/// |---|---|
+/// | `GET /demo/stats` | bytes and requests of the store, statuses of the devices, as JSON |
+/// | `POST /demo/cut?after=N` | the running or next transfer breaks after N more bytes |
+/// | `POST /demo/pause`, `?how=refuse` | the store does not answer any more, or answers 503 and cuts what runs |
+/// | `POST /demo/resume` | and again |
+/// | `POST /demo/rate?bytes_per_s=N` | of all transfers together; 0: no limit |
+/// | `POST /demo/abort` | the deployment is aborted: status reports get 409 |
+class control {
+public:
+  control(device_auth& auth, deployments& rollout, transfers& store) : auth_(auth), rollout_(rollout), store_(store) {}
+
+  void count_api_request() noexcept { api_requests_.fetch_add(1, std::memory_order_relaxed); }
+
+  asio::awaitable<void> operator()(exchange& x) {
+    std::string_view const path = x.target().path;
+    std::string_view const query = x.target().query;
+    if (x.request().method == "GET" && path == "/demo/stats") return answer(x, 200, json_type, stats());
+    if (x.request().method != "POST") return refuse(x, 404, "no such call");
+    if (path == "/demo/pause") {
+      store_.set(query_member(query, "how") == "refuse" ? transfers::mode::refusing : transfers::mode::held);
+    } else if (path == "/demo/resume") {
+      store_.set(transfers::mode::open);
+    } else if (path == "/demo/abort") {
+      rollout_.abort();
+    } else if (path == "/demo/cut" || path == "/demo/rate") {
+      bool const cut = path == "/demo/cut";
+      auto const n = number(query_member(query, cut ? "after" : "bytes_per_s"));
+      if (!n) return refuse(x, 400, "a number is missing");
+      cut ? store_.cut_after(*n) : store_.limit_rate(*n);
+    } else {
+      return refuse(x, 404, "no such call");
+    }
+    return answer(x, 204);
+  }
+
+private:
+  static std::optional<std::uint64_t> number(std::string_view text) {
+    std::uint64_t n = 0;
+    auto const [end, ec] = std::from_chars(text.data(), text.data() + text.size(), n);
+    if (ec != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    return n;
+  }
+  std::string stats() const {
+    auto const counted = store_.counted();
+    json::object out;
+    out["artifact_bytes"] = counted.bytes;
+    out["artifact_distinct_bytes"] = counted.distinct;
+    out["artifact_requests"] = counted.requests;
+    out["api_requests"] = api_requests_.load();
+    json::object devices;
+    auto const reports = rollout_.reports();
+    for (auto const& [id, identity] : auth_.devices()) {
+      json::object one;
+      one["identity"] = identity;
+      json::array statuses;
+      if (auto const it = reports.find(id); it != reports.end())
+        for (auto const& s : it->second) statuses.emplace_back(s);
+      one["statuses"] = std::move(statuses);
+      devices[id] = std::move(one);
+    }
+    out["devices"] = std::move(devices);
+    return json::serialize(out);
+  }
+
+  device_auth& auth_;
+  deployments& rollout_;
+  transfers& store_;
+  std::atomic<std::uint64_t> api_requests_{0};
+};
+
+}  // namespace demo
