@@ -1,0 +1,318 @@
+"""The gateway as a black box: refusals, lying upstreams, one fetch for many clients, memory, stopping, configuration."""
+import concurrent.futures
+import hashlib
+import os
+import shutil
+import threading
+import time
+
+from support import (BIN, POLL, Blob, Connection, Failure, Origin, check, gateway_environment, link, request, sha256,
+                     start_gateway, until)
+
+
+def with_origin(bench, artifact=b'', **environment):
+    origin = bench.enter(Origin(artifact or os.urandom(1 << 20)))
+    return origin, start_gateway(bench, origin.url, **environment)
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+def test_unknown_path_is_404(bench):
+    origin, gateway = with_origin(bench)
+    for path in ('/', '/index.html', '/api/management/v1/deployments/deployments', '/api/gateway/v1/artifacts'):
+        answer = request(bench.pki, gateway.port, 'GET', path)
+        check(answer.status == 404, f'GET {path}: {answer.status}')
+        check('error' in answer.json(), f'GET {path}: no JSON error body: {answer.body}')
+    check(not origin.requests, f'a request went upstream: {origin.requests}')
+
+
+GARBLED = {
+    'no request at all': b'\x16\x03\x01 what\r\n\r\n',
+    'no version': b'GET /\r\nHost: localhost\r\n\r\n',
+    'space before the colon': b'GET / HTTP/1.1\r\nHost : localhost\r\n\r\n',
+    'two framings': b'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    'two lengths': b'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd',
+    'folded line': b'GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n',
+    'no host': b'GET / HTTP/1.1\r\n\r\n',
+    'NUL in a field': b'GET / HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n',
+}
+
+
+def test_garbled_request_is_400_and_closed(bench):
+    origin, gateway = with_origin(bench)
+    for name, text in GARBLED.items():
+        with Connection(bench.pki, gateway.port) as connection:
+            connection.socket.sendall(text)
+            answer = connection.read()
+            check(answer.status == 400, f'{name}: {answer.status}')
+            check(answer.headers.get('connection', '').lower() == 'close', f'{name}: it does not say that it closes')
+            check(connection.closed(), f'{name}: not closed')
+    check(not origin.requests, f'a request went upstream: {origin.requests}')
+
+
+def test_large_head_is_431(bench):
+    origin, gateway = with_origin(bench)
+    for name, fields in {'one long field': {'X-Long': 'x' * 200_000},
+                         'many fields': {f'X-{i}': 'x' for i in range(5000)}}.items():
+        with Connection(bench.pki, gateway.port) as connection:
+            try:
+                connection.send('GET', POLL, fields)
+            except OSError:
+                pass  # refused before all of it was sent
+            answer = connection.read()
+            check(answer.status == 431, f'{name}: {answer.status}')
+            check(connection.closed(), f'{name}: not closed')
+    check(not origin.requests, f'a request went upstream: {len(origin.requests)}')
+
+
+def test_forged_link_is_403(bench):
+    origin, gateway = with_origin(bench)
+    good = link(bench.pki, gateway.port)
+    prefix, key, token = good.rsplit('/', 2)
+    other_key = ('0' if key[0] != '0' else '1') + key[1:]
+    middle = len(token) // 2
+    flipped = token[:middle] + ('A' if token[middle] != 'A' else 'B') + token[middle + 1:]
+    for name, target in {'another key': f'{prefix}/{other_key}/{token}', 'a changed token': f'{prefix}/{key}/{flipped}',
+                         'half a token': f'{prefix}/{key}/{token[:middle]}'}.items():
+        answer = request(bench.pki, gateway.port, 'GET', target)
+        check(answer.status == 403, f'{name}: {answer.status}')
+    check(not origin.fetches(), 'a forged link led to a fetch')
+    answer = request(bench.pki, gateway.port, 'GET', good)
+    check(answer.status == 200 and answer.body == origin.artifact, f'the true link: {answer.status}')
+
+
+def test_expired_link_is_403(bench):
+    origin, gateway = with_origin(bench, ARTIFACTS_PROXY_CACHE_LINK_EXPIRE_DURATION='1s')
+    target = link(bench.pki, gateway.port)
+    made = time.monotonic()
+    # Expiry is judged in whole seconds.
+    until(lambda: time.monotonic() - made > 2.1, 5, 'the link to expire')
+    answer = request(bench.pki, gateway.port, 'GET', target)
+    check(answer.status == 403, f'an expired link: {answer.status}')
+    check(not origin.fetches(), 'an expired link led to a fetch')
+
+
+def test_upstream_refused_is_502(bench):
+    origin, gateway = with_origin(bench)
+    origin.server.shutdown()
+    origin.server.server_close()
+    for method, path, body in (('POST', POLL, b'{}'),
+                               ('PUT', '/api/devices/v1/inventory/device/attributes', b'[]')):
+        answer = request(bench.pki, gateway.port, method, path, {'Authorization': 'Bearer x'}, body)
+        check(answer.status == 502, f'{method} {path}: {answer.status}')
+        check(answer.headers['content-type'].startswith('application/json'), f'{path}: {answer.headers}')
+        check(set(answer.json()) >= {'error', 'request_id'}, f'{path}: {answer.body}')
+
+
+# ---- artifacts -------------------------------------------------------------------------------------------------------
+
+def test_short_upstream_is_never_whole(bench):
+    data = os.urandom(1 << 20)
+    origin, gateway = with_origin(bench, data, ARTIFACTS_PROXY_HOLD_TIMEOUT='2s')
+
+    def half_then_another_size(handler, start):
+        handler.close_connection = True
+        if start:  # asked for the rest, it has another object
+            origin.head(handler, start, len(data) // 2 + 1, len(data) // 2 + 1)
+            origin.send(handler, start, len(data) // 2 + 1)
+        else:
+            origin.head(handler, None, len(data), len(data))
+            origin.send(handler, 0, len(data) // 2)
+    origin.artifact_answer = half_then_another_size
+    target = link(bench.pki, gateway.port)
+    for attempt in (1, 2):
+        with Connection(bench.pki, gateway.port) as connection:
+            connection.send('GET', target)
+            answer = connection.read()
+            check(not (answer.status == 200 and answer.whole), f'attempt {attempt}: a part was served as the whole')
+            check(answer.status in (None, 200), f'attempt {attempt}: {answer.status} for a passing fault')
+            check(data.startswith(answer.body), f'attempt {attempt}: other bytes')
+            check(connection.closed(), f'attempt {attempt}: not closed')
+    origin.artifact_answer = None
+    answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
+    check(answer.status == 200 and answer.whole and answer.body == data, f'the honest answer afterwards: {answer.status}')
+
+
+def test_ranges_and_head(bench):
+    data = os.urandom(300_000)
+    origin, gateway = with_origin(bench, data)
+    target, size = link(bench.pki, gateway.port), len(data)
+    with Connection(bench.pki, gateway.port) as connection:
+        for wanted, begin, end in (('0-99', 0, 100), ('100000-', 100_000, size), ('-100', size - 100, size),
+                                   (f'{size - 1}-{size - 1}', size - 1, size), (f'1000-{size * 2}', 1000, size)):
+            connection.send('GET', target, {'Range': f'bytes={wanted}'})
+            answer = connection.read()
+            check(answer.status == 206 and answer.body == data[begin:end], f'{wanted}: {answer.status}')
+            check(answer.headers['content-range'] == f'bytes {begin}-{end - 1}/{size}', f'{wanted}: {answer.headers}')
+        connection.send('GET', target, {'Range': f'bytes={size}-'})
+        answer = connection.read()
+        check(answer.status == 416 and answer.headers['content-range'] == f'bytes */{size}', f'past the end: {answer.status}')
+        connection.send('HEAD', target)
+        answer = connection.read('HEAD')
+        check(answer.status == 200 and answer.headers['content-length'] == str(size), f'HEAD: {answer.headers}')
+        check(answer.headers['accept-ranges'] == 'bytes', f'HEAD: {answer.headers}')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
+
+
+def test_many_clients_one_fetch(bench):
+    clients, size = 200, 4 << 20
+    origin, gateway = with_origin(bench, os.urandom(size))
+    targets = [link(bench.pki, gateway.port) for _ in range(4)]
+    all_ready, gate = threading.Barrier(clients), threading.Event()
+
+    def hold_back(handler, start):
+        gate.wait(60)  # until every client has asked
+        origin.head(handler, None, size, size)
+        origin.send(handler, 0, size)
+    origin.artifact_answer = hold_back
+
+    def client(number):
+        with Connection(bench.pki, gateway.port, timeout=120) as connection:
+            all_ready.wait(60)
+            connection.send('GET', targets[number % len(targets)])
+            if all_ready.wait(60) == 0:
+                gate.set()
+            answer, digest, left = connection.read_head(), hashlib.sha256(), size
+            while left and (data := connection.recv(left if left < 65536 else 65536)):
+                digest.update(data)
+                left -= len(data)
+            return answer.status, left, digest.hexdigest()
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        results = list(pool.map(client, range(clients)))
+    wrong = [r for r in results if r != (200, 0, sha256(origin.artifact))]
+    check(not wrong, f'{len(wrong)} of {clients} clients got something else, such as {wrong[:1]}')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches for {clients} clients')
+    check(origin.body_bytes == size, f'{origin.body_bytes} bytes came from upstream')
+
+
+def test_memory_with_slow_clients(bench):
+    clients, size, rate, seconds, limit = 50, 1 << 30, 1 << 20, 20, 64 << 20
+    if os.environ.get('MGW_E2E_SANITIZER'):  # which takes memory of its own
+        limit = 1 << 30
+    free = shutil.disk_usage(bench.dir).free
+    check(free > size * 2, f'needs {size >> 19} MiB of disk, {free >> 20} MiB are free')
+    origin, gateway = with_origin(bench, Blob(size))
+    target = link(bench.pki, gateway.port)
+    began = time.monotonic()
+
+    def client(_):
+        got, piece = 0, 1 << 16
+        with Connection(bench.pki, gateway.port, timeout=60) as connection:
+            connection.send('GET', target)
+            answer = connection.read_head()
+            check(answer.status == 200 and answer.headers['content-length'] == str(size), f'{answer.status} {answer.headers}')
+            while (now := time.monotonic() - began) < seconds:
+                if got > now * rate:
+                    time.sleep((got - now * rate) / rate)  # this client is slow
+                    continue
+                data = connection.recv(piece)
+                check(data, f'cut after {got} bytes')
+                check(data == origin.artifact[got:got + len(data)], f'wrong bytes after {got}')
+                got += len(data)
+        return got
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        got = list(pool.map(client, range(clients)))
+    check(min(got) > rate * seconds // 20, f'a client got {min(got)} bytes in {seconds} s')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
+    peak = gateway.peak_memory()
+    check(peak < limit, f'the gateway took {peak >> 20} MiB at its peak')
+    check(gateway.child.poll() is None, 'the gateway ended')
+
+
+def test_restart_keeps_artifacts_and_links(bench):
+    origin, gateway = with_origin(bench)
+    target = link(bench.pki, gateway.port)
+    check(request(bench.pki, gateway.port, 'GET', target).body == origin.artifact, 'the first download')
+    check(gateway.stop() == 0, 'the gateway did not end cleanly')
+    again = start_gateway(bench, origin.url)
+    answer = request(bench.pki, again.port, 'GET', target)
+    check(answer.status == 200 and answer.body == origin.artifact, f'after a restart: {answer.status}')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
+
+
+# ---- stopping --------------------------------------------------------------------------------------------------------
+
+def test_sigterm_finishes_what_is_served(bench):
+    size = 64 << 20  # more than the sockets between can hold
+    origin, gateway = with_origin(bench, Blob(size))
+    target = link(bench.pki, gateway.port)
+    check(request(bench.pki, gateway.port, 'HEAD', target).status == 200, 'HEAD')
+    with Connection(bench.pki, gateway.port) as connection:
+        connection.send('GET', target)
+        answer = connection.read_head()
+        check(answer.status == 200, f'{answer.status}')
+        until(lambda: origin.body_bytes == size, 60, 'the artifact to be fetched')
+        got, digest = 0, hashlib.sha256()
+        while got < 1 << 20:
+            data = connection.recv()
+            digest.update(data)
+            got += len(data)
+        gateway.child.terminate()
+        until(lambda: refuses(bench, gateway.port), 10, 'the gateway to take no new connections')
+        while data := connection.recv():
+            digest.update(data)
+            got += len(data)
+    wanted = hashlib.sha256()
+    for begin in range(0, size, 1 << 20):
+        wanted.update(origin.artifact[begin:begin + (1 << 20)])
+    check(got == size and digest.digest() == wanted.digest(), f'{got} of {size} bytes came after SIGTERM')
+    until(lambda: gateway.child.poll() is not None, 10, 'the gateway to end')
+    check(gateway.child.returncode == 0, f'exit status {gateway.child.returncode}')
+
+
+def refuses(bench, port):
+    try:
+        with Connection(bench.pki, port, timeout=5):
+            return False
+    except OSError:
+        return True
+
+
+def test_sigterm_ends_an_idle_gateway(bench):
+    _, gateway = with_origin(bench)
+    with Connection(bench.pki, gateway.port) as connection:
+        connection.send('GET', '/')
+        connection.read()
+        began = time.monotonic()
+        check(gateway.stop(20) == 0, 'exit status')
+        took = time.monotonic() - began
+        check(took < 5, f'an idle connection kept it for {took:.1f} s')
+
+
+# ---- configuration ---------------------------------------------------------------------------------------------------
+
+BAD = {
+    'bad listen address': ({'HTTPS_LISTEN': 'localhost:notaport'}, ('HTTPS_LISTEN', 'localhost:notaport')),
+    'listen port out of range': ({'HTTPS_LISTEN': '127.0.0.1:70000'}, ('HTTPS_LISTEN', '127.0.0.1:70000')),
+    'missing key file': ({'HTTPS_SERVER_KEY': '/nonexistent/server.key'}, ('HTTPS_SERVER_KEY', '/nonexistent/server.key')),
+    'missing certificate file': ({'HTTPS_SERVER_CERTIFICATE': '/nonexistent/server.crt'},
+                                 ('HTTPS_SERVER_CERTIFICATE', '/nonexistent/server.crt')),
+    'no key named': ({'HTTPS_SERVER_KEY': ''}, ('HTTPS_SERVER_KEY',)),
+    'missing CA file': ({'UPSTREAM_SERVER_CA_CERTIFICATE': '/nonexistent/ca.crt'},
+                        ('UPSTREAM_SERVER_CA_CERTIFICATE', '/nonexistent/ca.crt')),
+    'no upstream': ({'UPSTREAM_SERVER_URL': ''}, ('UPSTREAM_SERVER_URL',)),
+    'upstream of another scheme': ({'UPSTREAM_SERVER_URL': 'ftp://example.com'}, ('UPSTREAM_SERVER_URL', 'ftp://example.com')),
+    'nothing enabled': ({'HTTPS_ENABLED': 'false'}, ('HTTPS_ENABLED', 'HTTP_ENABLED')),
+    'no yes or no': ({'HTTPS_ENABLED': 'perhaps'}, ('HTTPS_ENABLED', 'perhaps')),
+    'bad size': ({'ARTIFACTS_PROXY_CACHE_MAX_SIZE': '12 parsecs'}, ('ARTIFACTS_PROXY_CACHE_MAX_SIZE', '12 parsecs')),
+    'short secret': ({'ARTIFACTS_PROXY_CACHE_SECRET': 'short'}, ('ARTIFACTS_PROXY_CACHE_SECRET',)),
+}
+
+
+def test_bad_configuration_is_refused(bench):
+    good = gateway_environment(bench, 'https://localhost:1')
+    wrong = []
+    for number, (name, (settings, words)) in enumerate(BAD.items()):
+        process = bench.start(f'bad-{number}', [BIN / 'mgw-gateway'], {**good, **settings})
+        try:
+            until(lambda: process.child.poll() is not None, 10, f'refusal of: {name}')
+        except Failure as failure:
+            wrong.append(str(failure))
+            continue
+        said = process.out + process.log
+        if process.child.returncode in (0, None) or process.child.returncode < 0:
+            wrong.append(f'{name}: exit status {process.child.returncode}')
+        wrong += [f'{name}: does not say {word!r}: {said.strip()[-200:]}' for word in words if word not in said]
+        if name == 'short secret' and "'short'" in said.replace('"', "'"):
+            wrong.append('a secret was written to the log')
+    check(not wrong, '\n'.join(wrong))
