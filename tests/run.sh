@@ -1,0 +1,262 @@
+#!/usr/bin/env bash
+# Installs what is missing (Debian 12, apt), builds, and runs the tests.
+#
+#   tests/run.sh               everything a change must pass; about 20 minutes from nothing on two cores
+#   tests/run.sh --all         also the end-to-end tests under AddressSanitizer, programs under g++, 300 s of each fuzzer
+#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz (may be given several times)
+#
+# The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
+# `N passed, N failed` (test cases and checks), and the exit status is 1 if any failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export LC_ALL=C.UTF-8 MGW_CI=1
+unset GIT_DIR MAKEFLAGS MGW_BIN 2>/dev/null
+
+all='' only=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --all) all=1 ;;
+    --only)
+      [[ " checks asan gcc tsan e2e demo consumers fuzz " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
+      only+=("$2")
+      shift
+      ;;
+    -h | --help)
+      sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p}' "$0"
+      exit 0
+      ;;
+    *)
+      echo "run.sh: what is $1? (--help)" >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+
+logs=$PWD/build/logs
+jobs=$(nproc)
+passed=0 failed=0
+mkdir -p "$logs"
+# A first build leaves something for the next one where ccache is there; it is not needed.
+if command -v ccache >/dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
+
+headline() { printf '\n== %s (%d:%02d)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
+pass() {
+  passed=$((passed + ${2:-1}))
+  echo "  ok    $1"
+}
+# fail WHAT COUNT [LOG]
+fail() {
+  failed=$((failed + $2))
+  echo "  FAIL  $1"
+  if [ -n "${3:-}" ]; then tail -n 60 "$3" | sed 's/^/        /'; fi
+}
+# bounded NAME SECONDS COMMAND...: runs it with its output in the log of that name, for so long at most.
+bounded() {
+  local name=$1 seconds=$2
+  shift 2
+  timeout -k 20 "$seconds" "$@" >"$logs/$name.log" 2>&1 </dev/null
+}
+# one NAME SECONDS COMMAND...: that is one check.
+one() {
+  if bounded "$@"; then pass "$1"; else fail "$1" 1 "$logs/$1.log"; fi
+}
+
+# ---- packages --------------------------------------------------------------------------------------------------------
+# (Not libboost-dev: Debian's is 1.74, and it conflicts with 1.81.)
+packages=(clang-19 clang-tools-19 libclang-rt-19-dev g++-12 cmake ninja-build libasio-dev libssl-dev doctest-dev
+  libcli11-dev libspdlog-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev zlib1g-dev openssl
+  ca-certificates python3 mender-client mender-artifact)
+
+install_missing() {
+  command -v dpkg-query >/dev/null || return 0 # another distribution: CMake will say what it misses
+  local package missing=()
+  for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -ne 0 ] || return 0
+  headline "packages: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  if bounded packages 900 sh -c 'apt-get update && apt-get install -y --no-install-recommends "$@"' sh "${missing[@]}"; then
+    echo "  installed"
+  else
+    fail "packages" 1 "$logs/packages.log"
+  fi
+}
+
+# ---- building and running tests --------------------------------------------------------------------------------------
+# build PRESET SECONDS [TARGET...], configured with ${options[@]}
+options=()
+build() {
+  local preset=$1 seconds=$2 target targets=()
+  shift 2
+  for target; do targets+=(--target "$target"); done
+  if ! bounded "$preset-configure" 300 cmake --preset "$preset" ${options[@]+"${options[@]}"}; then
+    fail "configure $preset" 1 "$logs/$preset-configure.log"
+    return 1
+  fi
+  if ! bounded "$preset-build" "$seconds" cmake --build --preset "$preset" -j "$jobs" ${targets[@]+"${targets[@]}"}; then
+    fail "build $preset" 1 "$logs/$preset-build.log"
+    return 1
+  fi
+  pass "build $preset"
+}
+
+# run_tests PRESET [FOLDER...]: the test programs (all, or those of these folders), each counted by what doctest says.
+run_tests() {
+  local preset=$1 program folder log line found=
+  shift
+  for program in build/"$preset"/bin/mgw-test-*; do
+    folder=${program##*/mgw-test-}
+    [ -x "$program" ] || continue
+    [ $# -eq 0 ] || [[ " $* " == *" $folder "* ]] || continue
+    found=1 log=$logs/$preset-$folder.log
+    bounded "$preset-$folder" 600 "$program"
+    local status=$?
+    line=$(grep -a '^\[doctest\] test cases:' "$log" | tail -n 1)
+    if [[ $line =~ \|\ *([0-9]+)\ passed\ *\|\ *([0-9]+)\ failed ]]; then
+      local good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
+      # A sanitizer or a crash on the way out says nothing there.
+      [ "$status" = 0 ] || [ "$bad" != 0 ] || bad=1
+      if [ "$bad" = 0 ] && [ "$good" != 0 ]; then
+        pass "$preset $folder: $good test cases" "$good"
+      else
+        passed=$((passed + good))
+        fail "$preset $folder: $good passed, $bad failed, exit status $status" $((bad > 0 ? bad : 1)) "$log"
+      fi
+    else
+      fail "$preset $folder: no summary, exit status $status" 1 "$log"
+    fi
+  done
+  [ -n "$found" ] || fail "$preset: no test programs" 1
+}
+
+# run_other_tests PRESET: what ctest knows beside the test programs (seeds of the fuzzers, for one).
+run_other_tests() {
+  local preset=$1 known=none program log=$logs/$1-ctest.log
+  for program in build/"$preset"/bin/mgw-test-*; do known+="|${program##*/mgw-test-}"; done
+  bounded "$preset-ctest" 900 ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --timeout 300 -E "^($known)\$"
+  count_lines "$preset" "$log" '^ *[0-9]+/[0-9]+ Test .* Passed ' '^ *[0-9]+/[0-9]+ Test .*(\*\*\*|Not Run)' may_be_none
+}
+
+# count_lines WHAT LOG GOOD BAD [may_be_none]: counts lines of a log.
+count_lines() {
+  local good bad
+  good=$(grep -aEc "$3" "$2")
+  bad=$(grep -aEc "$4" "$2")
+  if [ "$bad" != 0 ]; then
+    passed=$((passed + good))
+    fail "$1: $good passed, $bad failed" "$bad" "$2"
+  elif [ "$good" != 0 ]; then
+    pass "$1: $good passed" "$good"
+  elif [ -z "${5:-}" ]; then
+    fail "$1: nothing ran" 1 "$2"
+  fi
+}
+
+# ---- steps -----------------------------------------------------------------------------------------------------------
+step_checks() {
+  headline "checks: direction of includes, forms of co_await"
+  one includes-self-test 60 python3 -B tests/checks/arrows.py --self-test
+  one includes 60 python3 -B tests/checks/arrows.py
+  one awaits-self-test 300 python3 -B tests/checks/awaits.py --self-test
+  one awaits 900 python3 -B tests/checks/awaits.py
+  [ ! -f tests/checks/docs_test.py ] || one docs 60 python3 -B tests/checks/docs_test.py
+}
+
+step_asan() {
+  headline "asan: all tests under AddressSanitizer and UBSan (clang 19)"
+  # The programs run under it with --all.
+  options=(-DMGW_BUILD_PROGRAMS=OFF)
+  [ -z "$all" ] || options=(-DMGW_BUILD_PROGRAMS=ON)
+  build asan 1800
+  local status=$?
+  options=()
+  [ $status = 0 ] || return
+  run_tests asan
+  run_other_tests asan
+}
+
+step_gcc() {
+  headline "gcc: all tests with g++ 12, every header alone"
+  # The programs are built with clang; with --all also with g++.
+  options=(-DMGW_BUILD_PROGRAMS=OFF)
+  [ -z "$all" ] || options=(-DMGW_BUILD_PROGRAMS=ON)
+  build gcc 1800 all all_verify_interface_header_sets
+  local status=$?
+  options=()
+  [ $status = 0 ] || return
+  run_tests gcc
+  run_other_tests gcc
+}
+
+step_tsan() {
+  headline "tsan: tests of what threads share, under ThreadSanitizer"
+  local folder targets=()
+  for folder in net cache upstream proxy; do
+    compgen -G "tests/$folder/*_test.cpp" >/dev/null && targets+=("mgw-test-$folder")
+  done
+  build tsan 1800 "${targets[@]}" || return
+  run_tests tsan net cache upstream proxy
+}
+
+release_built=
+build_release() {
+  [ -z "$release_built" ] || return "$release_built"
+  build release 1800 examples/all
+  release_built=$?
+  return "$release_built"
+}
+
+# end_to_end NAME PRESET
+end_to_end() {
+  bounded "$1" 900 env MGW_BIN="$PWD/build/$2/bin" python3 -B tests/e2e/run.py
+  local status=$?
+  count_lines "$1" "$logs/$1.log" '^PASS ' '^FAIL '
+  # Ended by the clock, or by itself without a word about why.
+  [ "$status" -le 1 ] || fail "$1: exit status $status" 1
+}
+
+step_e2e() {
+  headline "e2e: Mender's own client and black-box tests against the optimized gateway"
+  build_release || return
+  end_to_end e2e release
+  if [ -n "$all" ]; then
+    headline "e2e under AddressSanitizer"
+    build asan 1800 && MGW_E2E_SANITIZER=1 end_to_end e2e-asan asan
+  fi
+}
+
+step_demo() {
+  [ -x examples/gateway/run.sh ] || return
+  headline "demo: examples/gateway/run.sh --once"
+  build_release || return
+  one demo 300 env MGW_BIN="$PWD/build/release/bin" GATEWAY_PORT=0 MGW_DEMO_SIZE=16MiB examples/gateway/run.sh --once
+}
+
+step_consumers() {
+  headline "consumers: find_package and add_subdirectory, clang 19 and g++ 12"
+  build_release || return
+  bounded consumers 900 tests/consumers/run.sh build/release
+  count_lines consumers "$logs/consumers.log" '^PASS ' '^FAIL '
+}
+
+step_fuzz() {
+  [ -x fuzz/run.sh ] || return
+  local seconds=10
+  [ -z "$all" ] || seconds=300
+  headline "fuzz: $seconds s of each harness"
+  bounded fuzz $((1200 + seconds * 30)) fuzz/run.sh "$seconds"
+  local status=$?
+  count_lines fuzz "$logs/fuzz.log" '^[^ ]+: ok, ' '^[^ ]+: FAILED' may_be_none
+  [ "$status" = 0 ] || grep -q ': FAILED' "$logs/fuzz.log" || fail "fuzz: exit status $status" 1 "$logs/fuzz.log"
+}
+
+install_missing
+[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz)
+for step in "${only[@]}"; do "step_$step"; done
+
+echo
+echo "took $((SECONDS / 60)) min $((SECONDS % 60)) s"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]
