@@ -1,0 +1,273 @@
+// Clients of the benchmark: plain blocking sockets and OpenSSL, a thread for each client.
+//   mgw-bench-load URL [--clients N] [--requests N] [--fresh] [--header LINE] [--pattern]
+//       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
+//       full handshake. --pattern: bodies are compared with the origin's pattern. A body that breaks off is resumed by
+//       Range, as an update client does: from where it broke if the answer is 206, from the start if it is 200.
+//   mgw-bench-load URL --idle N
+//       N connections with one request each, one after the other; prints "ready" and holds them until stdin ends.
+// The result is one line of JSON.
+#include "pattern.hpp"
+
+#include <openssl/ssl.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using clock_type = std::chrono::steady_clock;
+
+struct options {
+  std::string host, path, header;
+  std::uint16_t port = 443;
+  std::size_t clients = 1, requests = 1, idle = 0;
+  bool fresh = false, pattern = false;
+};
+
+struct result {
+  std::uint64_t requests = 0, bytes = 0, failures = 0, cuts = 0, wrong = 0;
+  std::vector<double> first_byte;  // seconds from the request's last byte to the body's first
+};
+
+// A TLS connection to 127.0.0.1; whose certificate it is does not matter here.
+class connection {
+public:
+  connection(SSL_CTX* context, options const& o) {
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(o.port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int const on = 1;
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (fd_ < 0 || ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return;
+    ssl_ = SSL_new(context);
+    SSL_set_fd(ssl_, fd_);
+    SSL_set_tlsext_host_name(ssl_, "localhost");
+    good_ = SSL_connect(ssl_) == 1;
+  }
+  connection(connection const&) = delete;
+  connection& operator=(connection const&) = delete;
+  ~connection() {
+    if (ssl_ != nullptr) {
+      if (good_) SSL_shutdown(ssl_);
+      SSL_free(ssl_);
+    }
+    if (fd_ >= 0) ::close(fd_);
+  }
+  bool good() const { return good_; }
+  bool send(std::string const& text) {
+    return good_ =
+               good_ && SSL_write(ssl_, text.data(), static_cast<int>(text.size())) == static_cast<int>(text.size());
+  }
+  std::size_t read(char* into, std::size_t n) {
+    int const got = good_ ? SSL_read(ssl_, into, static_cast<int>(n)) : 0;
+    if (got <= 0) good_ = false;
+    return got > 0 ? static_cast<std::size_t>(got) : 0;
+  }
+
+private:
+  int fd_ = -1;
+  SSL* ssl_ = nullptr;
+  bool good_ = false;
+};
+
+struct head {
+  int status = 0;
+  std::uint64_t length = 0;
+  bool close = false;
+  std::string rest;  // body bytes that came with it
+};
+
+std::optional<head> read_head(connection& c) {
+  std::string text;
+  char block[4096];
+  for (;;) {
+    std::size_t const n = c.read(block, sizeof block);
+    if (n == 0) return std::nullopt;
+    text.append(block, n);
+    auto const end = text.find("\r\n\r\n");
+    if (end == std::string::npos) continue;
+    head h;
+    h.rest = text.substr(end + 4);
+    text.resize(end + 2);
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](char a) { return a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a; });
+    if (text.size() > 12) h.status = std::atoi(text.c_str() + 9);
+    auto const length = text.find("\r\ncontent-length: ");
+    if (length == std::string::npos && h.status != 204) return std::nullopt;
+    if (length != std::string::npos) h.length = std::strtoull(text.c_str() + length + 18, nullptr, 10);
+    h.close = text.find("\r\nconnection: close") != std::string::npos;
+    return h;
+  }
+}
+
+class client {
+public:
+  client(SSL_CTX* context, options const& o, result& r) : context_(context), o_(o), r_(r), block_(64 * 1024) {}
+
+  void run() {
+    for (std::size_t i = 0; i < o_.requests; ++i) {
+      if (o_.fresh) connection_.reset();
+      if (!get()) ++r_.failures;
+    }
+  }
+  bool get();
+  std::unique_ptr<connection> give() { return std::move(connection_); }
+
+private:
+  bool take(char const* bytes, std::size_t n, std::uint64_t at) {
+    r_.bytes += n;
+    return !o_.pattern || std::memcmp(bytes, bench::pattern().data() + at % bench::pattern_size, n) == 0;
+  }
+
+  SSL_CTX* context_;
+  options const& o_;
+  result& r_;
+  std::unique_ptr<connection> connection_;
+  std::vector<char> block_;
+};
+
+bool client::get() {
+  ++r_.requests;
+  std::uint64_t have = 0;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    if (!connection_) connection_ = std::make_unique<connection>(context_, o_);
+    std::string request = "GET " + o_.path + " HTTP/1.1\r\nHost: " + o_.host + "\r\n" + o_.header;
+    if (have != 0) request += "Range: bytes=" + std::to_string(have) + "-\r\n";
+    auto const sent = clock_type::now();
+    std::optional<head> h;
+    if (connection_->send(request + "\r\n")) h = read_head(*connection_);
+    if (!h) {
+      connection_.reset();
+      continue;
+    }
+    if (h->status != 206) have = 0;
+    std::uint64_t const end = have + h->length;
+    bool right = true, first = true;
+    std::size_t n = std::min(h->rest.size(), block_.size());
+    std::memcpy(block_.data(), h->rest.data(), n);
+    while (have < end) {
+      if (n == 0) n = connection_->read(block_.data(), block_.size());
+      if (n == 0) break;
+      if (first && attempt == 0)
+        r_.first_byte.push_back(std::chrono::duration<double>(clock_type::now() - sent).count());
+      first = false;
+      right = take(block_.data(), n, have) && right;
+      have += n;
+      n = 0;
+    }
+    bool const whole = have == end;
+    if (!whole || h->close) connection_.reset();
+    if (!right) ++r_.wrong;
+    if (whole) return right && h->status >= 200 && h->status < 300;
+    ++r_.cuts;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return false;
+}
+
+void print(result const& r, double seconds) {
+  auto times = r.first_byte;
+  std::sort(times.begin(), times.end());
+  double const median = times.empty() ? 0 : times[times.size() / 2];
+  double const last = times.empty() ? 0 : times.back();
+  std::printf(
+      "{\"requests\":%llu,\"bytes\":%llu,\"failures\":%llu,\"cuts\":%llu,\"wrong\":%llu,\"seconds\":%.6f,"
+      "\"first_byte_median\":%.6f,\"first_byte_max\":%.6f}\n",
+      static_cast<unsigned long long>(r.requests), static_cast<unsigned long long>(r.bytes),
+      static_cast<unsigned long long>(r.failures), static_cast<unsigned long long>(r.cuts),
+      static_cast<unsigned long long>(r.wrong), seconds, median, last);
+  std::fflush(stdout);
+}
+
+bool read_options(int argc, char** argv, options& o) {
+  std::string_view url = argc > 1 ? argv[1] : "";
+  if (!url.starts_with("https://")) return false;
+  url.remove_prefix(8);
+  auto const slash = url.find('/');
+  o.host = url.substr(0, slash);
+  o.path = slash == std::string_view::npos ? "/" : std::string(url.substr(slash));
+  if (auto const colon = o.host.find(':'); colon != std::string::npos)
+    o.port = static_cast<std::uint16_t>(std::atoi(o.host.c_str() + colon + 1));
+  for (int i = 2; i < argc; ++i) {
+    std::string_view const name = argv[i];
+    char const* const value = i + 1 < argc ? argv[i + 1] : "";
+    if (name == "--fresh")
+      o.fresh = true;
+    else if (name == "--pattern")
+      o.pattern = true;
+    else if (name == "--clients")
+      o.clients = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--requests")
+      o.requests = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--idle")
+      o.idle = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--header")
+      o.header.append(value).append("\r\n"), ++i;
+    else
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  options o;
+  if (!read_options(argc, argv, o)) {
+    std::fprintf(stderr, "mgw-bench-load https://127.0.0.1:PORT/PATH [options]\n");
+    return 2;
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_read_ahead(context, 1);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  (void)bench::pattern();
+  auto const begun = clock_type::now();
+  result total;
+  std::vector<std::unique_ptr<connection>> held;
+  if (o.idle != 0) {
+    for (std::size_t i = 0; i < o.idle; ++i) {
+      client one(context, o, total);
+      if (!one.get()) ++total.failures;
+      held.push_back(one.give());
+    }
+    std::printf("ready\n");
+    std::fflush(stdout);
+    while (std::getchar() != EOF) {
+    }
+  } else {
+    std::vector<result> results(o.clients);
+    std::vector<std::thread> threads;
+    for (auto& r : results) threads.emplace_back([&, context] { client(context, o, r).run(); });
+    for (auto& t : threads) t.join();
+    for (auto const& r : results) {
+      total.requests += r.requests, total.bytes += r.bytes, total.failures += r.failures, total.cuts += r.cuts,
+          total.wrong += r.wrong;
+      total.first_byte.insert(total.first_byte.end(), r.first_byte.begin(), r.first_byte.end());
+    }
+  }
+  print(total, std::chrono::duration<double>(clock_type::now() - begun).count());
+  held.clear();
+  SSL_CTX_free(context);
+  return total.failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Builds the gateway and the benchmark, and measures the gateway side by side with nginx. bench/README.md says what and how.
+#   bench/run.sh [--quick] [measure.py's options]
+set -eu
+cd "$(dirname "$0")/.."
+
+packages=
+need() { command -v "$1" >/dev/null 2>&1 || packages="$packages $2"; }
+PATH=$PATH:/usr/sbin:/sbin
+need clang++-19 clang-19
+need cmake cmake
+need ninja ninja-build
+need nginx nginx-light
+need wrk wrk
+need openssl openssl
+need python3 python3
+[ -e /usr/include/asio.hpp ] || packages="$packages libasio-dev"
+[ -e /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev"
+[ -e /usr/include/spdlog/spdlog.h ] || packages="$packages libspdlog-dev"
+[ -e /usr/include/CLI/CLI.hpp ] || packages="$packages libcli11-dev"
+[ -e /usr/include/zlib.h ] || packages="$packages zlib1g-dev"
+if [ -n "$packages" ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "bench/run.sh: not installed:$packages" >&2
+    exit 1
+  fi
+  apt-get update -q
+  # A server that starts by itself would take a port and a core.
+  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends $packages
+fi
+
+cmake --preset release -DMGW_BUILD_BENCH=ON >/dev/null
+cmake --build --preset release --target mgw-gateway mgw-bench-origin mgw-bench-load mgw-count-allocations
+exec python3 bench/measure.py --programs build/release/bin "$@"
