@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the end-to-end tests: `run.py [--jobs N] [--list] [NAME ...]`, where NAME is part of `file.test`.
+"""Runs the end-to-end tests: `run.py [--list] [NAME ...]`, where NAME is part of `file.test`.
 
 The programs are taken from build/release/bin, or from $MGW_BIN. Those tests that run Mender's own client need root: the
 client's compiled-in paths are laid over with bind mounts in a mount namespace of this process alone, so that nothing of
@@ -26,7 +26,7 @@ import support  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 NAMESPACE = 'MGW_E2E_NAMESPACE'  # the scratch directory of the process that runs in its own mount namespace
-# With these, the longest first: a test of this list runs beside others, all others run one after another.
+# Files whose tests mostly wait: they run beside the others, which run one after another.
 CONCURRENT = ('client_cut',)
 
 
