@@ -322,10 +322,12 @@ private:
       }
       out.append(body.substr(at, piece));
       if (chunked) out += "\r\n";
+      {  // first: whoever has the bytes finds them counted
+        std::lock_guard const lock(mutex_);
+        seen_[number].sent += piece;
+      }
       if (!c.send(out)) return false;
       at += piece;
-      std::lock_guard const lock(mutex_);
-      seen_[number].sent += piece;
     }
     if (m.framing == mishap::framing_kind::chunked && !m.cut_after) return c.send("0\r\n\r\n");
     return true;
