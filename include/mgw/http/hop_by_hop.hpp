@@ -33,10 +33,8 @@ inline constexpr std::array<std::string_view, 21> never_hop_by_hop = {
     "x-forwarded-proto",
 };
 
-/// Whether a field concerns this connection only and must not be forwarded: the ones of RFC 9110 7.6.1 and the proxy
-/// authentication fields, plus those that `all`, the same message's fields, names in Connection, except
-/// `never_hop_by_hop`. Framing is the forwarder's own: Transfer-Encoding is dropped here, Content-Length is not.
-inline bool is_hop_by_hop(std::string_view name, fields const& all) noexcept {
+/// The fields of RFC 9110 7.6.1 and of proxy authentication: whatever a message says, they concern one connection only.
+inline bool is_hop_by_hop(std::string_view name) noexcept {
   constexpr std::array<std::string_view, 10> always = {
       "connection",
       "keep-alive",
@@ -51,6 +49,14 @@ inline bool is_hop_by_hop(std::string_view name, fields const& all) noexcept {
   };
   for (auto const& h : always)
     if (iequals(h, name)) return true;
+  return false;
+}
+
+/// Whether a field must not be forwarded: the ones above, plus those that `all`, the same message's fields, names in
+/// Connection, except `never_hop_by_hop`. Framing is the forwarder's own: Transfer-Encoding is dropped here,
+/// Content-Length is not.
+inline bool is_hop_by_hop(std::string_view name, fields const& all) noexcept {
+  if (is_hop_by_hop(name)) return true;
   if (!all.list_contains("connection", name)) return false;
   for (auto const& n : never_hop_by_hop)
     if (iequals(n, name)) return false;

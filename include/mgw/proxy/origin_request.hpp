@@ -1,5 +1,7 @@
 #pragma once
 
+#include <mgw/http/fields.hpp>
+#include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/net/deadline.hpp>
@@ -9,6 +11,8 @@
 
 #include <asio/awaitable.hpp>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,15 +29,29 @@ struct origin_answer {
   std::string why;         ///< for the log: never the URL
 };
 
+/// Whether a field that comes with a link may be sent along. What decides how the request is framed, where it goes,
+/// which part of the object it asks for and under which conditions is ours alone: such a field would ask twice,
+/// differently.
+inline bool may_come_with_a_link(std::string_view name) noexcept {
+  constexpr std::array<std::string_view, 10> ours = {
+      "host",     "content-length",    "accept-encoding",     "expect", "range", "if-match", "if-none-match",
+      "if-range", "if-modified-since", "if-unmodified-since",
+  };
+  for (auto const& o : ours)
+    if (http::iequals(o, name)) return false;
+  return !http::is_hop_by_hop(name);
+}
+
 /// Asks for an object at its link, byte for byte as given, and follows redirects within bounds.
 ///
 /// GET only (a signature covers the method), `Host` is the link's own authority, `Accept-Encoding: identity`; the
-/// link's fields go to its first hop alone. Each hop is held against `fetch_options::allows`; https never leads to http.
-/// A pooled connection that died before any byte of a response is replaced once. Source: RFC 9110 15.4, 9.2.2.
-/// Thread rule: the pool's worker.
+/// link's fields go to its first hop alone, those that `may_come_with_a_link`. Each hop is held against
+/// `fetch_options::allows`; https never leads to http. A pooled connection that died before any byte of a response is
+/// replaced once. Source: RFC 9110 15.4, 9.2.2. Thread rule: the pool's worker.
 class origin_request {
 public:
-  origin_request(upstream::pool& pool, net::deadline_queue& deadlines, fetch_options const& options, fetch_counters& counters)
+  origin_request(upstream::pool& pool, net::deadline_queue& deadlines, fetch_options const& options,
+                 fetch_counters& counters)
       : pool_(pool), deadlines_(deadlines), options_(options), counters_(counters) {}
 
   /// `fields`: further complete field lines (ranges and conditions). `watch(exchange*)` is told what is under way, and
@@ -45,7 +63,8 @@ private:
   asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh) {
     return pool_.connect(upstream::endpoint(where), fresh);
   }
-  std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields, bool first_hop) const;
+  std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields,
+                         bool first_hop) const;
 
   upstream::pool& pool_;
   net::deadline_queue& deadlines_;
@@ -53,15 +72,18 @@ private:
   fetch_counters& counters_;
 };
 
-inline std::string origin_request::build_head(http::uri const& where, fetch_source const& source, std::string_view fields,
-                                              bool first_hop) const {
+inline std::string origin_request::build_head(http::uri const& where, fetch_source const& source,
+                                              std::string_view fields, bool first_hop) const {
   std::string head;
   http::append_request_line(head, "GET", where.request_target());
   http::append_field(head, "Host", where.authority);
-  http::append_field(head, "User-Agent", options_.user_agent);
   http::append_field(head, "Accept-Encoding", "identity");
+  auto const is_agent = [](auto const& h) { return http::iequals(h.first, "User-Agent"); };
+  if (!first_hop || std::none_of(source.headers.begin(), source.headers.end(), is_agent))
+    http::append_field(head, "User-Agent", options_.user_agent);
   if (first_hop)
-    for (auto const& [name, value] : source.headers) http::append_field(head, name, value);
+    for (auto const& [name, value] : source.headers)
+      if (may_come_with_a_link(name)) http::append_field(head, name, value);
   head += fields;
   http::end_head(head);
   return head;
@@ -110,7 +132,9 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
     auto next = http::resolve_reference(*where, up->head().fields.value("Location"));
     auto const target = next ? http::parse_uri(*next) : result<http::uri>(next.error());
     if (!target || ++hops > options_.max_redirects || (where->tls && !target->tls)) {
-      a.why = !target ? "redirected to no http or https URI" : hops > options_.max_redirects ? "too many redirects" : "redirected from https to http";
+      a.why = !target                         ? "redirected to no http or https URI"
+              : hops > options_.max_redirects ? "too many redirects"
+                                              : "redirected from https to http";
       co_return a;
     }
     url = *std::move(next);
