@@ -33,6 +33,13 @@ struct message_head {
       if (same_name(n, name)) return v;
     return {};
   }
+  /// All of that name, in order.
+  std::vector<std::string> values(std::string_view name) const {
+    std::vector<std::string> all;
+    for (auto const& [n, v] : fields)
+      if (same_name(n, name)) all.push_back(v);
+    return all;
+  }
   std::size_t count(std::string_view name) const {
     std::size_t n = 0;
     for (auto const& f : fields) n += same_name(f.first, name);
@@ -126,10 +133,11 @@ public:
       r.body += std::exchange(unread_, {});
     }
   }
+  /// The final response; interim ones are skipped.
   reply read_reply(std::string_view method = "GET") {
     reply r;
     r.head = read_head();
-    while (r.head.there() && r.status() == 100) r.head = read_head();
+    while (r.head.there() && r.status() < 200 && r.status() != 101) r.head = read_head();
     if (r.head.there()) read_body(r, method);
     return r;
   }

@@ -61,20 +61,24 @@ public:
   asio::awaitable<io_result> read_some(asio::mutable_buffer into) {
     auto const e = p_;
     io_result r = try_read(into);
+    std::uint64_t const before = e->interruptions;
     while (r.ec == asio::error::would_block) {
       std::error_code ignored;
       co_await e->readable.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
       r = e->read(into);
+      if (r.ec == asio::error::would_block && e->interruptions != before) r.ec = asio::error::operation_aborted;
     }
     co_return r;
   }
   asio::awaitable<io_result> write_some(const_buffers from) {
     auto const e = p_;
     io_result r = try_write(from);
+    std::uint64_t const before = e->interruptions;
     while (r.ec == asio::error::would_block) {
       std::error_code ignored;
       co_await e->writable.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
       r = e->write(from);
+      if (r.ec == asio::error::would_block && e->interruptions != before) r.ec = asio::error::operation_aborted;
     }
     co_return r;
   }
@@ -99,6 +103,12 @@ public:
     p_->wake();
   }
 
+  void interrupt() noexcept { p_->interrupt(); }
+  void reset() noexcept {
+    p_->break_off(asio::error::operation_aborted, asio::error::connection_reset);
+    cancel();
+  }
+
   /// Sends FIN now.
   void finish() noexcept {
     if (auto const peer = p_->peer.lock()) {
@@ -107,7 +117,7 @@ public:
     }
   }
   /// Breaks the connection now: both ends fail with `ec`.
-  void reset(std::error_code ec = asio::error::connection_reset) noexcept { p_->break_off(ec, ec); }
+  void break_with(std::error_code ec) noexcept { p_->break_off(ec, ec); }
   /// Read and write attempts of this end, try_ ones included.
   std::size_t reads() const noexcept { return p_->reads; }
   std::size_t writes() const noexcept { return p_->writes; }
@@ -127,6 +137,7 @@ private:
     bool eof = false;  // the peer has sent FIN
     bool cancelled = false;
     std::size_t reads = 0, writes = 0;
+    std::uint64_t interruptions = 0;
 
     end(asio::any_io_executor ex, memory_options o)
         : readable(ex, asio::steady_timer::time_point::max()),
@@ -139,6 +150,10 @@ private:
     void wake() noexcept {
       readable.cancel();
       writable.cancel();
+    }
+    void interrupt() noexcept {
+      ++interruptions;
+      wake();
     }
     void break_off(std::error_code here, std::error_code there) noexcept {
       if (!broken) broken = here;

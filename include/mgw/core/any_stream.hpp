@@ -20,6 +20,8 @@ class any_stream {
     virtual io_result try_write(const_buffers from) = 0;
     virtual asio::awaitable<std::error_code> shutdown() = 0;
     virtual void cancel() noexcept = 0;
+    virtual void interrupt() noexcept = 0;
+    virtual void reset() noexcept = 0;
   };
   template <Stream S>
   struct box final : base {
@@ -31,6 +33,8 @@ class any_stream {
     io_result try_write(const_buffers from) override { return s.try_write(from); }
     asio::awaitable<std::error_code> shutdown() override { return s.shutdown(); }
     void cancel() noexcept override { s.cancel(); }
+    void interrupt() noexcept override { s.interrupt(); }
+    void reset() noexcept override { s.reset(); }
   };
   std::unique_ptr<base> p_;
 
@@ -48,6 +52,8 @@ public:
   io_result try_write(const_buffers from) { return p_->try_write(from); }
   asio::awaitable<std::error_code> shutdown() { return p_->shutdown(); }
   void cancel() noexcept { p_->cancel(); }
+  void interrupt() noexcept { p_->interrupt(); }
+  void reset() noexcept { p_->reset(); }
 };
 static_assert(Stream<any_stream>);
 

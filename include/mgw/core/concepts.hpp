@@ -27,6 +27,8 @@ using const_buffers = std::span<asio::const_buffer const>;
 /// | `s.try_read(b)`, `s.try_write(bs)` | the same without waiting; ec is asio::error::would_block where they would have to |
 /// | `s.shutdown()` | awaitable<std::error_code>; tells the peer that no more will be written (TLS: close_notify), never waits for the peer |
 /// | `s.cancel()` | noexcept, sticky: pending and all later operations end with operation_aborted |
+/// | `s.interrupt()` | noexcept: what is pending now ends with operation_aborted, losing no byte; later operations are as ever |
+/// | `s.reset()` | noexcept: `cancel`, and the peer is to see a broken connection (RST; TLS: no close_notify), never an end |
 ///
 /// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
 template <class S>
@@ -37,6 +39,8 @@ concept Stream = std::movable<S> && requires(S& s, asio::mutable_buffer in, cons
   { s.try_write(out) } -> std::same_as<io_result>;
   { s.shutdown() } -> std::same_as<asio::awaitable<std::error_code>>;
   { s.cancel() } noexcept;
+  { s.interrupt() } noexcept;
+  { s.reset() } noexcept;
 };
 
 }  // namespace mgw

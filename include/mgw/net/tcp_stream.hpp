@@ -83,6 +83,16 @@ public:
     std::error_code ignored;
     socket_.cancel(ignored);
   }
+  void interrupt() noexcept {
+    std::error_code ignored;
+    socket_.cancel(ignored);
+  }
+  /// The RST leaves when the stream is destroyed.
+  void reset() noexcept {
+    cancel();
+    linger const at_once{1, 0};  // not through Asio, whose destructor would undo it
+    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
 
   asio::ip::tcp::socket& socket() noexcept { return socket_; }
   /// The peer as it was when the stream was made; known also after the connection broke. IPv4 is never shown mapped.

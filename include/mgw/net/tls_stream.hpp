@@ -70,6 +70,11 @@ public:
     p_->cancelled = true;
     p_->next.cancel();
   }
+  void interrupt() noexcept { p_->next.interrupt(); }
+  void reset() noexcept {
+    p_->cancelled = true;
+    p_->next.reset();
+  }
 
   /// The session to resume, empty if there is none (yet: TLS 1.3 servers send it after the handshake).
   tls_session session() const {
@@ -103,6 +108,9 @@ private:
   SSL* ssl() const noexcept { return p_->engine.native(); }
   static std::error_code try_flush(state& s);
   static asio::awaitable<std::error_code> flush(state& s);
+  static bool interrupted(state const& s, std::error_code ec) noexcept {
+    return ec == asio::error::operation_aborted && !s.cancelled;
+  }
   static asio::awaitable<void> wait_for_flush(state& s);
   static std::error_code try_fill(state& s);
   static asio::awaitable<std::error_code> fill(state& s, bool bulk);
@@ -197,16 +205,19 @@ std::error_code tls_stream<Next>::try_flush(state& s) {
   return s.write_error;
 }
 
-/// Returns when all output is handed over, by us or by who was at it already.
+/// Returns when all output is handed over, by us or by who was at it already; an interrupted flush leaves the rest.
 template <Stream Next>
 asio::awaitable<std::error_code> tls_stream<Next>::flush(state& s) {
   while (s.flushing) co_await wait_for_flush(s);
   s.flushing = true;
+  bool interruption = false;
   while (s.engine.has_output() && !s.write_error) {
     std::array<asio::const_buffer, tls_engine::blocks> parts;
     std::size_t const count = s.engine.output(parts);
     const_buffers const pending(parts.data(), count);
     io_result const r = co_await s.next.write_some(pending);
+    interruption = interrupted(s, r.ec);
+    if (interruption) break;
     if (r.ec)
       s.write_error = r.ec;
     else
@@ -215,6 +226,7 @@ asio::awaitable<std::error_code> tls_stream<Next>::flush(state& s) {
   s.flushing = false;
   if (s.write_error) s.engine.discard_output();
   if (s.waiting_for_flush != nullptr) s.waiting_for_flush->cancel();
+  if (interruption) co_return asio::error::operation_aborted;
   co_return s.write_error;
 }
 
@@ -238,7 +250,7 @@ std::error_code tls_stream<Next>::arrived(state& s, io_result r) noexcept {
     s.engine.received_eof();
     r.ec = tls_error::truncated;
   }
-  if (r.ec && r.ec != asio::error::would_block) s.read_error = r.ec;
+  if (r.ec && r.ec != asio::error::would_block && !interrupted(s, r.ec)) s.read_error = r.ec;
   return r.ec;
 }
 

@@ -12,11 +12,14 @@
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 
-#include <array>
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace mgw::upstream {
@@ -32,12 +35,14 @@ struct exchange_options {
 /// One request and its response on a leased connection: the client's side of HTTP/1.1.
 ///
 /// Send the head and body with `send`, then `read_head`, then `read_body` to the end. The connection goes back to its
-/// pool by itself when the response has ended cleanly, and is closed otherwise. A model of BodySource.
-/// Thread rule: the lease's thread. Not movable: a deadline watches it.
+/// pool by itself when the response has ended cleanly, and is closed otherwise. A request may still be on its way while
+/// its response is read (`request_open`): one sends, another reads. A model of BodySource.
+/// Thread rule: the lease's thread. Not movable: deadlines watch it.
 class client_exchange {
 public:
   client_exchange(net::deadline_queue& deadlines, lease connection, exchange_options options = {})
-      : lease_(std::move(connection)), options_(options), limit_(deadlines, lease_.stream()), block_(lent_buffer::take()) {}
+      : lease_(std::move(connection)), options_(options), deadlines_(deadlines), send_limit_(deadlines, lease_.stream()),
+        read_limit_(deadlines, lease_.stream()), block_(lent_buffer::take()), parser_(options_.limits) {}
   client_exchange(client_exchange const&) = delete;
   client_exchange& operator=(client_exchange const&) = delete;
 
@@ -47,11 +52,24 @@ public:
 
   /// Writes all of `bytes`. On an error the response may still be readable (an early refusal).
   asio::awaitable<std::error_code> send(std::string_view bytes);
+  /// The same for several buffers, which leave together. `bytes` is used up.
+  asio::awaitable<std::error_code> send(std::span<asio::const_buffer> bytes);
+  /// The request goes on while the response is awaited: no response timeout until `request_ended` or `request_cut`.
+  void request_open() noexcept { request_ = request_state::open; }
+  void request_ended() { end_request(request_state::whole); }
+  /// What was sent is not a whole request and will not become one: the connection must not be used again.
+  void request_cut() { end_request(request_state::cut); }
 
   /// Reads the final response head; interim ones (1xx) are skipped, 101 is final.
   asio::awaitable<std::error_code> read_head(std::string_view method);
-  /// Precondition: `read_head` succeeded. Views stay valid until the first `read_body`... and beyond: the head's bytes
-  /// keep their place as long as the exchange lives.
+  /// Reads one response head, interim or final. After an interim one call it again.
+  /// Error: too_many_interim_responses beyond 15.
+  asio::awaitable<std::error_code> next_head(std::string_view method);
+  /// The same for so long at most: then std::errc::timed_out, and it may be called again.
+  asio::awaitable<std::error_code> next_head_within(std::string_view method, std::chrono::milliseconds patience);
+  bool interim() const noexcept { return head_.status < 200 && head_.status != 101; }
+  /// Precondition: a head was read. Its bytes keep their place until the next head is asked for, a final one's as long
+  /// as the exchange lives.
   http::response_head const& head() const noexcept { return head_; }
   http::framing framing() const noexcept { return decoder_.what(); }
 
@@ -59,62 +77,81 @@ public:
   /// True if `read_body` would give bytes without waiting: lets a caller gather pieces before it acts on them.
   bool ready();
 
-  /// True if a final response is there already, or the connection's end: whoever is still sending should stop and read.
-  /// Interim ones (1xx) are no reason to. Never waits.
-  /// Precondition: `read_head` was not called yet.
-  bool answered_early();
-
-  /// What was sent is not a whole request: the connection must not be used again.
-  void request_cut() noexcept { request_whole_ = false; }
   /// Ends whatever is under way with an error.
   void cancel() noexcept {
-    request_whole_ = false;
+    request_ = request_state::cut;
     if (lease_.held()) lease_.stream().cancel();
+  }
+  /// Ends what is pending now with operation_aborted, without harm to the connection.
+  void interrupt() noexcept {
+    if (lease_.held()) lease_.stream().interrupt();
+  }
+
+  // For a tunnel, after a 101: the raw stream and what came behind the head.
+  any_stream& stream() noexcept { return lease_.stream(); }
+  std::string_view take_unread() noexcept {
+    std::string_view const all(block_.data() + begin_, end_ - begin_);
+    begin_ = end_;
+    return all;
   }
 
 private:
+  enum class request_state : std::uint8_t { whole, open, cut };
+  static constexpr int max_interim = 15;
+
   asio::awaitable<std::error_code> fill();  // at least one more byte behind end_
+  void end_request(request_state s) {
+    request_ = s;
+    if (awaiting_head_) read_limit_.arm(options_.response_timeout);
+  }
+  void make_room();
+  std::error_code failure_of_head(std::error_code ec) const noexcept;
   void end_cleanly();
 
   lease lease_;
   exchange_options options_;
-  net::deadline limit_;
+  net::deadline_queue& deadlines_;
+  net::deadline send_limit_, read_limit_;
   lent_buffer block_;
   std::size_t begin_ = 0;       // unread bytes: [begin_, end_)
   std::size_t end_ = 0;
   std::uint64_t seen_ = 0;
+  http::response_parser parser_;
   http::response_head head_;
   http::body_decoder decoder_;
   lent_buffer body_block_;      // body bytes, where the head leaves too little room
-  bool in_body_block_ = false;
-  bool request_whole_ = true;
+  bool in_body_block_ = false, awaiting_head_ = false;
+  request_state request_ = request_state::whole;
+  int interim_heads_ = 0;
 };
 
 inline asio::awaitable<std::error_code> client_exchange::send(std::string_view bytes) {
+  asio::const_buffer one[] = {asio::buffer(bytes)};
+  std::error_code const ec = co_await send(std::span<asio::const_buffer>(one));
+  co_return ec;
+}
+
+inline asio::awaitable<std::error_code> client_exchange::send(std::span<asio::const_buffer> bytes) {
   while (!bytes.empty()) {
-    asio::const_buffer const one(bytes.data(), bytes.size());
-    const_buffers const out(&one, 1);
-    limit_.arm(options_.send_silence);
-    io_result const r = co_await lease_.stream().write_some(out);
-    limit_.disarm();
-    bytes.remove_prefix(r.n);
+    if (bytes.front().size() == 0) {
+      bytes = bytes.subspan(1);
+      continue;
+    }
+    send_limit_.arm(options_.send_silence);
+    io_result const r = co_await lease_.stream().write_some(bytes);
+    send_limit_.disarm();
+    for (std::size_t n = r.n; n != 0;) {
+      std::size_t const part = std::min(n, bytes.front().size());
+      bytes.front() += part;
+      n -= part;
+      if (bytes.front().size() == 0) bytes = bytes.subspan(1);
+    }
     if (r.ec) {
-      request_whole_ = false;
-      co_return limit_.expired() ? make_error_code(error::response_timeout) : r.ec;
+      request_ = request_state::cut;
+      co_return send_limit_.expired() ? make_error_code(error::response_timeout) : r.ec;
     }
   }
   co_return std::error_code{};
-}
-
-inline bool client_exchange::answered_early() {
-  constexpr std::size_t status_at = 9, enough = 12;  // "HTTP/1.1 401"
-  if (end_ < enough) {
-    io_result const r = lease_.stream().try_read(asio::buffer(block_.data() + end_, lent_buffer::capacity - end_));
-    end_ += r.n;
-    seen_ += r.n;
-    if (r.n == 0 && r.ec != asio::error::would_block) return true;
-  }
-  return end_ >= enough && block_.data()[status_at] != '1';
 }
 
 inline asio::awaitable<std::error_code> client_exchange::fill() {
@@ -126,43 +163,69 @@ inline asio::awaitable<std::error_code> client_exchange::fill() {
   co_return r.n != 0 ? std::error_code{} : r.ec;
 }
 
-inline asio::awaitable<std::error_code> client_exchange::read_head(std::string_view method) {
-  http::response_parser parser(options_.limits);
-  limit_.arm(options_.response_timeout);
-  for (int interim = 0; interim < 16;) {
+/// Interim heads that were read leave the block when it is full.
+inline void client_exchange::make_room() {
+  std::memmove(block_.data(), block_.data() + begin_, end_ - begin_);
+  end_ -= begin_;
+  begin_ = 0;
+  parser_.reset();
+}
+
+inline std::error_code client_exchange::failure_of_head(std::error_code ec) const noexcept {
+  if (read_limit_.expired() || send_limit_.expired()) return error::response_timeout;
+  if (ec == asio::error::eof) return seen_ == 0 ? error::closed_before_head : error::truncated_head;
+  return ec;
+}
+
+inline asio::awaitable<std::error_code> client_exchange::next_head(std::string_view method) {
+  awaiting_head_ = true;
+  if (request_ == request_state::open)
+    read_limit_.disarm();  // of a wait that was given up
+  else
+    read_limit_.arm(options_.response_timeout);
+  for (;;) {
     std::string_view const have(block_.data() + begin_, end_ - begin_);
-    auto const size = parser.parse(have, head_);
+    auto const size = parser_.parse(have, head_);
     if (!size) co_return size.error();
-    if (*size == 0) {
-      if (end_ == lent_buffer::capacity) {
-        if (begin_ == 0) co_return make_error_code(http::parse_error::head_too_large);
-        std::memmove(block_.data(), block_.data() + begin_, end_ - begin_);
-        end_ -= begin_;
-        begin_ = 0;
-        parser.reset();
-      }
-      std::error_code const ec = co_await fill();
-      if (ec) {
-        if (limit_.expired()) co_return make_error_code(error::response_timeout);
-        if (ec == asio::error::eof) co_return make_error_code(seen_ == 0 ? error::closed_before_head : error::truncated_head);
-        co_return ec;
-      }
-      continue;
+    if (*size != 0) {
+      begin_ += *size;
+      break;
     }
-    begin_ += *size;
-    if (head_.status < 200 && head_.status != 101) {
-      ++interim;
-      parser.reset();
-      continue;
+    if (end_ == lent_buffer::capacity) {
+      if (begin_ == 0) co_return make_error_code(http::parse_error::head_too_large);
+      make_room();
     }
-    auto const f = http::response_framing(head_, method);
-    if (!f) co_return f.error();
-    decoder_ = http::body_decoder(*f, options_.limits);
-    limit_.disarm();
-    if (f->kind == http::body_kind::none || decoder_.done()) end_cleanly();
-    co_return std::error_code{};
+    std::error_code const ec = co_await fill();
+    if (ec) co_return failure_of_head(ec);
   }
-  co_return make_error_code(error::too_many_interim_responses);
+  awaiting_head_ = false;
+  read_limit_.disarm();
+  if (interim()) co_return ++interim_heads_ > max_interim ? make_error_code(error::too_many_interim_responses) : std::error_code();
+  auto const f = http::response_framing(head_, method);
+  if (!f) co_return f.error();
+  decoder_ = http::body_decoder(*f, options_.limits);
+  if (f->kind == http::body_kind::none || decoder_.done()) end_cleanly();
+  co_return std::error_code{};
+}
+
+inline asio::awaitable<std::error_code> client_exchange::read_head(std::string_view method) {
+  for (;;) {
+    std::error_code const ec = co_await next_head(method);
+    if (ec || !interim()) co_return ec;
+  }
+}
+
+inline asio::awaitable<std::error_code> client_exchange::next_head_within(std::string_view method,
+                                                                          std::chrono::milliseconds patience) {
+  struct interrupter {
+    any_stream& stream;
+    void cancel() noexcept { stream.interrupt(); }
+  } ends_wait{lease_.stream()};
+  net::deadline soft(deadlines_, ends_wait);
+  soft.arm(patience);
+  std::error_code ec = co_await next_head(method);
+  if (ec == asio::error::operation_aborted && soft.expired()) ec = std::make_error_code(std::errc::timed_out);
+  co_return ec;
 }
 
 inline asio::awaitable<body::chunk> client_exchange::read_body() {
@@ -195,16 +258,16 @@ inline asio::awaitable<body::chunk> client_exchange::read_body() {
     }
     begin_ = 0;
     end_ = have.size();
-    limit_.arm(options_.body_silence);
+    read_limit_.arm(options_.body_silence);
     std::error_code const ec = co_await fill();
-    limit_.disarm();
+    read_limit_.disarm();
     if (ec == asio::error::eof) {
       out.ec = decoder_.finish();
       out.end = !out.ec;
       co_return out;
     }
     if (ec) {
-      out.ec = limit_.expired() ? make_error_code(error::body_timeout) : ec;
+      out.ec = read_limit_.expired() ? make_error_code(error::body_timeout) : ec;
       co_return out;
     }
   }
@@ -224,7 +287,8 @@ inline bool client_exchange::ready() {
 }
 
 inline void client_exchange::end_cleanly() {
-  if (begin_ == end_ && request_whole_ && head_.status != 101 && http::keeps_alive(head_, decoder_.what())) lease_.done();
+  bool const whole = request_ == request_state::whole;
+  if (begin_ == end_ && whole && head_.status != 101 && http::keeps_alive(head_, decoder_.what())) lease_.done();
 }
 
 }  // namespace mgw::upstream

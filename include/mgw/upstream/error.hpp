@@ -13,6 +13,8 @@ enum class error {
   closed_before_head,  ///< the connection ended before the first byte of a response
   truncated_head,
   too_many_interim_responses,
+  unasked_upgrade,     ///< 101 (Switching Protocols) to a request that did not ask for that protocol
+  loop,                ///< the request came through here before
   too_many_redirects,
   forbidden_redirect,
 };
@@ -28,6 +30,8 @@ inline std::error_category const& error_category() noexcept {
         case error::closed_before_head: return "closed before a response";
         case error::truncated_head: return "closed inside a response head";
         case error::too_many_interim_responses: return "too many interim responses";
+        case error::unasked_upgrade: return "the protocol was switched unasked";
+        case error::loop: return "the request came through here before";
         case error::too_many_redirects: return "too many redirects";
         case error::forbidden_redirect: return "redirected to where it may not go";
       }

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <mgw/http/fields.hpp>
+#include <mgw/http/framing.hpp>
+#include <mgw/http/hop_by_hop.hpp>
+#include <mgw/http/serializer.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/forward_options.hpp>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+namespace mgw::proxy {
+
+/// Fields by which a proxy tells who asked and how: a client's own would be believed.
+inline bool says_who_asked(std::string_view name) noexcept {
+  constexpr std::string_view prefix = "X-Forwarded-";
+  return http::iequals(name, "Forwarded") ||
+         (name.size() >= prefix.size() && http::iequals(name.substr(0, prefix.size()), prefix));
+}
+
+/// The protocol that the client asks to switch to and may: one of `options.upgrades`, or empty. Not from HTTP/1.0, nor
+/// with a body on the way: its rest and the new protocol's first bytes could be told apart by one side only.
+/// Source: RFC 9110 7.8.
+inline std::string_view asked_upgrade(exchange const& x, forward_options const& options) noexcept {
+  auto const& r = x.request();
+  bool const asks = r.minor != 0 && x.request_framing().kind == http::body_kind::none && r.fields.contains("Upgrade") &&
+                    r.fields.list_contains("Connection", "upgrade");
+  if (!asks) return {};
+  for (auto const& protocol : options.upgrades)
+    if (r.fields.list_contains("Upgrade", protocol)) return protocol;
+  return {};
+}
+
+/// Whether the request came through us before: our own name stands in Via. Source: RFC 9110 7.6.3.
+inline bool is_loop(http::fields const& fields, std::string_view via) noexcept {
+  return fields.contains("Via") && fields.list_contains("Via", via);
+}
+
+namespace detail {
+
+inline void append_forwarded(std::string& out, exchange const& x, bool trusted) {
+  auto const& fields = x.request().fields;
+  std::string from = x.peer().address.address().to_string();
+  if (trusted) {
+    std::string before;
+    for (auto const& f : fields)
+      if (http::iequals(f.name, "X-Forwarded-For") && !f.value.empty()) before.append(f.value).append(", ");
+    from.insert(0, before);
+  }
+  http::append_field(out, "X-Forwarded-For", from);
+  if (!trusted || !fields.contains("X-Forwarded-Proto"))
+    http::append_field(out, "X-Forwarded-Proto", x.peer().tls ? "https" : "http");
+}
+
+/// Whether a field of the request goes upstream as it is.
+inline bool passes(http::field const& f, exchange const& x, forward_options const& options, bool trusted) {
+  if (http::iequals(f.name, "Host") || http::iequals(f.name, "Content-Length")) return false;
+  if (http::is_hop_by_hop(f.name, x.request().fields)) return false;
+  if (says_who_asked(f.name) && (!trusted || http::iequals(f.name, "X-Forwarded-For"))) return false;
+  return !options.drop_request_field || !options.drop_request_field(f.name);
+}
+
+}  // namespace detail
+
+/// What a request becomes on its way: end-to-end fields as they came, those of this hop made anew.
+struct forward_head {
+  http::framing framing;            ///< of the body that will be sent
+  bool expect = false;              ///< the client's expectation is passed on
+  std::string_view upgrade = {};    ///< the protocol that is asked for
+};
+
+/// Writes the request's head for the upstream into `out`. Source: RFC 9112 3.2.1 (origin-form), RFC 9110 7.6, 10.1.1.
+inline void append_forward_head(std::string& out, exchange const& x, forward_options const& options,
+                                forward_call const& call, forward_head const& head) {
+  auto const& r = x.request();
+  bool const trusted = options.trusts && options.trusts(x.peer());
+  out.append(r.method).append(" ");
+  if (x.target().form == http::target_form::asterisk)
+    out.append("*");
+  else
+    out.append(options.path_prefix).append(x.target().path);
+  if (x.target().has_query) out.append("?").append(x.target().query);
+  out.append(" HTTP/1.1\r\n");
+  http::append_field(out, "Host", options.host);
+  for (auto const& f : r.fields) {
+    if (!detail::passes(f, x, options, trusted)) continue;
+    if (call.want_identity && http::iequals(f.name, "Accept-Encoding")) continue;
+    if (http::iequals(f.name, "Expect") && !head.expect && r.fields.list_contains("Expect", "100-continue")) continue;
+    http::append_field(out, f.name, f.value);
+  }
+  if (call.want_identity) http::append_field(out, "Accept-Encoding", "identity");
+  detail::append_forwarded(out, x, trusted);
+  http::append_field(out, "Via", options.via);
+  if (!head.upgrade.empty()) {
+    http::append_field(out, "Connection", "Upgrade");
+    http::append_field(out, "Upgrade", head.upgrade);
+  }
+  out.append(call.extra_fields);
+  if (head.framing.kind == http::body_kind::length)
+    http::append_field(out, "Content-Length", head.framing.length);
+  else if (head.framing.kind == http::body_kind::chunked)
+    http::append_field(out, "Transfer-Encoding", "chunked");
+  http::end_head(out);
+}
+
+/// An interim response as it is passed on: fields of this hop and of framing left out. Source: RFC 9110 15.2.
+inline std::string interim_head(http::response_head const& r) {
+  std::string out;
+  http::append_status_line(out, r.status, r.reason);
+  for (auto const& f : r.fields)
+    if (!http::iequals(f.name, "Content-Length") && !http::is_hop_by_hop(f.name, r.fields))
+      http::append_field(out, f.name, f.value);
+  http::end_head(out);
+  return out;
+}
+
+}  // namespace mgw::proxy

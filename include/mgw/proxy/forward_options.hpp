@@ -1,0 +1,56 @@
+#pragma once
+
+#include <mgw/proxy/peer_info.hpp>
+#include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/endpoint.hpp>
+#include <mgw/upstream/error.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace mgw::proxy {
+
+struct forward_options {
+  upstream::endpoint upstream;
+  std::string host;                            ///< `Host` as the upstream expects it: its authority, port included
+  std::string path_prefix;                     ///< put before every target; empty or "/prefix"
+  std::uint64_t max_body = 16u << 20;          ///< request body, bytes: 413
+  std::size_t whole_body = 64 * 1024;          ///< a body up to this is held whole, so that the request can be repeated
+  /// What is added to Via (RFC 9110 7.6.3). A request that has it already went in a circle: 508. So each gateway needs
+  /// a name of its own, as this one is.
+  std::string via = "1.1 mgw-" + std::to_string(std::random_device()());
+  upstream::exchange_options exchange;
+  /// How long a client that sent `Expect: 100-continue` waits for the upstream's 100 before it gets ours.
+  std::chrono::milliseconds continue_timeout{1'000};
+  std::vector<std::string> upgrades{"websocket"};      ///< protocols that a connection may switch to; others are not asked for
+  std::chrono::milliseconds tunnel_silence{3'600'000};  ///< of both directions of a switched connection
+  /// Whether a peer is a proxy of ours: what it says in Forwarded and X-Forwarded-* is passed on. Empty: none is.
+  std::function<bool(peer_info const&)> trusts;
+  /// Fields of the request that never go upstream, besides the hop-by-hop ones.
+  std::function<bool(std::string_view name)> drop_request_field;
+};
+
+/// What a single forwarded request may do.
+struct forward_call {
+  forward_call() = default;
+  bool may_repeat = false;      ///< a POST whose body is whole may be sent again if a reused connection died unanswered
+  bool want_identity = false;   ///< ask for an uncoded response body: it is to be read here
+  std::string_view extra_fields = {};  ///< complete field lines, CRLF included
+};
+
+/// How sending went: `ec` unset means that the response head is there.
+struct forward_outcome {
+  std::error_code ec;
+  upstream::hop hop = upstream::hop::none;
+  bool client_failed = false;   ///< the fault is the client's: broken or too large body, a loop
+  int status = 0;               ///< the answer to give
+};
+
+}  // namespace mgw::proxy

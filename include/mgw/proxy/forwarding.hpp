@@ -1,0 +1,378 @@
+#pragma once
+
+#include <mgw/body/pump.hpp>
+#include <mgw/http/chunked.hpp>
+#include <mgw/http/hop_by_hop.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/forward_head.hpp>
+#include <mgw/proxy/forward_options.hpp>
+#include <mgw/proxy/response_body.hpp>
+#include <mgw/proxy/tunnel.hpp>
+#include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/buffer.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace mgw::proxy {
+
+/// One request on its way upstream and its response on the way back.
+///
+/// `send`, then look at `response()`, then either `relay` it or read the body here (it is a BodySource) and answer.
+/// A small body is taken whole before the upstream hears of it, so that the request can be repeated; a large one, or one
+/// that the client holds back (`Expect: 100-continue`), is sent while the response is awaited. Interim responses pass.
+/// Rules: RFC 9110 7.6 (hop-by-hop fields, Via), 10.1.1 (Expect), 15.2 (1xx), RFC 9112 9.3.1 and RFC 9110 9.2.2 (what
+/// may be repeated), RFC 9112 9.5 (early refusals). Bodies pass byte for byte. Thread rule: the exchange's thread.
+class forwarding {
+public:
+  forwarding(exchange& x, upstream::pool_set const& upstreams, forward_options const& options)
+      : x_(x), pool_(*upstreams.of(x.worker())), options_(options) {}
+  forwarding(forwarding const&) = delete;
+  forwarding& operator=(forwarding const&) = delete;
+
+  /// May be called again after a failure while `repeatable()`.
+  asio::awaitable<forward_outcome> send(forward_call call = {});
+  /// The request's body is whole in memory.
+  bool repeatable() const noexcept { return body_whole_ && x_.request_body_done(); }
+  http::response_head const& response() const noexcept { return up_->head(); }
+  http::framing framing() const noexcept { return up_->framing(); }
+
+  asio::awaitable<body::chunk> read_body() { return up_->read_body(); }
+  /// Starts the client's response with the upstream's status and end-to-end fields, all but the length.
+  void start_response(std::string_view without = {});
+  /// Relays head and body, or opens the tunnel of a 101. A body that breaks off breaks off at the client too: never a
+  /// clean end.
+  asio::awaitable<void> relay();
+  /// Reads the whole response body, at most `max` bytes.
+  asio::awaitable<std::error_code> read_whole(std::string& into, std::size_t max);
+
+private:
+  asio::awaitable<forward_outcome> take_body();
+  asio::awaitable<forward_outcome> attempt(forward_call const& call, bool fresh);
+  asio::awaitable<forward_outcome> ask_and_listen();
+  asio::awaitable<std::error_code> hear_out();
+  asio::awaitable<bool> answered_before_body(std::error_code& ec);
+  asio::awaitable<void> upload();
+  asio::awaitable<forward_outcome> send_body();
+  asio::awaitable<std::error_code> send_piece(std::string_view bytes, bool chunked);
+  asio::awaitable<void> end_upload();
+  asio::awaitable<void> relay_tunnel();
+  asio::awaitable<std::error_code> relay_interim();
+  std::string_view build_head(forward_call const& call);
+  bool may_repeat(forward_call const& call) const noexcept;
+
+  exchange& x_;
+  upstream::pool& pool_;
+  forward_options const& options_;
+  std::optional<upstream::client_exchange> up_;
+  std::string body_;         // what was taken of the request's body before the first attempt
+  bool body_whole_ = true;
+  bool died_unanswered_ = false;
+  std::string_view upgrade_;  // the protocol that was asked for
+  forward_outcome uploaded_;  // how sending the body ended
+  bool uploading_ = false, upload_stopped_ = false;
+};
+
+inline std::string_view forwarding::build_head(forward_call const& call) {
+  forward_head head;
+  head.framing = x_.request_framing();
+  if (body_whole_ && (head.framing.kind != http::body_kind::none || !body_.empty())) {
+    head.framing.kind = http::body_kind::length;
+    head.framing.length = body_.size();
+  }
+  head.expect = !body_whole_ && x_.awaits_continue();
+  head.upgrade = upgrade_ = asked_upgrade(x_, options_);
+  std::string& out = x_.scratch();
+  out.clear();
+  append_forward_head(out, x_, options_, call, head);
+  if (body_whole_) out.append(body_);
+  return out;
+}
+
+inline asio::awaitable<forward_outcome> forwarding::take_body() {
+  forward_outcome out;
+  auto const framing = x_.request_framing();
+  if (framing.kind == http::body_kind::length && framing.length > options_.max_body) {
+    out.ec = make_error_code(http::parse_error::body_too_large);
+    out.client_failed = true;
+    out.status = 413;
+    co_return out;
+  }
+  bool const large = framing.kind == http::body_kind::length && framing.length > options_.whole_body;
+  if (large || x_.awaits_continue()) {
+    body_whole_ = false;
+    co_return out;
+  }
+  while (!x_.request_body_done()) {
+    body::chunk const c = co_await x_.read_body();
+    if (c.ec) {
+      out.ec = c.ec;
+      out.client_failed = true;
+      out.status = 400;
+      co_return out;
+    }
+    body_.append(c.bytes);
+    if (c.end) break;
+    if (body_.size() > options_.whole_body) {
+      body_whole_ = false;
+      break;
+    }
+  }
+  co_return out;
+}
+
+/// Sends one piece of the body; a chunk's parts leave together.
+inline asio::awaitable<std::error_code> forwarding::send_piece(std::string_view bytes, bool chunked) {
+  http::chunk_head const head(bytes.size());
+  std::array<asio::const_buffer, 3> parts;
+  std::size_t n = 0;
+  if (chunked) parts[n++] = asio::buffer(head.view());
+  parts[n++] = asio::buffer(bytes);
+  if (chunked) parts[n++] = asio::buffer(http::chunk_end);
+  std::error_code const ec = co_await up_->send(std::span(parts).first(n));
+  co_return ec;
+}
+
+inline asio::awaitable<forward_outcome> forwarding::send_body() {
+  forward_outcome out;
+  bool const chunked = x_.request_framing().kind == http::body_kind::chunked;
+  std::uint64_t total = 0;
+  std::string_view bytes = body_;
+  while (!upload_stopped_) {
+    total += bytes.size();
+    if (total > options_.max_body) {
+      out.ec = make_error_code(http::parse_error::body_too_large);
+      out.client_failed = true;
+      out.status = 413;
+      co_return out;
+    }
+    if (!bytes.empty()) out.ec = co_await send_piece(bytes, chunked);
+    if (out.ec || upload_stopped_) co_return out;
+    if (x_.request_body_done()) {
+      if (chunked) out.ec = co_await up_->send(http::last_chunk);
+      co_return out;
+    }
+    body::chunk const c = co_await x_.read_body();
+    if (upload_stopped_) co_return out;
+    if (c.ec) {
+      out.ec = c.ec;
+      out.client_failed = true;
+      out.status = 400;
+      co_return out;
+    }
+    bytes = c.bytes;
+  }
+  co_return out;
+}
+
+/// Runs beside the reading of the response.
+inline asio::awaitable<void> forwarding::upload() {
+  uploaded_ = co_await send_body();
+  uploading_ = false;
+  if (uploaded_.client_failed)
+    up_->cancel();  // a request that ends early must not look whole
+  else if (uploaded_.ec || upload_stopped_)
+    up_->request_cut();
+  else
+    up_->request_ended();
+}
+
+inline asio::awaitable<void> forwarding::end_upload() {
+  if (uploading_) {
+    upload_stopped_ = true;
+    up_->interrupt();
+    x_.interrupt();
+  }
+  co_await x_.join();
+}
+
+inline asio::awaitable<std::error_code> forwarding::relay_interim() {
+  std::string const head = interim_head(up_->head());
+  std::error_code const ec = co_await x_.interim(head);
+  co_return ec;
+}
+
+/// Waits for the final response head, passing interim ones on.
+inline asio::awaitable<std::error_code> forwarding::hear_out() {
+  for (;;) {
+    std::error_code ec = co_await up_->next_head(x_.request().method);
+    if (ec || !up_->interim()) co_return ec;
+    ec = co_await relay_interim();
+    if (ec) co_return ec;
+  }
+}
+
+/// A client holds its body back until the upstream, or we for it, tells it to go on. True: there is a final answer, or
+/// `ec`, before any body.
+inline asio::awaitable<bool> forwarding::answered_before_body(std::error_code& ec) {
+  up_->request_open();
+  for (;;) {
+    ec = co_await up_->next_head_within(x_.request().method, options_.continue_timeout);
+    if (ec == std::errc::timed_out) {  // many servers never answer an expectation
+      ec.clear();
+      co_return false;
+    }
+    if (ec || !up_->interim()) co_return true;
+    if (up_->head().status == 100) co_return false;
+    ec = co_await relay_interim();
+    if (ec) co_return true;
+  }
+}
+
+/// The head is out: sends what is left of the request and waits for the response, at the same time.
+inline asio::awaitable<forward_outcome> forwarding::ask_and_listen() {
+  forward_outcome out;
+  if (x_.awaits_continue()) {
+    bool const answered = co_await answered_before_body(out.ec);
+    if (answered) {
+      up_->request_cut();
+      x_.close_after();  // whether the body follows all the same is the client's choice
+      co_return out;
+    }
+    out.ec = co_await x_.send_continue();
+    if (out.ec) co_return out;
+  }
+  up_->request_open();
+  uploading_ = true;
+  upload_stopped_ = false;
+  x_.run_beside(upload());
+  out.ec = co_await hear_out();
+  if (out.ec || up_->head().status >= 400) {  // the rest of the body is for nobody (RFC 9112 9.5)
+    if (uploading_) x_.close_after();
+    co_await end_upload();
+  }
+  if (uploaded_.client_failed) co_return uploaded_;
+  if (out.ec && uploaded_.ec) out = uploaded_;
+  co_return out;
+}
+
+inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& call, bool fresh) {
+  forward_outcome out;
+  died_unanswered_ = false;
+  uploaded_ = {};
+  up_.reset();
+  upstream::connected c = co_await pool_.connect(options_.upstream, fresh);
+  if (!c.connection) {
+    out.ec = c.ec;
+    out.hop = c.failed_at;
+    out.status = c.ec == upstream::error::connect_timeout ? 504 : 502;
+    co_return out;
+  }
+  up_.emplace(x_.worker().deadlines, std::move(*c.connection), options_.exchange);
+  std::string_view const head = build_head(call);
+  std::error_code const sent = co_await up_->send(head);
+  if (!sent && !body_whole_) {
+    out = co_await ask_and_listen();
+  } else {
+    if (sent) up_->request_cut();
+    out.ec = co_await hear_out();  // even after a failed write there may be an answer: an early refusal
+    if (out.ec && sent) out.ec = sent;
+  }
+  if (!out.ec && up_->head().status == 101) {
+    bool const asked = !upgrade_.empty() && up_->head().fields.list_contains("Upgrade", upgrade_);
+    if (!asked) out.ec = upstream::error::unasked_upgrade;
+  }
+  if (out.client_failed) up_.reset();
+  if (!out.ec || out.client_failed) co_return out;
+  out.hop = sent || uploaded_.ec ? upstream::hop::request : upstream::hop::response;
+  out.status = out.ec == upstream::error::response_timeout ? 504 : 502;
+  died_unanswered_ = out.status == 502 && !up_->response_begun();
+  co_return out;
+}
+
+/// Source: RFC 9110 9.2.2.
+inline bool forwarding::may_repeat(forward_call const& call) const noexcept {
+  bool const whole = body_whole_ || x_.awaits_continue();  // nothing of it was read that is not here
+  std::string_view const m = x_.request().method;
+  bool const idempotent = m == "GET" || m == "HEAD" || m == "PUT" || m == "DELETE" || m == "OPTIONS" || m == "TRACE";
+  return whole && (idempotent || call.may_repeat);
+}
+
+inline asio::awaitable<forward_outcome> forwarding::send(forward_call call) {
+  forward_outcome out;
+  if (is_loop(x_.request().fields, options_.via)) {
+    out.ec = upstream::error::loop;
+    out.client_failed = true;
+    out.status = 508;
+    co_return out;
+  }
+  out = co_await take_body();
+  if (out.ec) co_return out;
+  out = co_await attempt(call, false);
+  bool const again = out.ec && died_unanswered_ && up_->reused() && may_repeat(call);
+  if (again) out = co_await attempt(call, true);
+  co_return out;
+}
+
+inline void forwarding::start_response(std::string_view without) {
+  auto const& r = up_->head();
+  x_.start(r.status, r.reason);
+  for (auto const& f : r.fields) {
+    if (http::iequals(f.name, "Content-Length") || (!without.empty() && http::iequals(f.name, without))) continue;
+    if (http::is_hop_by_hop(f.name, r.fields)) continue;
+    x_.field(f.name, f.value);
+  }
+  x_.field("Via", options_.via);
+}
+
+inline asio::awaitable<void> forwarding::relay_tunnel() {
+  start_response();
+  x_.field("Connection", "Upgrade");
+  x_.field("Upgrade", upgrade_);
+  x_.end_head({});
+  x_.close_after();
+  std::error_code const ec = co_await x_.finish();
+  if (ec) co_return;
+  tunnel t(x_, up_->stream(), options_.tunnel_silence);
+  std::string_view const first = up_->take_unread();
+  co_await t.run(first);
+  if (!t.clean()) x_.notes().failure = "the tunnel broke off";
+}
+
+inline asio::awaitable<void> forwarding::relay() {
+  if (up_->head().status == 101) {
+    co_await relay_tunnel();
+    co_return;
+  }
+  start_response();
+  auto framing = up_->framing();
+  if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
+  if (framing.kind == http::body_kind::none) {
+    // HEAD and 304 may say what length a GET would have had.
+    auto const length = up_->head().fields.value("Content-Length");
+    bool const said = !length.empty() && http::all_of(length, http::chars::digit);
+    if (said && (x_.request().method == "HEAD" || up_->head().status == 304)) x_.field("Content-Length", length);
+  }
+  x_.end_head(framing);
+  response_body to(x_);
+  body::pump_result const r = co_await body::pump(*up_, to);
+  if (r.source_error) x_.notes().failure = "upstream's body: " + r.source_error.message();
+  co_await end_upload();
+}
+
+inline asio::awaitable<std::error_code> forwarding::read_whole(std::string& into, std::size_t max) {
+  std::error_code ec;
+  for (;;) {
+    body::chunk const c = co_await up_->read_body();
+    ec = c.ec;
+    if (!ec && c.bytes.size() > max - into.size()) ec = make_error_code(http::parse_error::body_too_large);
+    if (ec) break;
+    into.append(c.bytes);
+    if (c.end) break;
+  }
+  co_await end_upload();
+  co_return ec;
+}
+
+}  // namespace mgw::proxy

@@ -1,0 +1,196 @@
+#pragma once
+
+#include <mgw/core/any_stream.hpp>
+#include <mgw/http/chunked.hpp>
+#include <mgw/http/date.hpp>
+#include <mgw/http/framing.hpp>
+#include <mgw/http/request_parser.hpp>
+#include <mgw/http/serializer.hpp>
+#include <mgw/net/deadline.hpp>
+#include <mgw/proxy/options.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/buffer.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace mgw::proxy {
+
+/// The output side of a server's connection: one response after another, each framed as its request allows.
+///
+/// The head leaves together with the first body bytes, in one write. A response that is not finished leaves the
+/// connection unfit for another. Every wait is bounded by `server_options::send_silence`. Source: RFC 9112 6 and 7,
+/// RFC 9110 6.6.1. Thread rule: the stream's. Precondition: stream and options outlive it.
+class response_writer {
+public:
+  response_writer(any_stream& stream, net::deadline_queue& deadlines, server_options const& options)
+      : stream_(stream), options_(options), limit_(deadlines, stream) {}
+
+  /// For the next request.
+  void reset() noexcept {
+    status_ = 0;
+    head_ready_ = head_out_ = finished_ = false;
+    body_out_ = bytes_ = 0;
+  }
+  void start(int status, std::string_view reason);
+  bool field(std::string_view name, std::string_view value) {
+    dated_ = dated_ || http::iequals(name, "Date");
+    return http::append_field(head_, name, value);
+  }
+  void field(std::string_view name, std::uint64_t value) { http::append_field(head_, name, value); }
+  /// Ends the head with the fields that frame the answer to `request`. Returns whether the connection can be kept,
+  /// given that the caller would like to.
+  bool end_head(http::framing framing, http::request_head const& request, bool keep_alive);
+
+  static constexpr std::size_t max_pieces = 8;
+  asio::awaitable<std::error_code> write(const_buffers bytes);
+  asio::awaitable<std::error_code> finish();
+  /// Sends complete bytes beside the response: an interim one. Precondition: its head is not out.
+  asio::awaitable<std::error_code> send(std::string_view bytes);
+
+  int status() const noexcept { return status_; }
+  http::framing framing() const noexcept { return framing_; }
+  bool head_ready() const noexcept { return head_ready_; }
+  bool head_out() const noexcept { return head_out_; }
+  bool finished() const noexcept { return finished_; }
+  /// Something was not sent that had to be: nothing else may follow.
+  bool broken() const noexcept { return broken_; }
+  bool timed_out() const noexcept { return limit_.expired(); }
+  std::uint64_t bytes() const noexcept { return bytes_; }
+
+private:
+  asio::awaitable<std::error_code> send_all(std::span<asio::const_buffer> buffers);
+  void frame(http::framing framing, http::request_head const& request);
+
+  any_stream& stream_;
+  server_options const& options_;
+  net::deadline limit_;
+  std::string head_;
+  http::framing framing_;
+  int status_ = 0;
+  bool head_ready_ = false, head_out_ = false, finished_ = false, broken_ = false, dated_ = false;
+  std::uint64_t body_out_ = 0, bytes_ = 0;
+};
+
+inline void response_writer::start(int status, std::string_view reason) {
+  status_ = status;
+  dated_ = false;
+  head_.clear();
+  http::append_status_line(head_, status, reason);
+}
+
+/// Writes the fields that frame the body, and keeps how it will be framed.
+inline void response_writer::frame(http::framing framing, http::request_head const& request) {
+  bool const bodiless = status_ == 204 || status_ == 304 || status_ < 200;
+  bool const head_only = request.method == "HEAD";
+  if (framing.kind == http::body_kind::chunked && request.minor == 0) framing.kind = http::body_kind::until_close;
+  if (framing.kind == http::body_kind::length && status_ != 204 && status_ >= 200) field("Content-Length", framing.length);
+  if (framing.kind == http::body_kind::none && !bodiless && !head_only) field("Content-Length", std::uint64_t{0});
+  if (framing.kind == http::body_kind::chunked && !bodiless) field("Transfer-Encoding", "chunked");
+  framing_ = framing;
+  if (bodiless || head_only) framing_ = {};
+}
+
+inline bool response_writer::end_head(http::framing framing, http::request_head const& request, bool keep_alive) {
+  frame(framing, request);
+  if (framing_.kind == http::body_kind::until_close) keep_alive = false;
+  if (status_ != 101) {
+    if (!keep_alive)
+      field("Connection", "close");
+    else if (request.minor == 0)
+      field("Connection", "keep-alive");
+  }
+  if (!dated_ && status_ >= 200) {  // RFC 9110 6.6.1
+    char now[29];
+    http::format_date(static_cast<std::int64_t>(std::time(nullptr)), now);
+    http::append_field(head_, "Date", std::string_view(now, sizeof now));
+  }
+  http::end_head(head_);
+  head_ready_ = true;
+  return keep_alive;
+}
+
+inline asio::awaitable<std::error_code> response_writer::send_all(std::span<asio::const_buffer> buffers) {
+  while (!buffers.empty()) {
+    if (buffers.front().size() == 0) {
+      buffers = buffers.subspan(1);
+      continue;
+    }
+    limit_.arm(options_.send_silence);
+    io_result const r = co_await stream_.write_some(buffers);
+    limit_.disarm();
+    std::size_t n = r.n;
+    bytes_ += n;
+    while (n != 0) {
+      std::size_t const part = std::min(n, buffers.front().size());
+      buffers.front() += part;
+      n -= part;
+      if (buffers.front().size() == 0) buffers = buffers.subspan(1);
+    }
+    if (r.ec) {
+      broken_ = true;
+      co_return r.ec;
+    }
+  }
+  co_return std::error_code{};
+}
+
+inline asio::awaitable<std::error_code> response_writer::send(std::string_view bytes) {
+  asio::const_buffer one[] = {asio::buffer(bytes)};
+  std::error_code const ec = co_await send_all(one);
+  co_return ec;
+}
+
+inline asio::awaitable<std::error_code> response_writer::write(const_buffers bytes) {
+  std::array<asio::const_buffer, max_pieces + 3> out;  // head, chunk size, pieces, chunk end
+  std::size_t n = 0;
+  if (!head_out_) {
+    out[n++] = asio::buffer(head_);
+    head_out_ = true;
+  }
+  assert(bytes.size() <= max_pieces);
+  std::uint64_t total = 0;
+  for (auto const& b : bytes) total += b.size();
+  bool const carries = framing_.kind != http::body_kind::none && total != 0;
+  if (framing_.kind == http::body_kind::length && total > framing_.length - body_out_) {
+    broken_ = true;  // more than was promised: the next response would be misread
+    co_return std::make_error_code(std::errc::message_size);
+  }
+  http::chunk_head const chunk(total);
+  if (carries) {
+    if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(chunk.view());
+    for (auto const& b : bytes) out[n++] = b;
+    if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(http::chunk_end);
+    body_out_ += total;
+  }
+  std::error_code const ec = co_await send_all(std::span(out).first(n));
+  co_return ec;
+}
+
+inline asio::awaitable<std::error_code> response_writer::finish() {
+  std::array<asio::const_buffer, 2> out;
+  std::size_t n = 0;
+  if (!head_out_) {
+    out[n++] = asio::buffer(head_);
+    head_out_ = true;
+  }
+  if (framing_.kind == http::body_kind::length && body_out_ != framing_.length) {
+    broken_ = true;
+    co_return std::make_error_code(std::errc::message_size);
+  }
+  if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(http::last_chunk);
+  std::error_code const ec = co_await send_all(std::span(out).first(n));
+  finished_ = !ec;
+  co_return ec;
+}
+
+}  // namespace mgw::proxy
