@@ -122,6 +122,12 @@ inline asio::awaitable<forward_outcome> forwarding::take_body() {
       out.status = 400;
       co_return out;
     }
+    if (body_.size() + c.bytes.size() > options_.max_body) {
+      out.ec = make_error_code(http::parse_error::body_too_large);
+      out.client_failed = true;
+      out.status = 413;
+      co_return out;
+    }
     body_.append(c.bytes);
     if (c.end) break;
     if (body_.size() > options_.whole_body) {
