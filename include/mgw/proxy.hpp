@@ -15,6 +15,7 @@
 #include <mgw/proxy/options.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/pass_through.hpp>
+#include <mgw/proxy/peer_counts.hpp>
 #include <mgw/proxy/peer_info.hpp>
 #include <mgw/proxy/request_reader.hpp>
 #include <mgw/proxy/response_body.hpp>

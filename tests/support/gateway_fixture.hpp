@@ -98,7 +98,7 @@ public:
   upstream::pool_set upstreams;
   log_lines log;
 
-  std::uint16_t start(any_handler handler, proxy::server_options options = {}) {
+  std::uint16_t start(any_handler handler, proxy::server_options options = {}, std::optional<net::tls_context> tls = {}) {
     options.observer = [this](proxy::exchange const& x) {
       record r;
       r.status = x.head_sent() ? x.status() : 0;
@@ -109,7 +109,7 @@ public:
       records_.push_back(std::move(r));
     };
     server_.emplace(workers, std::move(options), std::move(handler), log.sink());
-    port_ = server_->listen({asio::ip::address_v4::loopback(), 0}).port();
+    port_ = server_->listen({asio::ip::address_v4::loopback(), 0}, std::move(tls)).port();
     thread_ = std::thread([this] { workers.run(); });
     return port_;
   }

@@ -84,6 +84,7 @@ struct reply {
 class http_client {
 public:
   explicit http_client(std::uint16_t port) : socket_(blocking_socket::connect(port)) {}
+  explicit http_client(blocking_socket connected) : socket_(std::move(connected)) {}
 
   blocking_socket& socket() noexcept { return socket_; }
   bool send(std::string_view bytes) { return socket_.send(bytes); }

@@ -17,10 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <new>
 #include <sstream>
 #include <string>
@@ -33,6 +35,8 @@ namespace mgw::net {
 struct listener_options {
   bool reuse_port = true;  ///< several listeners share the address, and the kernel spreads connections over them
   int backlog = 1024;      ///< connections waiting to be accepted; the kernel caps it at net.core.somaxconn
+  /// Called before each pause, with what was wanting. On the listener's thread; must not throw.
+  std::function<void(std::error_code why)> on_pause;
 };
 
 /// Accepts TCP connections on one io_context.
@@ -61,8 +65,8 @@ public:
     pause_.cancel();
   }
   asio::ip::tcp::endpoint local() const noexcept { return local_; }
-  /// How often it has paused.
-  std::uint64_t pauses() const noexcept { return pauses_; }
+  /// How often it has paused. Any thread.
+  std::uint64_t pauses() const noexcept { return pauses_.load(std::memory_order_relaxed); }
 
 private:
   // Between two bursts the connections that are there get their turn.
@@ -73,7 +77,8 @@ private:
   asio::ip::tcp::acceptor acceptor_;
   asio::steady_timer pause_;
   asio::ip::tcp::endpoint local_;
-  std::uint64_t pauses_ = 0;
+  std::function<void(std::error_code)> on_pause_;
+  std::atomic<std::uint64_t> pauses_{0};
   bool stopped_ = false;
 };
 
@@ -99,7 +104,7 @@ inline result<asio::ip::tcp::endpoint> parse_listen_address(std::string_view tex
 }
 
 inline listener::listener(asio::io_context& io, asio::ip::tcp::endpoint address, listener_options chosen)
-    : acceptor_(io), pause_(io) {
+    : acceptor_(io), pause_(io), on_pause_(chosen.on_pause) {
   std::error_code ec = open(address, chosen);
   bool const no_ipv6 = ec == asio::error::address_family_not_supported || ec == system_error(EADDRNOTAVAIL);
   if (no_ipv6 && address.address() == asio::ip::address_v6::any())
@@ -169,7 +174,8 @@ asio::awaitable<void> listener::run(F on_connection) {
     if (stopped_ || !ec || ec == asio::error::would_block || ec == asio::error::interrupted ||
         ec == asio::error::connection_aborted || ec == system_error(EPROTO))
       continue;
-    ++pauses_;
+    pauses_.fetch_add(1, std::memory_order_relaxed);
+    if (on_pause_) on_pause_(ec);
     pause_.expires_after(std::chrono::milliseconds(100));
     co_await pause_.async_wait(asio::redirect_error(asio::use_awaitable, ec));
   }

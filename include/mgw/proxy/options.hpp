@@ -23,6 +23,9 @@ struct server_options {
   std::chrono::milliseconds send_silence{300'000};     ///< the client takes no byte of a response
   std::chrono::milliseconds linger{2'000};             ///< how long a closed connection may still be read
   std::size_t max_connections = 10'000;                ///< in all; more are closed at once
+  /// Of one client at a time, over all workers (an IPv6 client is its /64); more are closed at once. 0: no limit, since
+  /// a whole fleet may come from one address.
+  std::size_t max_connections_per_peer = 0;
   std::uint64_t max_requests = 1'000'000;              ///< per connection (microcontrollers read 2 KiB at a time)
   std::size_t max_drain = 64 * 1024;                   ///< unread request bytes that are skipped to keep a connection
 

@@ -11,19 +11,24 @@
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/handler.hpp>
 #include <mgw/proxy/options.hpp>
+#include <mgw/proxy/peer_counts.hpp>
 #include <mgw/proxy/serve.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
+#include <asio/ip/address.hpp>
 #include <asio/post.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -32,20 +37,31 @@ namespace mgw::proxy {
 /// Accepts connections on every worker and serves their exchanges with one handler.
 ///
 /// `listen` before `worker_pool::run`. `drain` stops accepting, closes idle connections and lets running exchanges
-/// finish. Thread rule: `listen` before the workers run; `drain`, `idle` and `connections` from any thread. Lifetime: `close`
+/// finish. What is over a limit on connections is closed at once, and one log line in ten seconds says so at most.
+/// Thread rule: `listen` before the workers run; `drain`, `idle` and the counters from any thread. Lifetime: `close`
 /// after the workers' threads have ended; the object ends after their contexts, in which its coroutines live
 /// (run_until_signal keeps that order).
 template <Handler H>
 class server {
 public:
   server(net::worker_pool& workers, server_options options, H handler, log_sink log = {})
-      : workers_(workers), options_(std::move(options)), handler_(std::move(handler)), log_(std::move(log)), live_(workers.size()) {}
+      : workers_(workers),
+        options_(std::move(options)),
+        handler_(std::move(handler)),
+        log_(std::move(log)),
+        live_(workers.size()),
+        peers_(options_.max_connections_per_peer) {}
 
   /// Opens a listener on every worker. Returns the address really bound (a port of 0 is chosen by the kernel).
   /// Throws std::system_error naming the address.
   asio::ip::tcp::endpoint listen(asio::ip::tcp::endpoint address, std::optional<net::tls_context> tls = std::nullopt) {
     auto const& context = contexts_.emplace_back(std::make_unique<std::optional<net::tls_context>>(std::move(tls)));
-    auto opened = workers_.listen(address);
+    net::listener_options chosen;
+    chosen.on_pause = [this](std::error_code why) {
+      if (log_ && pausing_.due())
+        log_(log_level::error, "no connection can be accepted, trying again: " + why.message());
+    };
+    auto opened = workers_.listen(address, chosen);
     for (std::size_t i = 0; i < workers_.size(); ++i) {
       net::worker& w = workers_.worker(i);
       accept_on const accepted(*this, w, context->has_value() ? &**context : nullptr);
@@ -69,6 +85,14 @@ public:
   }
   std::size_t connections() const noexcept { return connections_.load(); }
   bool idle() const noexcept { return connections() == 0; }
+  /// Connections closed at once because of max_connections or max_connections_per_peer.
+  std::uint64_t refused() const noexcept { return refused_.load(); }
+  /// How often accepting had to pause for want of descriptors or memory. Not after `close`.
+  std::uint64_t pauses() const noexcept {
+    std::uint64_t n = 0;
+    for (auto const& l : listeners_) n += l.socket->pauses();
+    return n;
+  }
   /// Nothing beyond `drain`: what still runs is cut with the workers.
   void stop() noexcept {}
   /// Closes the listeners. After the workers' threads have ended, before their contexts go.
@@ -86,23 +110,67 @@ private:
     net::tls_context const* tls;
     accept_on(server& s, net::worker& w, net::tls_context const* t) : self(s), worker(w), tls(t) {}
     void operator()(net::tcp_stream s) const {
-      if (self.connections_.fetch_add(1) >= self.options_.max_connections) {
-        self.connections_.fetch_sub(1);
-        return;  // closed: better than serving none
-      }
-      asio::co_spawn(worker.io.get_executor(), connection(self, worker, std::move(s), tls), asio::detached);
+      admission place(self, s.remote().address());
+      if (!place) return;  // closed: better than serving none
+      asio::co_spawn(worker.io.get_executor(), connection(self, worker, std::move(place), std::move(s), tls),
+                     asio::detached);
     }
   };
-  struct counted {
-    std::atomic<std::size_t>& n;
-    explicit counted(std::atomic<std::size_t>& c) : n(c) {}
-    counted(counted const&) = delete;
-    counted& operator=(counted const&) = delete;
-    ~counted() { n.fetch_sub(1); }
-  };
+  /// A connection's place among the limits, from when it is accepted to its end; false if there is none.
+  class admission {
+  public:
+    admission(server& s, asio::ip::address client) : client_(std::move(client)) {
+      if (!s.peers_.enter(client_)) {
+        s.refuse(s.hogged_, [&] {
+          return client_.to_string() + " has " + std::to_string(s.options_.max_connections_per_peer) +
+                 " (max_connections_per_peer)";
+        });
+        return;
+      }
+      if (s.connections_.fetch_add(1) < s.options_.max_connections) {
+        server_ = &s;
+        return;
+      }
+      s.connections_.fetch_sub(1);
+      s.peers_.leave(client_);
+      s.refuse(s.crowded_, [&] { return std::to_string(s.options_.max_connections) + " are open (max_connections)"; });
+    }
+    admission(admission&& o) noexcept : server_(std::exchange(o.server_, nullptr)), client_(o.client_) {}
+    admission& operator=(admission&&) = delete;
+    ~admission() {
+      if (server_ == nullptr) return;
+      server_->peers_.leave(client_);
+      server_->connections_.fetch_sub(1);
+    }
+    explicit operator bool() const noexcept { return server_ != nullptr; }
 
-  static asio::awaitable<void> connection(server& self, net::worker& worker, net::tcp_stream tcp, net::tls_context const* tls) {
-    counted const one(self.connections_);
+  private:
+    server* server_ = nullptr;
+    asio::ip::address client_;
+  };
+  /// Lets one log line through in ten seconds: a burst is one line, a lasting state is seen again. Any thread.
+  class seldom {
+  public:
+    bool due() noexcept {
+      using std::chrono::steady_clock;
+      auto const now = steady_clock::now().time_since_epoch();
+      auto last = last_.load();
+      return now - last >= std::chrono::seconds(10) && last_.compare_exchange_strong(last, now);
+    }
+
+  private:
+    std::atomic<std::chrono::steady_clock::duration> last_{std::chrono::steady_clock::duration::min() / 2};
+  };
+  template <class Why>
+  void refuse(seldom& line, Why why) {
+    std::uint64_t const n = refused_.fetch_add(1) + 1;
+    if (log_ && line.due())
+      log_(log_level::warn, "a connection was refused: " + why() + "; " + std::to_string(n) + " so far");
+  }
+
+  static asio::awaitable<void> connection(server& self, net::worker& worker, admission place, net::tcp_stream tcp,
+                                          net::tls_context const* tls) {
+    admission const held(std::move(place));  // to the end of this body, also if a parameter lives longer
     peer_info peer;
     peer.address = tcp.remote();
     if (tls == nullptr) {
@@ -118,7 +186,8 @@ private:
       ec = co_await secured.handshake();
     }
     if (ec) {
-      if (self.log_) self.log_(log_level::debug, "handshake with " + peer.address.address().to_string() + ": " + ec.message());
+      if (self.log_)
+        self.log_(log_level::debug, "handshake with " + peer.address.address().to_string() + ": " + ec.message());
       co_return;
     }
     co_await exchanges(self, worker, any_stream(std::move(secured)), peer);
@@ -148,6 +217,9 @@ private:
   std::vector<listening> listeners_;
   std::vector<std::list<exchange*>> live_;  // by worker, each touched on its own thread only
   std::atomic<std::size_t> connections_{0};
+  std::atomic<std::uint64_t> refused_{0};
+  peer_counts peers_;
+  seldom crowded_, hogged_, pausing_;
   std::atomic<bool> draining_{false};
 };
 
