@@ -45,7 +45,8 @@ result<framing> response_framing(response_head const& head, std::string_view req
 bool keeps_alive(request_head const& head) noexcept;
 
 /// Whether the connection can carry another response after this one, whose framing is `f`.
-/// False also for a 204 that announces a body: some servers send one, and it would be read as the next response.
+/// False also for a 204 that announces a body: some servers send one, and it would be read as the next response; and for
+/// a 408, with which a server says that it is closing (RFC 9110 15.5.9), whether it says so in Connection or not.
 bool keeps_alive(response_head const& head, framing f) noexcept;
 
 /// Whether the client waits for a 100 (Continue) before it sends the body. Ignored in HTTP/1.0: RFC 9110 10.1.1.
@@ -119,7 +120,7 @@ inline bool keeps_alive(request_head const& head) noexcept {
 }
 
 inline bool keeps_alive(response_head const& head, framing f) noexcept {
-  if (f.kind == body_kind::until_close) return false;
+  if (f.kind == body_kind::until_close || head.status == 408) return false;
   if (head.status == 204) {
     if (head.fields.contains("transfer-encoding")) return false;
     field const* const length = head.fields.find("content-length");

@@ -201,6 +201,11 @@ inline asio::awaitable<std::error_code> client_exchange::next_head(std::string_v
   awaiting_head_ = false;
   read_limit_.disarm();
   if (interim()) co_return ++interim_heads_ > max_interim ? make_error_code(error::too_many_interim_responses) : std::error_code();
+  if (head_.status == 408 && lease_.reused() && request_ == request_state::whole) {
+    // Sent because the connection had been idle, and crossed by the request (RFC 9110 15.5.9).
+    seen_ = 0;
+    co_return make_error_code(error::closed_before_head);
+  }
   auto const f = http::response_framing(head_, method);
   if (!f) co_return f.error();
   decoder_ = http::body_decoder(*f, options_.limits);

@@ -16,7 +16,7 @@
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
-#include <array>
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -29,8 +29,8 @@ namespace mgw::upstream {
 
 struct pool_options {
   std::chrono::milliseconds connect_timeout{10'000};  ///< TCP and TLS together, per address
-  std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is not used again
-  std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first
+  std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
+  std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
 };
 
 class pool;
@@ -85,7 +85,10 @@ public:
     return n;
   }
   /// Closes what is idle.
-  void clear() noexcept { idle_.clear(); }
+  void clear() noexcept {
+    sweeping_.reset();
+    idle_.clear();
+  }
 
 private:
   friend class lease;
@@ -95,9 +98,14 @@ private:
     any_stream stream;
     clock::time_point since;
   };
+  struct sweeper {  // what the deadline of the oldest idle connection "cancels"
+    pool* of;
+    void cancel() noexcept { of->sweep(); }
+  };
 
   std::optional<any_stream> take_idle(endpoint const& where);
   void give_back(endpoint const& where, any_stream s);
+  void sweep() noexcept;
   asio::awaitable<connected> dial(endpoint where, asio::ip::tcp::endpoint address);
 
   net::deadline_queue& deadlines_;
@@ -106,7 +114,8 @@ private:
   resolver resolver_;
   std::map<endpoint, std::vector<parked>> idle_;
   std::map<endpoint, net::tls_session> sessions_;
-  clock::time_point swept_ = clock::now();
+  sweeper sweeper_{this};
+  std::optional<net::deadline> sweeping_;  // armed while something is idle
 };
 
 inline void lease::done() {
@@ -132,16 +141,29 @@ inline std::optional<any_stream> pool::take_idle(endpoint const& where) {
 }
 
 inline void pool::give_back(endpoint const& where, any_stream s) {
-  auto const now = clock::now();
-  if (now - swept_ > options_.idle_timeout) {  // what idles too long would not be used again: close it
-    swept_ = now;
-    for (auto& [at, old] : idle_) std::erase_if(old, [&](parked const& p) { return now - p.since > options_.idle_timeout; });
-    std::erase_if(idle_, [](auto const& e) { return e.second.empty(); });
-    if (sessions_.size() > max_sessions) sessions_.clear();
-  }
+  if (options_.max_idle == 0) return;
   auto& list = idle_[where];
   if (list.size() >= options_.max_idle) list.erase(list.begin());
-  list.push_back(parked{std::move(s), now});
+  list.push_back(parked{std::move(s), clock::now()});
+  if (sweeping_) return;
+  sweeping_.emplace(deadlines_, sweeper_);
+  sweeping_->arm(options_.idle_timeout);
+}
+
+/// Closes what has been idle for too long, and comes again when the next one has.
+inline void pool::sweep() noexcept {
+  auto const now = clock::now();
+  auto oldest = clock::time_point::max();
+  for (auto& [at, list] : idle_) {
+    std::erase_if(list, [&](parked const& p) { return now - p.since >= options_.idle_timeout; });
+    if (!list.empty()) oldest = std::min(oldest, list.front().since);
+  }
+  std::erase_if(idle_, [](auto const& e) { return e.second.empty(); });
+  if (sessions_.size() > max_sessions) sessions_.clear();
+  sweeping_.reset();  // an expired deadline stays so: a new one is needed
+  if (idle_.empty()) return;
+  sweeping_.emplace(deadlines_, sweeper_);
+  sweeping_->arm_at(oldest + options_.idle_timeout);
 }
 
 inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
