@@ -87,7 +87,8 @@ void check(std::string_view input) {
   must(!ascii || std::string_view(wanted.as_string().data(), wanted.as_string().size()) == new_uri,
        "a URI is written as it is");
   *uri = wanted;
-  must(after == value, "nothing but the URI is another");
+  json::value const same(value);
+  must(after == value || same != value, "nothing but the URI is another");  // a number that overflowed may be NaN
   auto const again = mender::find_artifact_source(replaced);
   bool const plain = !new_uri.empty() && std::all_of(new_uri.begin(), new_uri.end(), [](char c) {
     return static_cast<unsigned char>(c) > 0x20 && c != 0x7f;

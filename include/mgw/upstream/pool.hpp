@@ -19,18 +19,28 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 namespace mgw::upstream {
 
+/// A stream that was connected, or why there is none.
+struct dialled {
+  std::optional<any_stream> stream;
+  std::error_code ec;
+};
+
 struct pool_options {
   std::chrono::milliseconds connect_timeout{10'000};  ///< TCP and TLS together, per address
   std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
   std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
+  /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp.
+  std::function<asio::awaitable<dialled>(endpoint where)> dial;
 };
 
 class pool;
@@ -174,6 +184,15 @@ inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
       out.connection = lease(shared_from_this(), where, std::move(*s), true);
       co_return out;
     }
+  }
+  if (options_.dial) {
+    dialled d = co_await options_.dial(where);
+    out.ec = d.ec;
+    if (d.stream)
+      out.connection = lease(shared_from_this(), where, std::move(*d.stream), false);
+    else
+      out.failed_at = hop::tcp;
+    co_return out;
   }
   resolver::answer const found = co_await resolver_.resolve(where.host, where.port);
   if (found.ec) {
