@@ -68,10 +68,10 @@ void check_use(gateway::settings const& s) {
   try {
     mender::domain_list const allowed(s.proxy.whitelist);
     must(allowed.empty() == s.proxy.whitelist.empty(), "each entry of the list counts");
-    for (std::string const& host : s.proxy.whitelist)
-      must(allowed.allows(host.starts_with("*.") ? host.substr(1) : host) != host.starts_with(".") ||
-               host.starts_with("*."),
-           "a host that is listed is allowed, a suffix is no host");
+    for (std::string const& host : s.proxy.whitelist) {
+      std::string const suffix = host.starts_with('*') ? host.substr(1) : host;
+      must(allowed.allows(suffix.starts_with('.') ? "name" + suffix : suffix), "a host that is listed is allowed");
+    }
   } catch (std::invalid_argument const& e) {
     must(std::string_view(e.what()).find('"') != std::string_view::npos, "an entry that is refused is named");
   }
