@@ -16,7 +16,7 @@ flags+=(-std=c++20 -DASIO_STANDALONE -DASIO_NO_DEPRECATED -DASIO_SEPARATE_COMPIL
   -Iinclude -Itests -Iexamples/gateway)
 # A fuzzing image has only what is in $OUT: OpenSSL goes in statically where its archives are installed.
 libraries=(-lssl -lcrypto)
-[ -z "${STATIC_OPENSSL:-}" ] || libraries=(-Wl,-Bstatic -lssl -lcrypto -Wl,-Bdynamic)
+[ -z "${STATIC_OPENSSL:-}" ] || libraries=("-Wl,-Bstatic" -lssl -lcrypto "-Wl,-Bdynamic")
 libraries+=(-lpthread -ldl)
 
 "$CXX" "${flags[@]}" -c cmake/asio.cpp -o "$work/asio.o"

@@ -31,8 +31,8 @@ for name in "${names[@]}"; do
   for folder in fuzz/seeds/$name fuzz/regressions/$name build/fuzz/corpus/$name; do
     [ -d "$folder" ] && inputs+=("$folder")
   done
-  LLVM_PROFILE_FILE=$build/raw/$name.profraw $build/bin/fuzz-replay-$name "${inputs[@]}" >$build/raw/$name.log 2>&1 ||
-    { tail -n 3 $build/raw/$name.log >&2; echo "coverage.sh: $name failed" >&2; exit 1; }
+  LLVM_PROFILE_FILE=$build/raw/$name.profraw "$build/bin/fuzz-replay-$name" "${inputs[@]}" >"$build/raw/$name.log" 2>&1 ||
+    { tail -n 3 "$build/raw/$name.log" >&2; echo "coverage.sh: $name failed" >&2; exit 1; }
   profiles+=("$build/raw/$name.profraw")
   objects+=(-object "$build/bin/fuzz-replay-$name")
 done

@@ -3,7 +3,7 @@
 # ninja), runs JOBS at a time (as many as there are cores). New finds collect in build/fuzz/corpus/NAME, crashes in
 # build/fuzz/crashes. Exit 1 if any harness found one.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 2
 usage() { echo "usage: fuzz/run.sh [-j JOBS] [SECONDS [NAME...]]" >&2; exit 2; }
 is_number() { case $1 in '' | *[!0-9]* | 0*) return 1 ;; esac; }
 jobs=$(nproc)
