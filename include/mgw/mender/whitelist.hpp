@@ -30,7 +30,7 @@ public:
       if (text.starts_with("*.")) text.remove_prefix(1);
       std::string host = normal(text);
       std::string_view const name = host.starts_with('.') ? std::string_view(host).substr(1) : std::string_view(host);
-      if (name.starts_with('.') || !(is_host_name_text(name) || is_ipv6_text(host)))
+      if (name.starts_with('.') || !(is_host_name_text(name) || (!host.starts_with('.') && is_ipv6_text(host))))
         throw std::invalid_argument("not a host name or .suffix: \"" + entry + "\"");
       entries_.push_back(std::move(host));
     }
