@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Line coverage of include/mgw/ by the fuzz harnesses: fuzz/coverage.sh [NAME...]. Replays seeds, regressions and what
 # fuzz/run.sh has collected in build/fuzz/corpus; prints a line per header and the sum. Details of a header:
-#   llvm-cov-19 show -instr-profile=build/coverage/profile build/coverage/bin/fuzz-replay-NAME -sources include/mgw/...
+#   llvm-cov-19 show -instr-profile=build/coverage/raw/NAME.profile build/coverage/bin/fuzz-replay-NAME -sources HEADER
 # Needs clang++-19, ninja, and llvm-profdata-19 and llvm-cov-19 (Debian: llvm-19).
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,31 +24,39 @@ cmake -S . -B $build -G Ninja -DCMAKE_CXX_COMPILER=clang++-19 -DMGW_BUILD_TESTS=
 targets=("${names[@]/#/fuzz-replay-}")
 cmake --build $build --target "${targets[@]}" >>$build/log 2>&1 || { tail -n 40 $build/log >&2; exit 1; }
 
-profiles=()
-objects=()
+# Each program is evaluated with its own profile, then the lines are added up: llvm-cov takes the counters of an inline
+# function from one program only if several are given.
+rm -f $build/raw/*
 for name in "${names[@]}"; do
   inputs=()
-  for folder in fuzz/seeds/$name fuzz/regressions/$name build/fuzz/corpus/$name; do
+  for folder in "fuzz/seeds/$name" "fuzz/regressions/$name" "build/fuzz/corpus/$name"; do
     [ -d "$folder" ] && inputs+=("$folder")
   done
-  LLVM_PROFILE_FILE=$build/raw/$name.profraw "$build/bin/fuzz-replay-$name" "${inputs[@]}" >"$build/raw/$name.log" 2>&1 ||
-    { tail -n 3 "$build/raw/$name.log" >&2; echo "coverage.sh: $name failed" >&2; exit 1; }
-  profiles+=("$build/raw/$name.profraw")
-  objects+=(-object "$build/bin/fuzz-replay-$name")
+  program=$build/bin/fuzz-replay-$name raw=$build/raw/$name
+  LLVM_PROFILE_FILE=$raw.profraw "$program" "${inputs[@]}" >"$raw.log" 2>&1 ||
+    { tail -n 3 "$raw.log" >&2; echo "coverage.sh: $name failed" >&2; exit 1; }
+  llvm-profdata-19 merge -sparse "$raw.profraw" -o "$raw.profile"
+  llvm-cov-19 export -format=lcov -instr-profile="$raw.profile" "$program" -sources include/mgw >"$raw.lcov" 2>>"$raw.log"
 done
-llvm-profdata-19 merge -sparse "${profiles[@]}" -o $build/profile
-llvm-cov-19 export -summary-only -instr-profile=$build/profile "${objects[@]}" -sources include/mgw |
-  python3 -c '
-import json, os, sys
+python3 - $build/raw/*.lcov <<'EOF'
+import os, sys
+
 here = os.getcwd() + "/"
-print(f"{"header":48} {"lines":>6} {"hit":>6} {"%":>6}")
-files = json.load(sys.stdin)["data"][0]["files"]
+files = {}  # header -> line -> hits
+for path in sys.argv[1:]:
+    for line in open(path):
+        if line.startswith("SF:"):
+            header = files.setdefault(line[3:].strip().removeprefix(here), {})
+        elif line.startswith("DA:"):
+            number, hits = line[3:].split(",")[:2]
+            header[number] = header.get(number, 0) + int(hits)
+row = "{:48} {:>6} {:>6} {:>6}"
+print(row.format("header", "lines", "hit", "%"))
 total = hit = 0
-for f in sorted(files, key=lambda f: f["filename"]):
-    name, lines = f["filename"].removeprefix(here), f["summary"]["lines"]
-    count, covered, percent = lines["count"], lines["covered"], lines["percent"]
-    total += count
+for name, lines in sorted(files.items()):
+    covered = sum(1 for hits in lines.values() if hits)
+    total += len(lines)
     hit += covered
-    print(f"{name:48} {count:6} {covered:6} {percent:6.1f}")
-print(f"{"all that the harnesses include":48} {total:6} {hit:6} {100 * hit / max(total, 1):6.1f}")
-'
+    print(row.format(name, len(lines), covered, f"{100 * covered / max(len(lines), 1):.1f}"))
+print(row.format("all that the harnesses include", total, hit, f"{100 * hit / max(total, 1):.1f}"))
+EOF
