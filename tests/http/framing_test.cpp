@@ -52,9 +52,11 @@ std::vector<said> const& coding_lines() {
         {{te("chunked"), te("chunked")}, bad, {}},
         {{te("gzip"), te("chunked")}, bad, {}},
     };
-    for (auto const* wrong : {"", "identity", "gzip", "gzip, chunked", "chunked, gzip", "chunked, chunked", "chunked,",
+    for (auto const* wrong : {"", "identity", "gzip", ", chunked", "a b, chunked", "chunked, gzip", "chunked, chunked", "chunked,",
                               "\"chunked\"", "chunked;q=1", "xchunked", "chunked\x0b", "chunke"})
       v.push_back({{te(wrong)}, bad, {}});
+    for (auto const* unknown : {"gzip, chunked", "identity,CHUNKED", "br, gzip ,\tchunked"})
+      v.push_back({{te(unknown)}, make_error_code(parse_error::unknown_transfer_coding), {}});
     return v;
   }();
   return all;

@@ -31,6 +31,7 @@ enum class parse_error {
   bad_content_length,
   conflicting_lengths,
   bad_transfer_encoding,
+  unknown_transfer_coding,
   transfer_encoding_in_http_1_0,
   bad_chunk_size,
   bad_chunk_ending,
@@ -53,6 +54,7 @@ constexpr int status_of(parse_error e) noexcept {
     case parse_error::line_too_long:
     case parse_error::trailer_too_large: return 431;
     case parse_error::method_too_long: return 501;  // RFC 9112 3: longer than any method that is implemented
+    case parse_error::unknown_transfer_coding: return 501;  // RFC 9112 6.1
     case parse_error::unsupported_version: return 505;
     case parse_error::need_more:
     case parse_error::bad_method:
@@ -106,6 +108,7 @@ constexpr char const* describe(parse_error e) noexcept {
     case parse_error::bad_content_length: return "Content-Length is malformed, repeated or too big";
     case parse_error::conflicting_lengths: return "both Content-Length and Transfer-Encoding are present";
     case parse_error::bad_transfer_encoding: return "Transfer-Encoding is not exactly \"chunked\"";
+    case parse_error::unknown_transfer_coding: return "a transfer coding other than \"chunked\" is not implemented";
     case parse_error::transfer_encoding_in_http_1_0: return "Transfer-Encoding in an HTTP/1.0 message";
     case parse_error::bad_chunk_size: return "a chunk size is malformed";
     case parse_error::bad_chunk_ending: return "a chunk does not end where its size says";

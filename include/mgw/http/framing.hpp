@@ -33,7 +33,8 @@ struct framing {
 /// The framing of a request's body. Source: RFC 9112 6.3. Whatever two implementations could read in two ways is
 /// refused: Content-Length is one field line of digits only, below 2^63; Transfer-Encoding is one field line that says
 /// `chunked` and nothing else, not in HTTP/1.0, and never beside Content-Length.
-/// Errors: bad_content_length, conflicting_lengths, bad_transfer_encoding, transfer_encoding_in_http_1_0.
+/// Errors: bad_content_length, conflicting_lengths, bad_transfer_encoding, unknown_transfer_coding,
+/// transfer_encoding_in_http_1_0.
 result<framing> request_framing(request_head const& head);
 
 /// The framing of the body of a response to a request with this method. The same rules and errors.
@@ -68,6 +69,22 @@ constexpr parse_error read_length(std::string_view text, std::uint64_t& n) noexc
   return no_error;
 }
 
+/// Whether a Transfer-Encoding is well-formed and ends in `chunked`, but names other codings before it.
+constexpr bool codes_before_chunked(std::string_view text) noexcept {
+  constexpr std::string_view last = "chunked";
+  if (text.size() <= last.size() || !iequals(text.substr(text.size() - last.size()), last)) return false;
+  text = trim(text.substr(0, text.size() - last.size()));
+  if (text.empty() || text.back() != ',') return false;
+  text.remove_suffix(1);
+  for (;;) {
+    std::size_t const comma = text.find(',');
+    std::string_view const one = trim(text.substr(0, comma));
+    if (one.empty() || !all_of(one, chars::token) || iequals(one, last)) return false;
+    if (comma == text.npos) return true;
+    text.remove_prefix(comma + 1);
+  }
+}
+
 /// What the length fields say; `none` if there are none.
 inline result<framing> length_fields(fields const& all, int minor) {
   field const* length = nullptr;
@@ -86,6 +103,7 @@ inline result<framing> length_fields(fields const& all, int minor) {
   if (coding != nullptr) {
     if (minor == 0) return parse_error::transfer_encoding_in_http_1_0;
     if (length != nullptr) return parse_error::conflicting_lengths;
+    if (codings == 1 && codes_before_chunked(coding->value)) return parse_error::unknown_transfer_coding;
     if (codings != 1 || !iequals(coding->value, "chunked")) return parse_error::bad_transfer_encoding;
     return framing{body_kind::chunked, 0};
   }
