@@ -1,0 +1,68 @@
+#pragma once
+
+#include <support/blocking_socket.hpp>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include <csignal>
+#include <cstddef>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mgw::test {
+
+/// A TLS client with blocking calls over a connected socket, of OpenSSL alone. Believes any certificate.
+/// Errors: std::runtime_error for a handshake that fails.
+class blocking_tls {
+public:
+  explicit blocking_tls(blocking_socket s) : socket_(std::move(s)) {
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes with write(2)
+    ERR_clear_error();
+    context_.reset(SSL_CTX_new(TLS_client_method()));
+    if (context_) ssl_.reset(SSL_new(context_.get()));
+    if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.fd()) != 1 || SSL_connect(ssl_.get()) != 1)
+      throw std::runtime_error("the TLS handshake failed");
+  }
+
+  /// False: the peer is gone.
+  bool send(std::string_view bytes) {
+    std::size_t n = 0;
+    ERR_clear_error();
+    return bytes.empty() || SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &n) == 1;
+  }
+  /// Adds what has come to `into`, waiting for at least a byte. False at the end: `ended_well` tells which.
+  bool receive(std::string& into) {
+    char block[16 * 1024];
+    std::size_t n = 0;
+    ERR_clear_error();
+    if (SSL_read_ex(ssl_.get(), block, sizeof block, &n) == 1) {
+      into.append(block, n);
+      return true;
+    }
+    ended_well_ = SSL_get_error(ssl_.get(), 0) == SSL_ERROR_ZERO_RETURN;
+    return false;
+  }
+  /// The peer has said close_notify.
+  bool ended_well() const noexcept { return ended_well_; }
+  /// Says close_notify: no more is sent.
+  void finish() noexcept {
+    ERR_clear_error();
+    (void)SSL_shutdown(ssl_.get());
+  }
+
+private:
+  struct free_openssl {
+    void operator()(SSL_CTX* c) const noexcept { SSL_CTX_free(c); }
+    void operator()(SSL* s) const noexcept { SSL_free(s); }
+  };
+  blocking_socket socket_;
+  std::unique_ptr<SSL_CTX, free_openssl> context_;
+  std::unique_ptr<SSL, free_openssl> ssl_;
+  bool ended_well_ = false;
+};
+
+}  // namespace mgw::test

@@ -1,0 +1,154 @@
+#pragma once
+
+#include <support/blocking_socket.hpp>
+
+#include <wire/readers.hpp>
+#include <wire/table.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace mgw::wire {
+
+/// An origin on loopback that keeps every byte it gets and answers what its script says, else 200 with the body "ok".
+///
+/// It understands requests by a lenient_reader that puts the transfer coding first. Each connection has a thread with
+/// blocking calls. Thread rule: any, except that `finish` comes last.
+class recording_origin {
+public:
+  /// All that came on one connection.
+  struct connection {
+    test::blocking_socket socket;
+    std::string bytes;
+    std::string later;
+    std::size_t seen = 0, answered = 0;
+    explicit connection(int fd) : socket(fd) {}
+  };
+
+  /// `drips`: answers leave byte by byte.
+  recording_origin(std::vector<answer> script, bool drips) : script_(std::move(script)), drips_(drips) {
+    listening_ = test::blocking_socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    timeval const never{0, 0};
+    ::setsockopt(listening_.fd(), SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
+    sockaddr_in a = test::blocking_socket::loopback(0);
+    socklen_t size = sizeof a;
+    if (::bind(listening_.fd(), reinterpret_cast<sockaddr const*>(&a), sizeof a) != 0 ||
+        ::listen(listening_.fd(), 64) != 0 ||
+        ::getsockname(listening_.fd(), reinterpret_cast<sockaddr*>(&a), &size) != 0)
+      throw std::runtime_error("the origin cannot listen");
+    port_ = ntohs(a.sin_port);
+    acceptor_ = std::thread([this] { accept(); });
+  }
+  recording_origin(recording_origin const&) = delete;
+  recording_origin& operator=(recording_origin const&) = delete;
+  ~recording_origin() { finish(); }
+
+  std::uint16_t port() const noexcept { return port_; }
+  /// Waits until all that is being sent is out, and sends what the answers so far have for later.
+  void send_later() {
+    std::unique_lock lock(mutex_);
+    quiet_.wait(lock, [&] { return sending_ == 0; });
+    for (auto const& c : connections_) c->socket.send(std::exchange(c->later, {}));
+  }
+  /// Ends all connections and returns them. The bytes are stable from here on.
+  std::vector<std::shared_ptr<connection>> const& finish() {
+    if (!acceptor_.joinable()) return connections_;
+    // Whoever has connected is accepted before this last one.
+    test::blocking_socket const last(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in here = test::blocking_socket::loopback(0), there = test::blocking_socket::loopback(port_);
+    socklen_t size = sizeof here;
+    ::bind(last.fd(), reinterpret_cast<sockaddr*>(&here), size);
+    ::getsockname(last.fd(), reinterpret_cast<sockaddr*>(&here), &size);
+    last_port_.store(here.sin_port);
+    if (::connect(last.fd(), reinterpret_cast<sockaddr*>(&there), size) != 0) ::shutdown(listening_.fd(), SHUT_RDWR);
+    acceptor_.join();
+    for (auto const& c : connections_) ::shutdown(c->socket.fd(), SHUT_RD);
+    for (auto& t : threads_) t.join();
+    return connections_;
+  }
+  /// The connections, one entry for each message in the order in which the heads came. After `finish`.
+  std::vector<connection const*> const& order() const noexcept { return order_; }
+
+private:
+  void accept() {
+    for (;;) {
+      sockaddr_in from{};
+      socklen_t size = sizeof from;
+      int const fd = ::accept4(listening_.fd(), reinterpret_cast<sockaddr*>(&from), &size, SOCK_CLOEXEC);
+      if (fd < 0) return;
+      auto c = std::make_shared<connection>(fd);
+      if (from.sin_port == last_port_.load()) return;
+      std::lock_guard const lock(mutex_);
+      connections_.push_back(c);
+      threads_.emplace_back([this, c] { serve(*c); });
+    }
+  }
+  void serve(connection& c) {
+    lenient_reader const reader(belief::coding_first);
+    while (c.socket.receive(c.bytes)) {
+      auto const messages = reader.read(c.bytes);
+      for (; c.seen < messages.size(); ++c.seen) {
+        std::lock_guard const lock(mutex_);
+        order_.push_back(&c);
+      }
+      for (; c.answered < messages.size(); ++c.answered) {
+        read_message const& m = messages[c.answered];
+        std::unique_lock lock(mutex_);
+        answer const a = next_ < script_.size() ? script_[next_] : standard(m);
+        if (!m.whole && !a.at_once) break;
+        ++next_;
+        c.later = a.later;
+        ++sending_;
+        lock.unlock();
+        send(c, a.bytes);
+        lock.lock();
+        --sending_;
+        lock.unlock();
+        quiet_.notify_all();
+        if (a.closes) {
+          c.socket.finish();
+          while (c.socket.receive(c.bytes)) {
+          }
+          return;
+        }
+      }
+    }
+  }
+  static answer standard(read_message const& m) {
+    answer a;
+    a.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+    if (!m.start.starts_with("HEAD ")) a.bytes += "ok";
+    return a;
+  }
+  void send(connection& c, std::string_view bytes) {
+    if (!drips_) c.socket.send(bytes);
+    for (; drips_ && !bytes.empty(); bytes.remove_prefix(1)) c.socket.send(bytes.substr(0, 1));
+  }
+
+  std::vector<answer> script_;
+  bool drips_;
+  test::blocking_socket listening_;
+  std::uint16_t port_ = 0;
+  std::atomic<in_port_t> last_port_{0};
+  std::mutex mutex_;
+  std::condition_variable quiet_;
+  std::size_t sending_ = 0;
+  std::size_t next_ = 0;  // messages answered
+  std::vector<std::shared_ptr<connection>> connections_;
+  std::vector<connection const*> order_;
+  std::vector<std::thread> threads_;
+  std::thread acceptor_;
+};
+
+}  // namespace mgw::wire
