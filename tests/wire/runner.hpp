@@ -1,6 +1,11 @@
 #pragma once
 
+#include <mgw/cache/disk_store.hpp>
+#include <mgw/cache/key.hpp>
 #include <mgw/core/any_stream.hpp>
+#include <mgw/core/log.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/net/listener.hpp>
 #include <mgw/net/tcp_stream.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/worker_pool.hpp>
@@ -9,6 +14,7 @@
 #include <mgw/proxy/options.hpp>
 #include <mgw/proxy/serve.hpp>
 #include <mgw/proxy/server.hpp>
+#include <mgw/proxy/tee_to_cache.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
 #include <support/blocking_socket.hpp>
@@ -62,7 +68,16 @@ public:
     f.host = "upstream.test";
     f.whole_body = 2048;
     auto const to = std::make_shared<proxy::forward>(upstreams_, std::move(f));
-    test::any_handler const handler = [to](proxy::exchange& x) { return (*to)(x); };
+    test::any_handler handler = [to](proxy::exchange& x) { return (*to)(x); };
+    if (w == way::cached) {
+      authority_ = "127.0.0.1:" + std::to_string(origin);
+      store_type::options o;
+      o.path = directory_.emplace().path();
+      o.min_free = 1;
+      store_.emplace(o, log_sink());
+      tee_.emplace(*store_, upstreams_, test::quick_tee());
+      handler = [this](proxy::exchange& x) { return from_cache(*this, x); };
+    }
     asio::ip::tcp::endpoint const anywhere(asio::ip::address_v4::loopback(), 0);
     if (w == way::drip) {
       handler_ = handler;
@@ -85,6 +100,7 @@ public:
     thread_.join();
     if (server_) server_->close();
     listeners_.clear();
+    if (tee_) tee_->close();
     upstreams_.close();
     workers_.clear();
   }
@@ -107,6 +123,16 @@ private:
     log_sink const log;
     co_await proxy::serve(*x, self.handler_, log);
   }
+  /// The object of any target, from the origin's target of the same name.
+  static asio::awaitable<void> from_cache(relay& self, proxy::exchange& x) {
+    std::string url = "http://" + self.authority_ + std::string(x.target().path);
+    if (x.target().has_query) url.append("?").append(x.target().query);
+    cache::key const key = *cache::make_key(*http::parse_uri(url), {});
+    proxy::fetch_source source;
+    source.url = url;
+    source.issued = 4'000'000'000;
+    co_await self.tee_->serve(x, key, std::move(source));
+  }
   static net::tls_context const& trust() {  // reading the system's roots takes longer than an exchange
     static net::tls_context const made = net::tls_context::client(net::client_tls());
     return made;
@@ -116,8 +142,14 @@ private:
     return made;
   }
 
+  using store_type = cache::disk_store;
+
+  std::string authority_;
+  std::optional<test::temporary_directory> directory_;
   net::worker_pool workers_{1};
   upstream::pool_set upstreams_;
+  std::optional<store_type> store_;
+  std::optional<proxy::tee_to_cache<store_type>> tee_;
   proxy::server_options options_;
   test::any_handler handler_;
   std::optional<proxy::server<test::any_handler>> server_;
@@ -129,8 +161,9 @@ private:
 /// The client: sends, and keeps every byte that comes.
 class raw_client {
 public:
-  raw_client(std::uint16_t port, bool tls) : socket_(test::blocking_socket::connect(port)) {
-    timeval const limit{10, 0};  // a gateway that waits for bytes that never come fails soon
+  /// `patience`: after so many seconds without a byte the exchange has failed.
+  raw_client(std::uint16_t port, bool tls, int patience) : socket_(test::blocking_socket::connect(port)) {
+    timeval const limit{patience, 0};
     ::setsockopt(socket_.fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (tls) tls_.emplace(std::move(socket_));
   }
@@ -185,6 +218,7 @@ public:
 
   static bool fits(exchange_case const& c, way w) {
     if (w != way::cached) return true;
+    if (!c.not_cached.empty() || !c.fails.empty()) return false;
     auto const asks = [](std::string_view s) { return s.starts_with("GET ") || s.starts_with("HEAD "); };
     return c.answers.empty() && asks(c.client.front().bytes) &&
            std::all_of(c.sees.begin(), c.sees.end(), [&](auto const& m) { return asks(m.text); });
@@ -193,17 +227,7 @@ public:
   /// Empty: all is as it should be.
   std::string run() {
     recording_origin origin(case_.answers, way_ == way::drip);
-    if (way_ == way::cached) {
-      test::temporary_directory const directory;
-      std::string const authority = "127.0.0.1:" + std::to_string(origin.port());
-      test::caching_options options;
-      options.handler = [&](test::caching_gateway& g) -> test::any_handler {
-        return [&g, base = "http://" + authority](proxy::exchange& x) { return from_cache(g, base, x); };
-      };
-      test::caching_gateway g(directory.path(), authority, std::move(options));
-      talk(g.port(), origin);
-      g.stop();
-    } else {
+    {
       relay const r(origin.port(), way_, certificates_);
       talk(r.port(), origin);
     }
@@ -220,17 +244,6 @@ private:
   static constexpr std::string_view probe = "GET /probe HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n";
 
   void fault(std::string const& what) { faults_ += "  " + what + "\n"; }
-  /// The object of any target, from the origin's target of the same name.
-  static asio::awaitable<void> from_cache(test::caching_gateway& g, std::string const& base, proxy::exchange& x) {
-    std::string url = base + std::string(x.target().path);
-    if (x.target().has_query) url.append("?").append(x.target().query);
-    cache::key const key = *cache::make_key(*http::parse_uri(url), {});
-    proxy::fetch_source source;
-    source.url = url;
-    source.issued = 4'000'000'000;
-    co_await g.tee().serve(x, key, std::move(source));
-  }
-
   void talk(std::uint16_t port, recording_origin& origin);
   void send(raw_client& c, std::string_view bytes);
   std::vector<read_response> responses(bool ended, std::string& why) const;
@@ -259,17 +272,20 @@ inline void runner::send(raw_client& c, std::string_view bytes) {
 }
 
 inline void runner::talk(std::uint16_t port, recording_origin& origin) {
-  raw_client c(port, way_ == way::tls);
+  raw_client c(port, way_ == way::tls, case_.fails.empty() ? 10 : 1);
   for (step const& s : case_.client) {
-    auto const finals = [&] {
+    auto const there = [&] {
       got_ = c.bytes;
       std::string ignored;
       auto const all = responses(false, ignored);
-      return static_cast<std::size_t>(
-          std::count_if(all.begin(), all.end(), [](auto const& r) { return r.whole && r.status >= 200; }));
+      if (s.after >= 100)
+        return std::any_of(all.begin(), all.end(),
+                           [&](auto const& r) { return r.status == static_cast<int>(s.after); });
+      auto const finals = std::count_if(all.begin(), all.end(), [](auto const& r) { return r.status >= 200; });
+      return static_cast<std::size_t>(finals) >= s.after;
     };
     bool more = true;
-    while (more && s.after != 0 && finals() < s.after) more = c.receive();
+    while (more && s.after != 0 && !there()) more = c.receive();
     if (s.after != 0) origin.send_later();
     send(c, s.bytes);
   }
@@ -359,15 +375,17 @@ inline void runner::judge_detail(expected_detail const& d, read_response const& 
 inline std::string runner::without_ours(read_message const& m) {
   std::string out = m.start + "\r\n";
   auto fields = m.fields;
-  std::size_t hosts = 0, vias = 0;
+  std::size_t hosts = 0, vias = 0, fors = 0, protos = 0;
   std::erase_if(fields, [&](auto const& f) {
-    bool const host = f.first == "Host" && f.second == "upstream.test";
-    bool const via = f.first == "Via" && f.second == "1.1 mgw";
-    hosts += host;
-    vias += via;
-    return host || via || f.first.starts_with("X-Forwarded-");
+    std::string const line = f.first + ": " + f.second;
+    bool const host = line == "Host: upstream.test", via = line == "Via: 1.1 mgw" || line == "Via: 1.0 mgw",
+               asker = line == "X-Forwarded-For: 127.0.0.1",
+               proto = line == (way_ == way::tls ? "X-Forwarded-Proto: https" : "X-Forwarded-Proto: http");
+    hosts += host, vias += via, fors += asker, protos += proto;
+    return host || via || asker || proto;
   });
-  if (hosts != 1 || vias != 1) fault("the origin was to see one Host of its own and one Via of ours");
+  if (hosts != 1 || vias != 1 || fors != 1 || protos != 1)
+    fault("the origin was to see its own Host, our Via and who asked, once each");
   std::multimap<std::string, std::string> sorted;  // equal names keep their order
   for (auto const& [name, value] : fields) sorted.emplace(lower(name), name + ": " + value + "\r\n");
   for (auto const& [name, line] : sorted) out += line;

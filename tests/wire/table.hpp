@@ -60,7 +60,8 @@ struct exchange_case {
   std::optional<expected_end> cached_gets;
   std::vector<expected_detail> details;
   std::optional<std::size_t> connections;
-  std::string fails;  // why the right expectation does not hold yet
+  std::string not_cached;  // why it does not run behind a cache
+  std::string fails;       // why the right expectation does not hold yet
 };
 
 /// What is wrong with a table, and in which line.
@@ -279,9 +280,9 @@ inline exchange_case case_of(std::string name, std::vector<entry> const& entries
       c.details.push_back(std::move(d));
     } else if (key == "connections") {
       c.connections = number(e.value, e.line);
-    } else if (key == "fails") {
-      if (e.value.empty()) throw table_error(e.line, "'fails' says why");
-      c.fails = e.value;
+    } else if (key == "fails" || key == "not cached") {
+      if (e.value.empty() || !e.block.empty()) throw table_error(e.line, "'" + e.key + "' says why");
+      (key == "fails" ? c.fails : c.not_cached) = e.value;
     } else {
       throw table_error(e.line, "unknown key '" + e.key + "'");
     }
