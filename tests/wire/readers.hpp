@@ -155,7 +155,8 @@ inline std::string fault_of_requests(std::string_view bytes, std::vector<read_me
     if (end == bytes.npos) return "a head that does not end in CRLF CRLF";
     std::string_view const head = bytes.substr(begin, end + 4 - begin);
     if (auto fault = fault_of_head(head); !fault.empty()) return fault;
-    if (std::count(m.start.begin(), m.start.end(), ' ') != 2 || !m.start.ends_with(" HTTP/1.1"))
+    if (std::count(m.start.begin(), m.start.end(), ' ') != 2 || m.start.find("  ") != std::string::npos ||
+        !m.start.ends_with(" HTTP/1.1"))
       return "a malformed request line '" + m.start + "'";
     if (lower(std::string(head)).find("\r\nhost:") == std::string::npos) return "no Host";
     std::string_view rest = bytes.substr(end + 4);

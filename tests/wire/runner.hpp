@@ -70,7 +70,7 @@ public:
     auto const to = std::make_shared<proxy::forward>(upstreams_, std::move(f));
     test::any_handler handler = [to](proxy::exchange& x) { return (*to)(x); };
     if (w == way::cached) {
-      authority_ = "127.0.0.1:" + std::to_string(origin);
+      serve(origin);
       store_type::options o;
       o.path = directory_.emplace().path();
       o.min_free = 1;
@@ -105,6 +105,8 @@ public:
     workers_.clear();
   }
   std::uint16_t port() const noexcept { return port_; }
+  /// Behind a cache: whose objects are served from now on. Precondition: no exchange is under way.
+  void serve(std::uint16_t origin) { authority_ = "127.0.0.1:" + std::to_string(origin); }
 
 private:
   struct accept_on {
@@ -227,7 +229,12 @@ public:
   /// Empty: all is as it should be.
   std::string run() {
     recording_origin origin(case_.answers, way_ == way::drip);
-    {
+    if (way_ == way::cached) {
+      // One for all: to open a store costs more than an exchange. Objects of other origins are other objects.
+      static relay shared(origin.port(), way_, certificates_);
+      shared.serve(origin.port());
+      talk(shared.port(), origin);
+    } else {
       relay const r(origin.port(), way_, certificates_);
       talk(r.port(), origin);
     }
@@ -359,9 +366,9 @@ inline void runner::judge_detail(expected_detail const& d, read_response const& 
     rest.remove_prefix(std::min(rest.size(), end + 2));
     in_body = line.empty();
     if (in_body) break;
-    bool const without = line.front() == '!';
-    bool const there = without ? head.find("\r\n" + line.substr(1) + ":") != head.npos
-                               : head.find("\r\n" + line + "\r\n") != head.npos || head.starts_with(line + "\r\n");
+    bool const without = line.front() == '!', any = line.front() == '?';
+    std::string const wanted = "\r\n" + (without || any ? line.substr(1) + ":" : line + "\r\n");
+    bool const there = head.find(wanted) != head.npos;
     if (there == without)
       fault("response " + std::to_string(d.response) + (without ? " has '" : " lacks '") + line + "':\n      " +
             shown(got.head));
