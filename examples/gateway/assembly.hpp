@@ -45,10 +45,12 @@ public:
     using mgw::mender::call;
     auto const& target = x.target();
     // What is matched is what is forwarded: a path that an upstream could read in another way is refused.
-    bool const plain = target.form != mgw::http::target_form::authority && mgw::http::is_normal_path(target.path);
+    std::string room;
+    auto const path = mgw::http::path_to_match(target.path, room);
+    bool const plain = static_cast<bool>(path);  // empty, and so never plain, for CONNECT and for OPTIONS *
     bool const ours = target.form != mgw::http::target_form::absolute ||
                       mgw::http::iequals(target.authority, x.request().fields.value("Host"));
-    auto const route = plain && ours ? mgw::mender::match_call(x.request().method, target.path) : mgw::mender::route_match{};
+    auto const route = plain && ours ? mgw::mender::match_call(x.request().method, *path) : mgw::mender::route_match{};
     x.notes().route = route.route;
     // Microcontroller clients send Host twice with their downloads; anywhere else it is a reason to refuse.
     if (x.request().host_repeated && route.what != call::artifact) return answer(x, 400);

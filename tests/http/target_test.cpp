@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 namespace mgw::http {
 
@@ -263,39 +264,143 @@ TEST_CASE("a path has one normal spelling") {
   }
 }
 
-TEST_CASE("normalizing twice changes nothing, and what is normal only changes its spelling") {
-  std::string_view const alphabet[] = {"/",   "/",   "/",   ".",   ".",   "..",  "/..",  "/.",  "%2e", "%2E", "%2f",
-                                       "%2F", "%5c", "\\",  "%",   "%25", "2",   "e",    "f",   "a",   "B",   "%41",
-                                       "%7E", ";",   "%3b", "%00", "%c3", "%A9", "%252", "%c0", "~",   "-"};
+namespace {
+
+/// What a server may make of a path, once: escapes decoded, those that are none left alone.
+std::string decoded(std::string_view path) {
+  auto const digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    bool const escape = path[i] == '%' && path.size() - i > 2 && digit(path[i + 1]) >= 0 && digit(path[i + 2]) >= 0;
+    out += escape ? static_cast<char>(digit(path[i + 1]) * 16 + digit(path[i + 2])) : path[i];
+    if (escape) i += 2;
+  }
+  return out;
+}
+std::vector<std::string> segments(std::string_view path) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < path.size();) {
+    std::size_t const end = std::min(path.find('/', at + 1), path.size());
+    out.emplace_back(path.substr(at + 1, end - at - 1));
+    at = end;
+  }
+  return out;
+}
+/// True if a server that drops path parameters and final blanks finds a segment in it that is none, or climbs.
+bool climbs_or_vanishes(std::string_view path) {
+  auto const all = segments(path);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    std::string s = all[i].substr(0, all[i].find(';'));
+    if (s.empty() && (i + 1 != all.size() || !all[i].empty())) return true;
+    while (s.ends_with(' ')) s.pop_back();
+    if (s == "." || s == "..") return true;
+  }
+  return false;
+}
+
+/// What must hold of any path at all. Counts the ones that are normal.
+void check_path(std::string const& path, int& accepted, int& normal) {
+  CAPTURE(path);
+  auto const once = normalize_path(path);
+  bool const is_normal = is_normal_path(path);
+  std::string room;
+  auto const matched = path_to_match(path, room);
+  REQUIRE(static_cast<bool>(matched) == is_normal);
+  if (!once) {
+    REQUIRE_FALSE(is_normal);
+    return;
+  }
+  ++accepted;
+  auto const twice = normalize_path(*once);
+  REQUIRE(twice);
+  REQUIRE(*twice == *once);
+  REQUIRE(once->starts_with('/'));
+  REQUIRE(once->find("//") == std::string::npos);
+  REQUIRE((*once + '/').find("/./") == std::string::npos);
+  REQUIRE((*once + '/').find("/../") == std::string::npos);
+  if (!is_normal) return;
+  ++normal;
+  REQUIRE(*matched == *once);
+  REQUIRE(is_normal_path(*once));
+  // Only the spelling differs: the same segments, which decode to the same bytes.
+  auto const before = segments(path), after = segments(*once);
+  REQUIRE(before.size() == after.size());
+  for (std::size_t i = 0; i < before.size(); ++i) REQUIRE(decoded(before[i]) == decoded(after[i]));
+  // Whether a server decodes never, once or twice, before it splits or after: it finds those segments, and only those.
+  std::string form = path;
+  for (int decodings = 0; decodings < 3; ++decodings, form = decoded(form)) {
+    REQUIRE(segments(form).size() == before.size());
+    REQUIRE_FALSE(climbs_or_vanishes(form));
+    REQUIRE(form.find('\\') == std::string::npos);
+    REQUIRE(std::none_of(form.begin(), form.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }));
+  }
+}
+
+constexpr std::string_view alphabet[] = {"/",   "/",   "/",   ".",   ".",   "..",  "/..",  "/.",  "%2e", "%2E", "%2f",
+                                         "%2F", "%5c", "\\",  "%",   "%25", "2",   "e",    "f",   "a",   "B",   "%41",
+                                         "%7E", ";",   "%3b", "%00", "%c3", "%A9", "%252", "%c0", "~",   "-",   "%20",
+                                         "%3B", "5",   "c",   "%32", "%35", "%e0", "%80",  "%af", "\xc3"};
+
+}  // namespace
+
+TEST_CASE("normalizing twice changes nothing, and what is normal only changes its spelling: random paths") {
   std::mt19937 random(20240229);
   std::uniform_int_distribution<std::size_t> letter(0, std::size(alphabet) - 1), length(0, 14);
   int normal = 0, accepted = 0;
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < 50'000; ++i) {
     std::string path = "/";
     for (std::size_t n = length(random); n > 0; --n) path += alphabet[letter(random)];
-    CAPTURE(path);
-    auto const once = normalize_path(path);
-    bool const is_normal = is_normal_path(path);
-    if (!once) {
-      REQUIRE_FALSE(is_normal);
-      continue;
-    }
-    ++accepted;
-    auto const twice = normalize_path(*once);
-    REQUIRE(twice);
-    REQUIRE(*twice == *once);
-    REQUIRE(once->starts_with('/'));
-    REQUIRE(once->find("//") == std::string::npos);
-    REQUIRE((*once + '/').find("/./") == std::string::npos);
-    REQUIRE((*once + '/').find("/../") == std::string::npos);
-    if (!is_normal) continue;
-    ++normal;
-    REQUIRE(is_normal_path(*once));
-    auto const slashes = [](std::string_view s) { return std::count(s.begin(), s.end(), '/'); };
-    REQUIRE(slashes(path) == slashes(*once));  // no segment went away
+    check_path(path, accepted, normal);
   }
-  CHECK(accepted > 5000);
-  CHECK(normal > 300);
+  CHECK(accepted > 10'000);
+  CHECK(normal > 500);
+}
+
+TEST_CASE("normalizing twice changes nothing, and what is normal only changes its spelling: all short paths") {
+  int normal = 0, accepted = 0;
+  for (std::string_view const a : alphabet)
+    for (std::string_view const b : alphabet)
+      for (std::string_view const c : alphabet) {
+        std::string path = "/";
+        path.append(a).append(b).append(c);
+        check_path(path, accepted, normal);
+      }
+  CHECK(accepted > 30'000);
+  CHECK(normal > 3'000);
+}
+
+TEST_CASE("every escape of one byte and of that byte's escape is judged, in any case of its digits") {
+  int normal = 0, accepted = 0;
+  for (int byte = 0; byte < 256; ++byte)
+    for (char const* digits : {"0123456789abcdef", "0123456789ABCDEF"}) {
+      std::string const escape = {'%', digits[byte / 16], digits[byte % 16]};
+      std::string const twice = "%25" + escape.substr(1);
+      for (auto const& e : {escape, twice})
+        for (auto const& path : {"/a" + e + "b", "/" + e, "/a/" + e + "/b", "/." + e + "/a", "/.." + e, "/a" + e})
+          check_path(path, accepted, normal);
+    }
+  CHECK(accepted == 256 * 2 * 2 * 6);
+}
+
+TEST_CASE("the path that rules see: itself without an escape, else its one spelling; none if it is not normal") {
+  std::string room = "untouched";
+  std::string const plain = "/a/b;c/..d/";
+  auto const same = path_to_match(plain, room);
+  REQUIRE(same);
+  CHECK(same->data() == plain.data());
+  CHECK(room == "untouched");
+  auto const spelled = path_to_match("/%61dmin/%c3%a9%2C", room);
+  REQUIRE(spelled);
+  CHECK(*spelled == "/admin/%C3%A9%2C");
+  for (std::string_view const bad : {"", "*", "/a/../b", "/a%2fb", "/a//b", "/%", "/%2561"}) {
+    CAPTURE(bad);
+    CHECK(static_cast<bool>(path_to_match(bad, room)) == (bad == "/%2561"));
+  }
 }
 
 }  // namespace mgw::http

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace mgw::http {
 
@@ -39,6 +40,13 @@ result<request_target> parse_target(std::string_view target, std::string_view me
 /// follows makes such an escape, or another `%`, when decoded once more.
 /// Source: RFC 3986 6.2.2, and the differences between decoders that path-confusion attacks live on.
 bool is_normal_path(std::string_view path) noexcept;
+
+/// The path that rules look at, in the one spelling it has (`normalize_path`), so that no other spelling of it passes
+/// by a rule; the bytes as they came are what is forwarded. The one way from a request to its route.
+///
+/// Returns `path` itself if there is no escape in it, else a view of `room`, which the text is written to.
+/// Errors: std::errc::invalid_argument if not `is_normal_path(path)`.
+result<std::string_view> path_to_match(std::string_view path, std::string& room);
 
 /// The one spelling by which a path is matched; never what is forwarded.
 ///
@@ -153,6 +161,15 @@ inline bool is_normal_path(std::string_view path) noexcept {
     if (segment.starts_with(';') || segment.starts_with("%3b") || segment.starts_with("%3B")) return false;
   }
   return true;
+}
+
+inline result<std::string_view> path_to_match(std::string_view path, std::string& room) {
+  if (!is_normal_path(path)) return std::make_error_code(std::errc::invalid_argument);
+  if (path.find('%') == std::string_view::npos) return path;  // nothing in it has two spellings
+  auto one = normalize_path(path);
+  if (!one) return one.error();
+  room = std::move(*one);
+  return std::string_view(room);
 }
 
 inline result<std::string> normalize_path(std::string_view path) {

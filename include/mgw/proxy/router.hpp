@@ -40,18 +40,25 @@ private:
   }
 };
 
-/// Hands an exchange to the first rule that matches; 404 if none does, 400 if the path has another structure than an
-/// upstream may read in it (http::is_normal_path). Itself a Handler; adds no coroutine frame.
+/// Hands an exchange to the first rule that matches; 404 if none does, 400 if an upstream could read another path than
+/// the one that rules see (http::is_normal_path). Rules see it in one spelling, so that `/%61dmin` does not pass by a
+/// rule for `/admin`. Itself a Handler; adds no coroutine frame.
 template <class... Rules>
 class router {
 public:
   explicit router(Rules... rules) : rules_(std::move(rules)...) {}
 
   asio::awaitable<void> operator()(exchange& x) const {
-    if (!http::is_normal_path(x.target().path)) return bad_path_(x);
     route::request_line line;
     line.method = x.request().method;
-    line.path = x.target().path;
+    if (x.target().form == http::target_form::asterisk) {
+      line.path = x.request().target;
+      return first<0>(x, line);
+    }
+    std::string room;  // rules are asked before this returns
+    auto const path = http::path_to_match(x.target().path, room);
+    if (!path) return bad_path_(x);
+    line.path = *path;
     return first<0>(x, line);
   }
 

@@ -6,7 +6,8 @@
 
 namespace mgw::route {
 
-/// What routes look at. `path` is raw and in normal structure (http::is_normal_path): what is matched is what is sent on.
+/// What routes look at. `path` is in its one spelling (http::path_to_match), or `*` for OPTIONS of no resource: what is
+/// sent on has the same segments and may spell them in another way.
 struct request_line {
   std::string_view method;
   std::string_view path;
