@@ -304,6 +304,7 @@ TEST_CASE("a response that breaks off breaks off at the client: never a clean en
         m.reset = reset;
         o.standing(m);
         reply const got = test::get(r.port(), "/");
+        if (n == 0 && got.status() == 502) continue;  // nothing of it was passed on yet
         CHECK_FALSE(got.whole);
         CHECK((body.substr(0, got.body.size()) == got.body));
         if (!reset && got.head.there()) CHECK(got.body.size() == n);

@@ -19,7 +19,7 @@ std::vector<exchange_case> const& table() {
   static std::vector<exchange_case> const all = [] {
     std::vector<exchange_case> out;
     std::set<std::string> paths;
-    for (auto const& f : std::filesystem::directory_iterator(std::filesystem::path(__FILE__).parent_path()))
+    for (auto const& f : std::filesystem::directory_iterator(MGW_TEST_FOLDER))
       if (f.path().extension() == ".txt") paths.insert(f.path().string());
     for (auto const& path : paths) {
       try {

@@ -63,12 +63,17 @@ public:
   bool request_body_done() const noexcept { return in_.body_done(); }
   /// The client has sent `Expect: 100-continue` and nothing was read of its body yet (RFC 9110 10.1.1).
   bool awaits_continue() const noexcept { return in_.awaits_continue(); }
+  /// Bytes of the body, or of what follows, are here already.
+  bool has_unread() const noexcept { return in_.has_unread(); }
   /// Tells such a client to go on, unless it has already.
   asio::awaitable<std::error_code> send_continue();
   std::uint64_t bytes_in() const noexcept { return in_.bytes() + tunnel_in_; }
 
   // The response.
-  void start(int status, std::string_view reason = {}) { out_.start(status, reason); }
+  void start(int status, std::string_view reason = {}) {
+    aborted_ = false;
+    out_.start(status, reason);
+  }
   /// Adds a field. A value that would split the response is left out (false).
   bool field(std::string_view name, std::string_view value) { return out_.field(name, value); }
   void field(std::string_view name, std::uint64_t value) { out_.field(name, value); }
@@ -92,7 +97,7 @@ public:
   /// Sends a whole interim response (1xx, not 101) before the response; nothing to an HTTP/1.0 client (RFC 9110 15.2).
   /// Precondition: the response's head is not out.
   asio::awaitable<std::error_code> interim(std::string_view bytes);
-  /// No (further) response: the connection is closed as it stands.
+  /// No (further) response: the connection is closed as it stands. Before the head is out, `start` begins another one.
   void abort() noexcept { aborted_ = true; }
   /// The connection ends after this response.
   void close_after() noexcept { keep_alive_ = false; }

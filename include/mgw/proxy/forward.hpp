@@ -13,14 +13,6 @@
 
 namespace mgw::proxy {
 
-/// Answers what `forwarding::send` could not get: 502 or 504, or the client's own fault.
-inline asio::awaitable<void> answer_failure(exchange& x, forward_outcome failure) {
-  x.notes().failure = std::string(upstream::to_string(failure.hop)) + ": " + failure.ec.message();
-  if (failure.client_failed) x.close_after();
-  std::string const text = x.options().error_body ? x.options().error_body(failure.status, x) : std::string();
-  (void)co_await x.respond(failure.status, x.options().error_type, text);
-}
-
 /// Relays every request to one upstream: a reverse proxy in a line.
 class forward {
 public:

@@ -8,16 +8,35 @@
 #include <mgw/proxy/forward_options.hpp>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace mgw::proxy {
 
-/// Fields by which a proxy tells who asked and how: a client's own would be believed.
+/// Fields by which a proxy tells who asked and how: a client's own would be believed. Also with `_` for `-`, which CGI
+/// and its kin read as the same.
 inline bool says_who_asked(std::string_view name) noexcept {
   constexpr std::string_view prefix = "X-Forwarded-";
-  return http::iequals(name, "Forwarded") ||
-         (name.size() >= prefix.size() && http::iequals(name.substr(0, prefix.size()), prefix));
+  if (http::iequals(name, "Forwarded")) return true;
+  if (name.size() < prefix.size()) return false;
+  for (std::size_t i = 0; i < prefix.size(); ++i) {
+    char const c = name[i] == '_' ? '-' : name[i];
+    if (!http::iequals(std::string_view(&c, 1), prefix.substr(i, 1))) return false;
+  }
+  return true;
+}
+
+/// How often a request of this kind may still be forwarded; nothing if there is no bound, or none we understand.
+/// Source: RFC 9110 7.6.2: of OPTIONS and TRACE alone.
+inline std::optional<std::uint64_t> max_forwards(http::request_head const& r) noexcept {
+  if (r.method != "OPTIONS" && r.method != "TRACE") return std::nullopt;
+  auto const text = r.fields.value("Max-Forwards");
+  std::uint64_t n = 0;
+  if (text.empty() || http::detail::read_length(text, n) != http::detail::no_error) return std::nullopt;
+  return n;
 }
 
 /// The protocol that the client asks to switch to and may: one of `options.upgrades`, or empty. Not from HTTP/1.0, nor
@@ -56,7 +75,9 @@ inline void append_forwarded(std::string& out, exchange const& x, bool trusted) 
 
 /// Whether a field of the request goes upstream as it is.
 inline bool passes(http::field const& f, exchange const& x, forward_options const& options, bool trusted) {
-  if (http::iequals(f.name, "Host") || http::iequals(f.name, "Content-Length")) return false;
+  // Expectations in other spellings than ours have made servers take a body for the next request.
+  if (http::iequals(f.name, "Host") || http::iequals(f.name, "Content-Length") || http::iequals(f.name, "Expect"))
+    return false;
   if (http::is_hop_by_hop(f.name, x.request().fields)) return false;
   if (says_who_asked(f.name) && (!trusted || http::iequals(f.name, "X-Forwarded-For"))) return false;
   return !options.drop_request_field || !options.drop_request_field(f.name);
@@ -76,6 +97,7 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
                                 forward_call const& call, forward_head const& head) {
   auto const& r = x.request();
   bool const trusted = options.trusts && options.trusts(x.peer());
+  auto const hops = max_forwards(r);
   out.append(r.method).append(" ");
   if (x.target().form == http::target_form::asterisk)
     out.append("*");
@@ -87,7 +109,7 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
   for (auto const& f : r.fields) {
     if (!detail::passes(f, x, options, trusted)) continue;
     if (call.want_identity && http::iequals(f.name, "Accept-Encoding")) continue;
-    if (http::iequals(f.name, "Expect") && !head.expect && r.fields.list_contains("Expect", "100-continue")) continue;
+    if (hops && http::iequals(f.name, "Max-Forwards")) continue;
     http::append_field(out, f.name, f.value);
   }
   if (call.want_identity) http::append_field(out, "Accept-Encoding", "identity");
@@ -97,6 +119,8 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
     http::append_field(out, "Connection", "Upgrade");
     http::append_field(out, "Upgrade", head.upgrade);
   }
+  if (hops) http::append_field(out, "Max-Forwards", std::max<std::uint64_t>(*hops, 1) - 1);
+  if (head.expect) http::append_field(out, "Expect", "100-continue");
   out.append(call.extra_fields);
   if (head.framing.kind == http::body_kind::length)
     http::append_field(out, "Content-Length", head.framing.length);

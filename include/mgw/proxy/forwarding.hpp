@@ -27,6 +27,15 @@
 
 namespace mgw::proxy {
 
+/// Answers what `forwarding::send` could not get: 502 or 504, or the client's own fault.
+inline asio::awaitable<void> answer_failure(exchange& x, forward_outcome failure) {
+  x.notes().failure = std::string(upstream::to_string(failure.hop)) + ": " + failure.ec.message();
+  if (failure.client_failed) x.close_after();
+  std::string text;
+  if (failure.status >= 400 && x.options().error_body) text = x.options().error_body(failure.status, x);
+  (void)co_await x.respond(failure.status, x.options().error_type, text);
+}
+
 /// One request on its way upstream and its response on the way back.
 ///
 /// `send`, then look at `response()`, then either `relay` it or read the body here (it is a BodySource) and answer.
@@ -58,6 +67,7 @@ public:
   asio::awaitable<std::error_code> read_whole(std::string& into, std::size_t max);
 
 private:
+  forward_outcome judge() const;
   asio::awaitable<forward_outcome> take_body();
   asio::awaitable<forward_outcome> attempt(forward_call const& call, bool fresh);
   asio::awaitable<forward_outcome> ask_and_listen();
@@ -223,6 +233,7 @@ inline asio::awaitable<std::error_code> forwarding::hear_out() {
 /// `ec`, before any body.
 inline asio::awaitable<bool> forwarding::answered_before_body(std::error_code& ec) {
   up_->request_open();
+  if (x_.has_unread()) co_return false;  // it did not wait
   for (;;) {
     ec = co_await up_->next_head_within(x_.request().method, options_.continue_timeout);
     if (ec == std::errc::timed_out) {  // many servers never answer an expectation
@@ -305,14 +316,28 @@ inline bool forwarding::may_repeat(forward_call const& call) const noexcept {
   return whole && (idempotent || call.may_repeat);
 }
 
-inline asio::awaitable<forward_outcome> forwarding::send(forward_call call) {
+/// What is not to be forwarded at all.
+inline forward_outcome forwarding::judge() const {
   forward_outcome out;
-  if (is_loop(x_.request().fields, options_.via)) {
+  auto const& r = x_.request();
+  if (r.method == "CONNECT") {  // everybody's way into the network behind us
+    out.ec = std::make_error_code(std::errc::function_not_supported);
+    out.client_failed = true;
+    out.status = 501;
+  } else if (is_loop(r.fields, options_.via)) {
     out.ec = upstream::error::loop;
     out.client_failed = true;
     out.status = 508;
-    co_return out;
+  } else if (max_forwards(r) == 0) {
+    out.ec = upstream::error::max_forwards;
+    out.status = r.method == "OPTIONS" ? 200 : 405;  // as if we were the last recipient
   }
+  return out;
+}
+
+inline asio::awaitable<forward_outcome> forwarding::send(forward_call call) {
+  forward_outcome out = judge();
+  if (out.ec) co_return out;
   out = co_await take_body();
   if (out.ec) co_return out;
   out = co_await attempt(call, false);
@@ -361,8 +386,18 @@ inline asio::awaitable<void> forwarding::relay() {
     if (said && (x_.request().method == "HEAD" || up_->head().status == 304)) x_.field("Content-Length", length);
   }
   x_.end_head(framing);
+  if (up_->would_wait()) (void)co_await x_.flush();  // a head may come long before its body
   response_body to(x_);
   body::pump_result const r = co_await body::pump(*up_, to);
+  if (r.source_error && !x_.head_sent()) {
+    co_await end_upload();
+    forward_outcome bad;
+    bad.ec = r.source_error;
+    bad.hop = upstream::hop::response;
+    bad.status = 502;
+    co_await answer_failure(x_, bad);
+    co_return;
+  }
   if (r.source_error) x_.notes().failure = "upstream's body: " + r.source_error.message();
   co_await end_upload();
 }

@@ -83,7 +83,7 @@ private:
 
 inline void response_writer::start(int status, std::string_view reason) {
   status_ = status;
-  dated_ = false;
+  dated_ = head_ready_ = false;
   head_.clear();
   http::append_status_line(head_, status, reason);
 }

@@ -75,7 +75,9 @@ public:
 
   asio::awaitable<body::chunk> read_body();
   /// True if `read_body` would give bytes without waiting: lets a caller gather pieces before it acts on them.
-  bool ready();
+  bool ready() { return !would_wait() && (decoder_.done() || begin_ != end_); }
+  /// True if `read_body` would have to wait for bytes.
+  bool would_wait();
 
   /// Ends whatever is under way with an error.
   void cancel() noexcept {
@@ -278,8 +280,8 @@ inline asio::awaitable<body::chunk> client_exchange::read_body() {
   }
 }
 
-inline bool client_exchange::ready() {
-  if (decoder_.done() || begin_ != end_) return true;
+inline bool client_exchange::would_wait() {
+  if (decoder_.done() || begin_ != end_) return false;
   if (!in_body_block_) {
     body_block_ = lent_buffer::take();
     in_body_block_ = true;
@@ -288,7 +290,7 @@ inline bool client_exchange::ready() {
   io_result const r = lease_.stream().try_read(asio::buffer(body_block_.data(), lent_buffer::capacity));
   end_ = r.n;
   seen_ += r.n;
-  return r.n != 0;
+  return r.ec == asio::error::would_block;
 }
 
 inline void client_exchange::end_cleanly() {

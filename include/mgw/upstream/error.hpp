@@ -15,6 +15,7 @@ enum class error {
   too_many_interim_responses,
   unasked_upgrade,     ///< 101 (Switching Protocols) to a request that did not ask for that protocol
   loop,                ///< the request came through here before
+  max_forwards,        ///< Max-Forwards is used up: the request ends here
   too_many_redirects,
   forbidden_redirect,
 };
@@ -32,6 +33,7 @@ inline std::error_category const& error_category() noexcept {
         case error::too_many_interim_responses: return "too many interim responses";
         case error::unasked_upgrade: return "the protocol was switched unasked";
         case error::loop: return "the request came through here before";
+        case error::max_forwards: return "Max-Forwards is used up";
         case error::too_many_redirects: return "too many redirects";
         case error::forbidden_redirect: return "redirected to where it may not go";
       }
