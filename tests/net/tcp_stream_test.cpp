@@ -129,6 +129,43 @@ asio::awaitable<void> reset() {
   CHECK(ec == asio::error::broken_pipe);  // and no signal
 }
 
+/// `s.reset()` as the peer sees it.
+asio::awaitable<void> reset_by_stream() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto pair = connected(ex);
+  io_result r;
+  std::error_code ec;
+  co_await write_all(pair.second, "some", ec);
+  {
+    tcp_stream gone = std::move(pair.second);
+    gone.reset();
+    co_await read_into(gone, r);
+    CHECK(r.ec == asio::error::operation_aborted);
+  }
+  do co_await read_into(pair.first, r);
+  while (!r.ec);
+  CHECK(r.ec == asio::error::connection_reset);
+}
+
+asio::awaitable<void> interrupt() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto [a, b] = connected(ex);
+  io_result r;
+  a.interrupt();  // with nothing pending it changes nothing
+  background waiting(ex, read_into(a, r));
+  co_await test::yield();
+  a.interrupt();
+  co_await waiting.join();
+  CHECK(r.ec == asio::error::operation_aborted);
+  std::error_code ec;
+  co_await write_all(b, "more", ec);
+  co_await read_into(a, r);
+  CHECK_FALSE(r.ec);
+  CHECK(r.n == 4);
+  co_await write_all(a, "x", ec);
+  CHECK_FALSE(ec);
+}
+
 asio::awaitable<void> cancel() {
   auto const ex = co_await asio::this_coro::executor;
   auto [a, b] = connected(ex);
@@ -160,6 +197,10 @@ TEST_CASE("a writer waits for room") {
 }
 TEST_CASE("a reset is an error, not an end") {
   run_io(reset());
+  run_io(reset_by_stream());
+}
+TEST_CASE("an interrupted TCP stream goes on") {
+  run_io(interrupt());
 }
 TEST_CASE("a cancelled TCP stream stays cancelled") {
   run_io(cancel());

@@ -102,6 +102,16 @@ asio::awaitable<std::error_code> write_all(S& s, std::string const& text) {
   }
   co_return r.ec;
 }
+/// The same, counting into `done` what was written.
+template <class S>
+asio::awaitable<void> write_count(S& s, std::string const& text, std::size_t& done, std::error_code& ec) {
+  io_result r;
+  for (done = 0; done < text.size() && !r.ec; done += r.n) {
+    std::array<asio::const_buffer, 1> const rest = {asio::buffer(text.data() + done, text.size() - done)};
+    r = co_await s.write_some(rest);
+  }
+  ec = r.ec;
+}
 struct got {
   std::error_code ec;
   std::string text;
@@ -674,6 +684,36 @@ asio::awaitable<void> cancelled() {
   ec = co_await c.client.shutdown();
   CHECK(ec == asio::error::operation_aborted);
 }
+/// What is pending ends, both ways; then everything arrives, whole and in order.
+asio::awaitable<void> interrupted() {
+  auto const ex = co_await asio::this_coro::executor;
+  connected c = co_await connect(server_context());
+  got g;
+  background reader(ex, read_into(c.client, 1, g));
+  co_await test::yield();
+  c.client.interrupt();
+  co_await reader.join();
+  CHECK(g.ec == asio::error::operation_aborted);
+  std::string const text = pattern(400'000);  // more than fits on the way
+  std::size_t sent = 0;
+  std::error_code ec;
+  background writer(ex, write_count(c.client, text, sent, ec));
+  co_await test::yield();
+  c.client.interrupt();
+  co_await writer.join();
+  CHECK(ec == asio::error::operation_aborted);
+  CHECK(sent < text.size());
+  std::string const rest = text.substr(sent);
+  background again(ex, write_count(c.client, rest, sent, ec));
+  got const all = co_await read_up_to(c.server, text.size());
+  co_await again.join();
+  CHECK_FALSE(ec);
+  CHECK((all.text == text));
+  ec = co_await write_all(c.server, "back");
+  CHECK_FALSE(ec);
+  got const back = co_await read_up_to(c.client, 4);
+  CHECK(back.text == "back");
+}
 asio::awaitable<void> handshake_deadline() {
   auto const ex = co_await asio::this_coro::executor;
   deadline_queue queue(ex);
@@ -710,6 +750,9 @@ TEST_CASE("a connection that waits holds no lent buffer") {
 }
 TEST_CASE("a cancel ends what waits and all that comes later") {
   run_io(cancelled());
+}
+TEST_CASE("an interrupt ends what waits, loses nothing, and harms nothing that comes later") {
+  run_io(interrupted());
 }
 TEST_CASE("a deadline ends a handshake with a silent peer") {
   run_io(handshake_deadline());
