@@ -9,6 +9,7 @@
 #include <mgw/http/fields.hpp>
 #include <mgw/http/framing.hpp>
 #include <mgw/http/head_lines.hpp>
+#include <mgw/http/head_reader.hpp>
 #include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/limits.hpp>
 #include <mgw/http/range.hpp>

@@ -5,11 +5,11 @@
 #include <mgw/http/error.hpp>
 #include <mgw/http/fields.hpp>
 #include <mgw/http/head_lines.hpp>
+#include <mgw/http/head_reader.hpp>
 #include <mgw/http/limits.hpp>
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 namespace mgw::http {
@@ -47,27 +47,38 @@ public:
   /// `in` starts at the head's first byte and only grows between calls; it may move. Views in `out` point into the
   /// `in` of the call that succeeded; before that `out` is undefined. After success the parser is ready for the next
   /// head, which begins right behind this one; after an error it stays failed until `reset`.
-  result<std::size_t> parse(std::string_view in, request_head& out);
+  result<std::size_t> parse(std::string_view in, request_head& out) { return reader_.parse(*this, limits_, in, out); }
 
   /// Forgets a head that was begun, and an error.
-  void reset() noexcept;
+  void reset() noexcept { reader_.reset(*this); }
 
 private:
-  enum class stage : std::uint8_t { begin, start_line, fields, failed };
+  friend class detail::head_reader;  // calls what follows
+  void begin() noexcept {
+    minor_ = 1;
+    has_host_ = host_repeated_ = false;
+    host_at_ = host_size_ = 0;
+  }
+  parse_error start_line(detail::head_lines& lines, std::string_view in, request_head& out) noexcept;
+  parse_error field(std::string_view in, http::field const& f, bool keep, request_head& out) {
+    if (f.name.size() == 4 && iequals(f.name, "host")) {
+      bool const folded = has_host_;  // into the first one, or refused
+      if (auto const e = host(in, f); e != detail::no_error) return e;
+      keep = keep && !folded;
+    }
+    if (keep) out.fields.add(f.name, f.value);
+    return detail::no_error;
+  }
+  parse_error end(request_head& out) const noexcept;
 
-  parse_error run(std::string_view in, request_head& out, bool keep);
-  parse_error skip_empty_line(std::string_view in) noexcept;
-  parse_error start_line(std::string_view in, request_head& out) noexcept;
-  parse_error host(std::string_view in, field const& f, bool& drop) noexcept;
+  parse_error host(std::string_view in, http::field const& f) noexcept;
+  static parse_error skip_empty_line(detail::head_lines& lines, std::string_view in) noexcept;
 
   limits limits_;
-  detail::head_lines lines_;
-  stage stage_ = stage::begin;
-  parse_error error_ = detail::no_error;
+  detail::head_reader reader_;
   int minor_ = 1;
   bool has_host_ = false;
   bool host_repeated_ = false;
-  std::size_t count_ = 0;                    // field lines so far
   std::size_t host_at_ = 0, host_size_ = 0;  // the first Host's value, as a place in the head
 };
 
@@ -99,74 +110,21 @@ constexpr bool is_host(std::string_view text) noexcept {
   return true;
 }
 
-inline void request_parser::reset() noexcept {
-  lines_.reset();
-  stage_ = stage::begin;
-  minor_ = 1;
-  has_host_ = host_repeated_ = false;
-  count_ = host_at_ = host_size_ = 0;
-}
-
-inline result<std::size_t> request_parser::parse(std::string_view in, request_head& out) {
-  if (stage_ == stage::failed) return error_;
-  bool const resumed = stage_ == stage::fields;  // lines of earlier calls: their views may be stale
-  parse_error e = run(in, out, !resumed);
-  if (e == parse_error::need_more) return std::size_t{0};
-  std::size_t const length = lines_.position();
-  if (e == detail::no_error && resumed) {  // known to be good: read it again in one go, for the views
-    reset();
-    e = run(in.substr(0, length), out, true);
-  }
-  if (e != detail::no_error) {
-    stage_ = stage::failed;
-    error_ = e;
-    return e;
-  }
-  out.minor = minor_;
-  out.host_repeated = host_repeated_;
-  reset();
-  return length;
-}
-
-inline parse_error request_parser::run(std::string_view in, request_head& out, bool keep) {
-  if (stage_ == stage::begin) {
-    if (auto const e = skip_empty_line(in); e != detail::no_error) return e;
-    stage_ = stage::start_line;
-  }
-  if (stage_ == stage::start_line) {
-    out.clear();
-    if (auto const e = start_line(in, out); e != detail::no_error) return e;
-    stage_ = stage::fields;
-  }
-  for (;;) {
-    std::string_view line;
-    if (auto const e = lines_.next(in, limits_.max_head, limits_.max_line, parse_error::line_too_long, line);
-        e != detail::no_error)
-      return e;
-    if (line.empty()) break;
-    if (count_ == limits_.max_fields) return parse_error::too_many_fields;
-    ++count_;
-    field f;
-    if (auto const e = detail::read_field(line, f); e != detail::no_error) return e;
-    bool drop = false;
-    if (auto const e = host(in, f, drop); e != detail::no_error) return e;
-    if (keep && !drop) out.fields.add(f.name, f.value);
-  }
-  if (minor_ == 1 && !has_host_) return parse_error::missing_host;
-  return detail::no_error;
-}
-
-inline parse_error request_parser::skip_empty_line(std::string_view in) noexcept {
+inline parse_error request_parser::skip_empty_line(detail::head_lines& lines, std::string_view in) noexcept {
   if (in.empty()) return parse_error::need_more;
   if (in.front() != '\r') return detail::no_error;
   if (in.size() == 1) return parse_error::need_more;
   if (in[1] != '\n') return parse_error::bare_carriage_return;
-  lines_.skip(2);
+  lines.skip(2);
   return detail::no_error;
 }
 
-inline parse_error request_parser::start_line(std::string_view in, request_head& out) noexcept {
-  std::string_view const rest = in.substr(lines_.position());
+inline parse_error request_parser::start_line(detail::head_lines& lines, std::string_view in,
+                                              request_head& out) noexcept {
+  if (lines.position() == 0) {
+    if (auto const e = skip_empty_line(lines, in); e != detail::no_error) return e;
+  }
+  std::string_view const rest = in.substr(lines.position());
   if (rest.empty()) return parse_error::need_more;
   if (rest.front() == '\n') return parse_error::bare_line_feed;
   if (!is(rest.front(), chars::token)) return parse_error::bad_method;
@@ -179,7 +137,7 @@ inline parse_error request_parser::start_line(std::string_view in, request_head&
   std::size_t const max_rest = std::min(limits_.max_target, std::string_view{}.max_size() / 2) + 10;  // two SP, version
 
   std::string_view line;
-  if (auto const e = lines_.next(in, limits_.max_head, method_end + max_rest, parse_error::target_too_long, line);
+  if (auto const e = lines.next(in, limits_.max_head, method_end + max_rest, parse_error::target_too_long, line);
       e != detail::no_error)
     return e;
   std::size_t const sp = line.find(' ');
@@ -197,17 +155,23 @@ inline parse_error request_parser::start_line(std::string_view in, request_head&
   return detail::read_version(line.substr(last + 1), minor_);
 }
 
-inline parse_error request_parser::host(std::string_view in, field const& f, bool& drop) noexcept {
-  if (!iequals(f.name, "host")) return detail::no_error;
+inline parse_error request_parser::host(std::string_view in, http::field const& f) noexcept {
   if (has_host_) {
     if (!limits_.fold_equal_hosts || f.value != in.substr(host_at_, host_size_)) return parse_error::repeated_host;
-    host_repeated_ = drop = true;
+    host_repeated_ = true;
     return detail::no_error;
   }
   if (!is_host(f.value)) return parse_error::bad_host;
   has_host_ = true;
   host_size_ = f.value.size();
   host_at_ = static_cast<std::size_t>(f.value.data() - in.data());
+  return detail::no_error;
+}
+
+inline parse_error request_parser::end(request_head& out) const noexcept {
+  if (minor_ == 1 && !has_host_) return parse_error::missing_host;
+  out.minor = minor_;
+  out.host_repeated = host_repeated_;
   return detail::no_error;
 }
 

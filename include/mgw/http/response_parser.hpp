@@ -5,10 +5,10 @@
 #include <mgw/http/error.hpp>
 #include <mgw/http/fields.hpp>
 #include <mgw/http/head_lines.hpp>
+#include <mgw/http/head_reader.hpp>
 #include <mgw/http/limits.hpp>
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 namespace mgw::http {
@@ -39,75 +39,34 @@ public:
   explicit response_parser(limits const& l = {}) noexcept : limits_(l) {}
 
   /// Returns the head's length in bytes once it is whole, 0 to ask for more. The same rules as request_parser::parse.
-  result<std::size_t> parse(std::string_view in, response_head& out);
+  result<std::size_t> parse(std::string_view in, response_head& out) { return reader_.parse(*this, limits_, in, out); }
 
   /// Forgets a head that was begun, and an error.
-  void reset() noexcept {
-    lines_.reset();
-    stage_ = stage::start_line;
-    count_ = 0;
-  }
+  void reset() noexcept { reader_.reset(*this); }
 
 private:
-  enum class stage : std::uint8_t { start_line, fields, failed };
-
-  parse_error run(std::string_view in, response_head& out, bool keep);
-  parse_error start_line(std::string_view in, response_head& out) noexcept;
+  friend class detail::head_reader;  // calls what follows
+  void begin() noexcept {}
+  parse_error start_line(detail::head_lines& lines, std::string_view in, response_head& out) noexcept;
+  parse_error field(std::string_view, http::field const& f, bool keep, response_head& out) {
+    if (keep) out.fields.add(f.name, f.value);
+    return detail::no_error;
+  }
+  parse_error end(response_head&) const noexcept { return detail::no_error; }
 
   limits limits_;
-  detail::head_lines lines_;
-  stage stage_ = stage::start_line;
-  parse_error error_ = detail::no_error;
-  std::size_t count_ = 0;  // field lines so far
+  detail::head_reader reader_;
 };
 
-inline result<std::size_t> response_parser::parse(std::string_view in, response_head& out) {
-  if (stage_ == stage::failed) return error_;
-  bool const resumed = stage_ == stage::fields;  // lines of earlier calls: their views may be stale
-  parse_error e = run(in, out, !resumed);
-  if (e == parse_error::need_more) return std::size_t{0};
-  std::size_t const length = lines_.position();
-  if (e == detail::no_error && resumed) {  // known to be good: read it again in one go, for the views
-    reset();
-    e = run(in.substr(0, length), out, true);
-  }
-  if (e != detail::no_error) {
-    stage_ = stage::failed;
-    error_ = e;
-    return e;
-  }
-  reset();
-  return length;
-}
-
-inline parse_error response_parser::run(std::string_view in, response_head& out, bool keep) {
-  if (stage_ == stage::start_line) {
-    out.clear();
-    if (auto const e = start_line(in, out); e != detail::no_error) return e;
-    stage_ = stage::fields;
-  }
-  for (;;) {
-    std::string_view line;
-    if (auto const e = lines_.next(in, limits_.max_head, limits_.max_line, parse_error::line_too_long, line);
-        e != detail::no_error)
-      return e;
-    if (line.empty()) return detail::no_error;
-    if (count_ == limits_.max_fields) return parse_error::too_many_fields;
-    ++count_;
-    field f;
-    if (auto const e = detail::read_field(line, f); e != detail::no_error) return e;
-    if (keep) out.fields.add(f.name, f.value);
-  }
-}
-
-inline parse_error response_parser::start_line(std::string_view in, response_head& out) noexcept {
+inline parse_error response_parser::start_line(detail::head_lines& lines, std::string_view in,
+                                               response_head& out) noexcept {
   constexpr std::string_view name = "HTTP/";
   std::string_view const begin = in.substr(0, name.size());
   if (begin != name.substr(0, begin.size())) {  // another protocol answers: say so before a line end comes
     return begin.front() == '\n' ? parse_error::bare_line_feed : parse_error::bad_version;
   }
   std::string_view line;
-  if (auto const e = lines_.next(in, limits_.max_head, limits_.max_line, parse_error::line_too_long, line);
+  if (auto const e = lines.next(in, limits_.max_head, limits_.max_line, parse_error::line_too_long, line);
       e != detail::no_error)
     return e;
   std::size_t const sp = line.find(' ');
