@@ -48,7 +48,13 @@ constexpr bool is(char c, chars set) noexcept {
 
 /// The number of leading bytes of `text` that belong to `set`.
 constexpr std::size_t span_of(std::string_view text, chars set) noexcept {
+  auto const bits = [text](std::size_t at) {
+    return unsigned{detail::char_table[static_cast<unsigned char>(text[at])]};
+  };
   std::size_t n = 0;
+  // Four at a time with one branch: most of a head's bytes are looked at here and nowhere else.
+  while (text.size() - n >= 4 && (bits(n) & bits(n + 1) & bits(n + 2) & bits(n + 3) & static_cast<unsigned>(set)) != 0)
+    n += 4;
   while (n < text.size() && is(text[n], set)) ++n;
   return n;
 }

@@ -1,0 +1,28 @@
+#include <mgw/http/chars.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <string>
+
+namespace mgw::http {
+
+TEST_CASE("a span ends at the first byte that is not in the set, wherever that stands") {
+  for (chars const set : {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit})
+    for (int byte = 0; byte < 256; ++byte) {
+      char const c = static_cast<char>(byte);
+      for (std::size_t before = 0; before < 10; ++before)
+        for (std::size_t after = 0; after < 6; ++after) {
+          std::string const text = std::string(before, '7') + c + std::string(after, '7');
+          std::size_t const want = is(c, set) ? text.size() : before;
+          bool const right = span_of(text, set) == want && all_of(text, set) == (want == text.size());
+          CAPTURE(byte);
+          CAPTURE(text);
+          if (!right) CHECK(span_of(text, set) == want);
+        }
+    }
+  CHECK(span_of("", chars::token) == 0);
+  CHECK(all_of("", chars::token));
+}
+
+}  // namespace mgw::http
