@@ -55,4 +55,14 @@ TEST_CASE("RFC 3986 6.2.2: rules see one spelling of a path, whatever the client
   }
 }
 
+TEST_CASE("RFC 9110 9.3.6: CONNECT is not implemented by a router, and its connection ends") {
+  router const routes(when(route::any(), answer_status(200)));
+  test::gateway g;
+  g.start([&routes](exchange& x) { return routes(x); });
+  test::http_client c(g.port());
+  c.send("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n");
+  CHECK(c.read_reply().status() == 501);
+  CHECK(c.closed());
+}
+
 }  // namespace mgw::proxy

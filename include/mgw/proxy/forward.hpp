@@ -13,7 +13,8 @@
 
 namespace mgw::proxy {
 
-/// Relays every request to one upstream: a reverse proxy in a line.
+/// Relays every request to one upstream: a reverse proxy in a line. But not CONNECT, which is 501 (RFC 9110 9.3.6), and
+/// not what forward_options::any_path is about.
 class forward {
 public:
   forward(upstream::pool_set const& upstreams, forward_options options)

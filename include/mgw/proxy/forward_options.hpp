@@ -21,6 +21,9 @@ struct forward_options {
   upstream::endpoint upstream;
   std::string host;                            ///< `Host` as the upstream expects it: its authority, port included
   std::string path_prefix;                     ///< put before every target; empty or "/prefix"
+  /// Paths that an upstream could read as other ones (not http::is_normal_path) are forwarded, too; without it: 400.
+  /// For upstreams whose names hold encoded or doubled slashes. Not beside `path_prefix`, which dot segments would leave.
+  bool any_path = false;
   std::uint64_t max_body = 16u << 20;          ///< request body, bytes: 413
   std::size_t whole_body = 64 * 1024;          ///< a body up to this is held whole, so that the request can be repeated
   /// What is added to Via (RFC 9110 7.6.3). A request that has it already went in a circle: 508. So each gateway needs

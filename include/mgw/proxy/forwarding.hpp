@@ -3,6 +3,7 @@
 #include <mgw/body/pump.hpp>
 #include <mgw/http/chunked.hpp>
 #include <mgw/http/hop_by_hop.hpp>
+#include <mgw/http/target.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/forward_head.hpp>
 #include <mgw/proxy/forward_options.hpp>
@@ -324,6 +325,11 @@ inline forward_outcome forwarding::judge() const {
     out.ec = std::make_error_code(std::errc::function_not_supported);
     out.client_failed = true;
     out.status = 501;
+  } else if (x_.target().form != http::target_form::asterisk && !options_.any_path &&
+             !http::is_normal_path(x_.target().path)) {
+    out.ec = make_error_code(http::parse_error::bad_target);
+    out.client_failed = true;
+    out.status = 400;
   } else if (is_loop(r.fields, options_.via)) {
     out.ec = upstream::error::loop;
     out.client_failed = true;

@@ -42,7 +42,7 @@ private:
 
 /// Hands an exchange to the first rule that matches; 404 if none does, 400 if an upstream could read another path than
 /// the one that rules see (http::is_normal_path). Rules see it in one spelling, so that `/%61dmin` does not pass by a
-/// rule for `/admin`. Itself a Handler; adds no coroutine frame.
+/// rule for `/admin`. CONNECT is 501 (RFC 9110 9.3.6). Itself a Handler; adds no coroutine frame.
 template <class... Rules>
 class router {
 public:
@@ -54,6 +54,10 @@ public:
     if (x.target().form == http::target_form::asterisk) {
       line.path = x.request().target;
       return first<0>(x, line);
+    }
+    if (x.target().form == http::target_form::authority) {
+      x.close_after();
+      return no_tunnels_(x);
     }
     std::string room;  // rules are asked before this returns
     auto const path = http::path_to_match(x.target().path, room);
@@ -75,6 +79,7 @@ private:
   std::tuple<Rules...> rules_;
   answer_status bad_path_{400};
   answer_status not_found_{404};
+  answer_status no_tunnels_{501};
 };
 
 }  // namespace mgw::proxy
