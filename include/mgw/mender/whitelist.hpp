@@ -49,7 +49,8 @@ public:
 
 private:
   static std::string normal(std::string_view host) {
-    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    if (host.starts_with('[') && host.ends_with(']') && is_ipv6_text(host.substr(1, host.size() - 2)))
+      host = host.substr(1, host.size() - 2);
     if (host.ends_with('.')) host.remove_suffix(1);
     std::string out(host);
     std::transform(out.begin(), out.end(), out.begin(), to_lower);
