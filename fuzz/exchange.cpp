@@ -53,6 +53,7 @@ struct origin {
 /// A request's way: which one on which connection.
 struct hop {
   std::size_t origin, index;
+  std::size_t sent;  // bytes that the origin had sent before
 };
 
 /// What the server's observer saw of one exchange.
@@ -173,7 +174,7 @@ private:
       bool const known = o.begun.head_whole;
       ending const e = read_message(std::string_view(o.actor.got()).substr(o.read), how, o.begun);
       must(e != ending::malformed, "an origin is sent well-formed requests");
-      if (o.begun.head_whole && !known) hops.push_back({index, o.requests.size()});
+      if (o.begun.head_whole && !known) hops.push_back({index, o.requests.size(), o.actor.sent().size()});
       if (e == ending::cut) break;
       o.read += o.begun.size;
       o.requests.push_back(std::exchange(o.begun, message()));
@@ -309,12 +310,11 @@ std::string origin_form(std::string_view target) {
 struct answers {
   std::vector<message> all;
   ending last = ending::whole;
-  std::size_t size = 0;
+  std::size_t rest = 0;  // bytes that answer nothing
 };
-answers answers_of(origin const& o) {
+answers answers_of(origin const& o, std::size_t requests, std::string_view rest) {
   answers out;
-  std::string_view rest = o.actor.sent();
-  while (out.all.size() < o.heads() && !rest.empty()) {
+  while (out.all.size() < requests && !rest.empty()) {
     message m;
     reading how;
     how.request = false;
@@ -328,7 +328,11 @@ answers answers_of(origin const& o) {
     rest.remove_prefix(m.size);
     if (m.status >= 200 || m.status == 101) out.all.push_back(std::move(m));
   }
+  out.rest = rest.size();
   return out;
+}
+answers answers_of(origin const& o) {
+  return answers_of(o, o.heads(), o.actor.sent());
 }
 
 /// Client and origins agree about the requests.
@@ -351,6 +355,9 @@ void check_requests(world const& w) {
       origin const& o = *w.origins[w.hops[i].origin];
       std::size_t const index = w.hops[i].index;
       message const& passed = o.request(index);
+      if (index != 0)
+        must(answers_of(o, index, std::string_view(o.actor.sent()).substr(0, w.hops[i].sent)).rest == 0,
+             "a connection with bytes waiting is not used again");
       must(passed.method == asked.method, "the method is passed on");
       must(passed.target == origin_form(asked.target), "the target is passed on in origin-form");
       must(passed.value("Host") == "origin.example", "Host is the origin's");
