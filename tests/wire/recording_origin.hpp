@@ -22,6 +22,7 @@
 namespace mgw::wire {
 
 /// An origin on loopback that keeps every byte it gets and answers what its script says, else 200 with the body "ok".
+/// Who expects a 100 (Continue) gets it.
 ///
 /// It understands requests by a lenient_reader that puts the transfer coding first. Each connection has a thread with
 /// blocking calls. Thread rule: any, except that `finish` comes last.
@@ -32,7 +33,7 @@ public:
     test::blocking_socket socket;
     std::string bytes;
     std::string later;
-    std::size_t seen = 0, answered = 0;
+    std::size_t seen = 0, answered = 0, continued = 0;
     explicit connection(int fd) : socket(fd) {}
   };
 
@@ -106,7 +107,15 @@ private:
         read_message const& m = messages[c.answered];
         std::unique_lock lock(mutex_);
         answer const a = next_ < script_.size() ? script_[next_] : standard(m);
-        if (!m.whole && !a.at_once) break;
+        if (!m.whole && !a.at_once) {
+          lock.unlock();
+          if (c.continued == c.answered && expects(m)) {
+            ++c.continued;
+            send(c, "HTTP/1.1 100 Continue\r\n\r\n");
+          }
+          break;
+        }
+        c.continued = c.answered + 1;
         ++next_;
         c.later = a.later;
         ++sending_;
@@ -124,6 +133,11 @@ private:
         }
       }
     }
+  }
+  static bool expects(read_message const& m) {
+    return std::any_of(m.fields.begin(), m.fields.end(), [](auto const& f) {
+      return lower(f.first) == "expect" && lower(f.second).find("100-continue") != std::string::npos;
+    });
   }
   static answer standard(read_message const& m) {
     answer a;

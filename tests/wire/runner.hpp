@@ -401,15 +401,20 @@ inline std::string runner::without_ours(read_message const& m) {
   return out + "\r\n" + m.body;
 }
 
-/// The lines of an expected message in the same order; the empty line may be left out.
-inline std::string in_order(std::string const& text) {
+/// The lines of an expected message in the same order, optional ones if they are in `saw`; the empty line may be left
+/// out.
+inline std::string in_order(std::string const& text, std::string const& saw) {
   std::size_t const end = std::min(text.find("\r\n\r\n"), text.size() - 2) + 2;
   std::multimap<std::string, std::string> sorted;
   for (std::size_t at = text.find("\r\n") + 2; at < end;) {
     std::size_t const next = text.find("\r\n", at) + 2;
-    std::string const line = text.substr(at, next - at);
-    sorted.emplace(lower(line.substr(0, line.find(':'))), line);
+    std::string line = text.substr(at, next - at);
     at = next;
+    if (line.front() == '?') {
+      if (saw.find("\r\n" + line.substr(1)) == saw.npos) continue;
+      line.erase(0, 1);
+    }
+    sorted.emplace(lower(line.substr(0, line.find(':'))), line);
   }
   std::string out = text.substr(0, text.find("\r\n") + 2);
   for (auto const& [name, line] : sorted) out += line;
@@ -449,7 +454,7 @@ inline void runner::judge_origin(recording_origin& origin) {
   bool same = saw.size() == case_.sees.size();
   for (std::size_t i = 0; i < case_.sees.size(); ++i) {
     auto const& e = case_.sees[i];
-    std::string const text = (e.cut ? "cut: " : "") + in_order(e.text);
+    std::string const text = (e.cut ? "cut: " : "") + in_order(e.text, i < saw.size() ? saw[i] : std::string());
     wanted += "      " + shown(text) + "\n";
     // Where a message breaks off depends on how its bytes came.
     same = same && (e.cut ? saw[i].starts_with(text.substr(0, text.find("\r\n\r\n") + 4)) : saw[i] == text);
