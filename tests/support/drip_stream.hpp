@@ -25,16 +25,8 @@ public:
   io_result try_write(const_buffers from) { return next_.try_write(from); }
   asio::awaitable<std::error_code> shutdown() { return next_.shutdown(); }
   void cancel() noexcept { next_.cancel(); }
-  void interrupt() noexcept
-    requires requires(Next& n) { n.interrupt(); }
-  {
-    next_.interrupt();
-  }
-  void reset() noexcept
-    requires requires(Next& n) { n.reset(); }
-  {
-    next_.reset();
-  }
+  void interrupt() noexcept { next_.interrupt(); }
+  void reset() noexcept { next_.reset(); }
 
 private:
   asio::mutable_buffer cut(asio::mutable_buffer into) const noexcept {

@@ -67,7 +67,6 @@ public:
     f.upstream = upstream::endpoint("127.0.0.1", origin, false);
     f.host = "upstream.test";
     f.via = "1.1 mgw";
-    f.continue_timeout = std::chrono::milliseconds(20);
     f.whole_body = 2048;
     auto const to = std::make_shared<proxy::forward>(upstreams_, std::move(f));
     test::any_handler handler = [to](proxy::exchange& x) { return (*to)(x); };
