@@ -142,7 +142,7 @@ TEST_CASE("a mistake in a table is named with its line") {
 TEST_CASE("origins of two beliefs read smuggled requests differently, and clean ones alike") {
   lenient_reader const by_length(belief::length_first), by_coding(belief::coding_first);
   std::string const head = "POST / HTTP/1.1\r\nHost: a\r\n";
-  for (std::string const& framing :
+  for (std::string const framing :
        {"Content-Length: 6\r\nTransfer-Encoding: chunked", "Content-Length: 6\nTransfer-Encoding : chunked",
         "Transfer-Encoding:\r\n chunked\r\nContent-Length: 6", "content-length: 6\r\ntransfer-encoding: xchunked"}) {
     std::string const bytes = head + framing + "\r\n\r\n0\r\n\r\nGGET / HTTP/1.1\r\n\r\n";
@@ -150,8 +150,8 @@ TEST_CASE("origins of two beliefs read smuggled requests differently, and clean 
     CHECK(by_length.read(bytes) != by_coding.read(bytes));
     CHECK_FALSE(fault_of_requests(bytes, by_coding.read(bytes)).empty());
   }
-  for (std::string const& clean : {"Content-Length: 5\r\n\r\nhello",
-                                   "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "X: y\r\n\r\n"}) {
+  for (std::string const clean : {"Content-Length: 5\r\n\r\nhello",
+                                  "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "X: y\r\n\r\n"}) {
     std::string const bytes = head + clean + "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
     CAPTURE(bytes);
     auto const read = by_length.read(bytes);
@@ -163,7 +163,7 @@ TEST_CASE("origins of two beliefs read smuggled requests differently, and clean 
 
 TEST_CASE("what leaves malformed is noticed") {
   lenient_reader const reader(belief::coding_first);
-  for (std::string const& bad :
+  for (std::string const bad :
        {"GET / HTTP/1.1\nHost: a\n\n", "GET  HTTP/1.1\r\nHost: a\r\n\r\n", "GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n X: y\r\n\r\n",
@@ -175,12 +175,11 @@ TEST_CASE("what leaves malformed is noticed") {
     CHECK_FALSE(fault_of_requests(bad, reader.read(bad)).empty());
   }
   auto const never = [](std::size_t, int) { return false; };
-  for (std::string const& bad :
-       {"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n", "hello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEXTRA",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokok\r\n0\r\n\r\n"}) {
+  for (std::string const bad : {"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n",
+                                "hello", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEXTRA",
+                                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+                                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokok\r\n0\r\n\r\n"}) {
     CAPTURE(bad);
     std::string why;
     (void)read_responses(bad, true, never, why);
