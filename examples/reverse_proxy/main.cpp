@@ -22,7 +22,7 @@
 using store = mgw::cache::disk_store;
 using cache_handler = mgw::proxy::tee_to_cache<store>;
 
-// Relays a request; what only reads is served from the cache, if there is one.
+// Relays a request; what only reads is served from the cache, if there is one. Not what is for one user alone.
 struct reverse_proxy {
   mgw::proxy::forward relay;
   cache_handler* cache;  // null: none
@@ -30,8 +30,10 @@ struct reverse_proxy {
   reverse_proxy(mgw::proxy::forward f, cache_handler* c, std::string r)
       : relay(std::move(f)), cache(c), root(std::move(r)) {}
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
-    bool const reads = x.request().method == "GET" || x.request().method == "HEAD";
-    if (cache == nullptr || !reads) return relay(x);
+    auto const& r = x.request();
+    bool const personal = r.fields.contains("Authorization") || r.fields.contains("Cookie");
+    bool const reads = r.method == "GET" || r.method == "HEAD";
+    if (cache == nullptr || !reads || personal || r.fields.contains("Upgrade")) return relay(x);
     mgw::proxy::fetch_source from;
     from.url = root + std::string(x.target().path);
     if (x.target().has_query) from.url.append("?").append(x.target().query);
@@ -71,6 +73,7 @@ int main(int argc, char** argv) try {
   to.upstream = mgw::upstream::endpoint(*base);
   to.host = base->authority;
   to.path_prefix = base->path.substr(0, base->path.find_last_not_of('/') + 1);
+  to.any_path = to.path_prefix.empty();  // nothing is matched here, so nothing can be mistaken
   to.max_body = std::numeric_limits<std::uint64_t>::max();  // what is streamed may be of any size
 
   store::options where;
@@ -85,7 +88,7 @@ int main(int argc, char** argv) try {
   reverse_proxy const handler(mgw::proxy::forward(upstreams, to), files ? cache.get() : nullptr,
                               (base->tls ? "https://" : "http://") + to.host + to.path_prefix);
 
-  mgw::proxy::server server(workers, {}, mgw::proxy::router(mgw::proxy::when(mgw::route::any(), handler)), log);
+  mgw::proxy::server server(workers, {}, handler, log);
   std::optional<mgw::net::tls_context> tls;
   if (!certificate.empty()) tls = mgw::net::tls_context::server({certificate, key});
   auto const bound = server.listen(*address, tls);

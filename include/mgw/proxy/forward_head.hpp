@@ -87,9 +87,9 @@ inline bool passes(http::field const& f, exchange const& x, forward_options cons
 
 /// What a request becomes on its way: end-to-end fields as they came, those of this hop made anew.
 struct forward_head {
-  http::framing framing;            ///< of the body that will be sent
-  bool expect = false;              ///< the client's expectation is passed on
-  std::string_view upgrade = {};    ///< the protocol that is asked for
+  http::framing framing;          ///< of the body that will be sent
+  bool expect = false;            ///< the client's expectation is passed on
+  std::string_view upgrade = {};  ///< the protocol that is asked for
 };
 
 /// Writes the request's head for the upstream into `out`. Source: RFC 9112 3.2.1 (origin-form), RFC 9110 7.6, 10.1.1.

@@ -40,10 +40,11 @@ inline asio::awaitable<void> answer_failure(exchange& x, forward_outcome failure
 /// One request on its way upstream and its response on the way back.
 ///
 /// `send`, then look at `response()`, then either `relay` it or read the body here (it is a BodySource) and answer.
-/// A small body is taken whole before the upstream hears of it, so that the request can be repeated; a large one, or one
-/// that the client holds back (`Expect: 100-continue`), is sent while the response is awaited. Interim responses pass.
-/// Rules: RFC 9110 7.6 (hop-by-hop fields, Via), 10.1.1 (Expect), 15.2 (1xx), RFC 9112 9.3.1 and RFC 9110 9.2.2 (what
-/// may be repeated), RFC 9112 9.5 (early refusals). Bodies pass byte for byte. Thread rule: the exchange's thread.
+/// A small body is taken whole before the upstream hears of it, so that the request can be repeated; a large one, or
+/// one that the client holds back (`Expect: 100-continue`), is sent while the response is awaited. Interim responses
+/// pass. Rules: RFC 9110 7.6 (hop-by-hop fields, Via), 10.1.1 (Expect), 15.2 (1xx), RFC 9112 9.3.1 and RFC 9110 9.2.2
+/// (what may be repeated), RFC 9112 9.5 (early refusals). Bodies pass byte for byte. Thread rule: the exchange's
+/// thread.
 class forwarding {
 public:
   forwarding(exchange& x, upstream::pool_set const& upstreams, forward_options const& options)
@@ -87,7 +88,7 @@ private:
   upstream::pool& pool_;
   forward_options const& options_;
   std::optional<upstream::client_exchange> up_;
-  std::string body_;         // what was taken of the request's body before the first attempt
+  std::string body_;  // what was taken of the request's body before the first attempt
   bool body_whole_ = true;
   bool died_unanswered_ = false;
   std::string_view upgrade_;  // the protocol that was asked for

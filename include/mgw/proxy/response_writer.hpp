@@ -93,7 +93,8 @@ inline void response_writer::frame(http::framing framing, http::request_head con
   bool const bodiless = status_ == 204 || status_ == 304 || status_ < 200;
   bool const head_only = request.method == "HEAD";
   if (framing.kind == http::body_kind::chunked && request.minor == 0) framing.kind = http::body_kind::until_close;
-  if (framing.kind == http::body_kind::length && status_ != 204 && status_ >= 200) field("Content-Length", framing.length);
+  if (framing.kind == http::body_kind::length && status_ != 204 && status_ >= 200)
+    field("Content-Length", framing.length);
   if (framing.kind == http::body_kind::none && !bodiless && !head_only) field("Content-Length", std::uint64_t{0});
   if (framing.kind == http::body_kind::chunked && !bodiless) field("Transfer-Encoding", "chunked");
   framing_ = framing;
