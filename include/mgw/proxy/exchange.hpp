@@ -179,7 +179,8 @@ inline asio::awaitable<bool> exchange::next_request() {
   tunnel_in_ = tunnel_out_ = 0;
   wake_ = nullptr;
   if (draining_ && !in_.has_unread()) co_return false;
-  request_reader::outcome const got = co_await in_.next(served_ == 0 ? options_.head_timeout : options_.idle_timeout);
+  auto const patience = served_ == 0 ? options_.head_timeout : options_.idle_timeout;
+  request_reader::outcome const got = co_await in_.next(patience);
   if (got == request_reader::outcome::closed) {
     if (in_.bytes() != 0 && in_.timed_out()) notes_.failure = "the request head took too long";
     co_return false;

@@ -387,10 +387,11 @@ inline asio::awaitable<void> forwarding::relay() {
   auto framing = up_->framing();
   if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
   if (framing.kind == http::body_kind::none) {
-    // HEAD and 304 may say what length a GET would have had.
+    // HEAD and 304 may say what length a GET would have had; a 204 has no length (RFC 9110 8.6).
     auto const length = up_->head().fields.value("Content-Length");
     bool const said = !length.empty() && http::all_of(length, http::chars::digit);
-    if (said && (x_.request().method == "HEAD" || up_->head().status == 304)) x_.field("Content-Length", length);
+    int const status = up_->head().status;
+    if (said && status != 204 && (x_.request().method == "HEAD" || status == 304)) x_.field("Content-Length", length);
   }
   x_.end_head(framing);
   if (up_->would_wait()) (void)co_await x_.flush();  // a head may come long before its body
