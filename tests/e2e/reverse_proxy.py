@@ -44,10 +44,9 @@ def test_relays_any_path_and_method(bench):
     check(status == 200 and body == data, f'the object: {status}, {len(body)} bytes')
     status, headers, body = ask(proxy.port, 'HEAD', origin.PATH)
     check(status == 200 and headers['Content-Length'] == str(len(data)) and not body, f'HEAD: {status}')
-    for target in ('/a/../b', '//a', '/a%2fb'):
-        before = len(origin.requests)
-        check(ask(proxy.port, 'GET', target)[0] == 400, f'{target} is not refused')
-        check(len(origin.requests) == before, f'{target} went upstream')
+    for target in ('/a/../b', '/a//b', '/a%2fb'):
+        ask(proxy.port, 'GET', target)
+        check(origin.requests[-1][1] == target, f'{target} became {origin.requests[-1][1]}')
     check(len(origin.fetches()) == 1, 'without a cache something was not relayed')
     check(proxy.stop() == 0, 'does not end by SIGTERM with 0')
 
