@@ -92,15 +92,16 @@ TEST_CASE("RFC 9110 7.8: a switched connection carries bytes both ways, and one 
 
 TEST_CASE("RFC 9110 7.8: an end of the upstream leaves the client's direction open") {
   std::string rest;
-  scripted_server s([&rest](blocking_socket& c) {
-    std::string unread;
-    scripted_server::read_head(c, unread);
-    c.send(switched);
-    c.finish();
-    while (c.receive(rest)) {
-    }
-  });
   {
+    scripted_server s([&rest](blocking_socket& c) {  // its threads end with it, before `rest` is looked at
+      std::string unread;
+      scripted_server::read_head(c, unread);
+      rest = unread;
+      c.send(switched);
+      c.finish();
+      while (c.receive(rest)) {
+      }
+    });
     relay r(test::forward_to(s.port()));
     http_client c(r.port());
     c.send(upgrade_request() + "early ");
