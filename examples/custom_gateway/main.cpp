@@ -21,15 +21,7 @@ struct cached_files {
   mgw::proxy::tee_to_cache<store>* cache;
   std::string upstream;
   cached_files(mgw::proxy::tee_to_cache<store>& c, std::string u) : cache(&c), upstream(std::move(u)) {}
-  asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
-    mgw::proxy::fetch_source from;
-    from.url = upstream + std::string(x.target().path);
-    if (x.target().has_query) from.url.append("?").append(x.target().query);
-    auto const uri = mgw::http::parse_uri(from.url);
-    auto const key = uri ? mgw::cache::make_key(*uri, {}) : mgw::result<mgw::cache::key>(uri.error());
-    if (!key) return mgw::proxy::answer_status(400)(x);
-    return cache->serve(x, *key, std::move(from));
-  }
+  asio::awaitable<void> operator()(mgw::proxy::exchange& x) const { return cache->serve_from(x, upstream); }
 };
 
 int main(int argc, char** argv) try {

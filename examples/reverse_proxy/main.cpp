@@ -4,7 +4,6 @@
 #include <mgw/http/uri.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/proxy/forward.hpp>
-#include <mgw/proxy/router.hpp>
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
@@ -33,14 +32,8 @@ struct reverse_proxy {
     auto const& r = x.request();
     bool const personal = r.fields.contains("Authorization") || r.fields.contains("Cookie");
     bool const reads = r.method == "GET" || r.method == "HEAD";
-    if (cache == nullptr || !reads || personal || r.fields.contains("Upgrade")) return relay(x);
-    mgw::proxy::fetch_source from;
-    from.url = root + std::string(x.target().path);
-    if (x.target().has_query) from.url.append("?").append(x.target().query);
-    auto const uri = mgw::http::parse_uri(from.url);
-    auto const key = uri ? mgw::cache::make_key(*uri, {}) : mgw::result<mgw::cache::key>(uri.error());
-    if (!key) return mgw::proxy::answer_status(400)(x);
-    return cache->serve(x, *key, std::move(from));
+    bool const cached = cache != nullptr && reads && !personal && !r.fields.contains("Upgrade");
+    return cached ? cache->serve_from(x, root) : relay(x);
   }
 };
 
@@ -73,7 +66,7 @@ int main(int argc, char** argv) try {
   to.upstream = mgw::upstream::endpoint(*base);
   to.host = base->authority;
   to.path_prefix = base->path.substr(0, base->path.find_last_not_of('/') + 1);
-  to.any_path = to.path_prefix.empty();  // nothing is matched here, so nothing can be mistaken
+  to.any_path = to.path_prefix.empty();                     // nothing is matched here, so nothing can be mistaken
   to.max_body = std::numeric_limits<std::uint64_t>::max();  // what is streamed may be of any size
 
   store::options where;

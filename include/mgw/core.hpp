@@ -3,6 +3,7 @@
 // What everything else stands on: result, stream concept, lent buffers, units, the log seam.
 #include <mgw/core/any_stream.hpp>
 #include <mgw/core/blocking_pool.hpp>
+#include <mgw/core/buffers.hpp>
 #include <mgw/core/concepts.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/core/log.hpp>

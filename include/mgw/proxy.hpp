@@ -26,3 +26,4 @@
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
 #include <mgw/proxy/tunnel.hpp>
+#include <mgw/proxy/upload.hpp>

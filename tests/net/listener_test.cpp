@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <support/no_descriptors.hpp>
 #include <support/run_io.hpp>
 
 #include <array>
@@ -155,25 +156,6 @@ asio::awaitable<void> stop_while_waiting(asio::io_context& io) {
   co_await running.join();
 }
 
-/// Leaves no descriptor to this process while it lives.
-class no_descriptors {
-public:
-  no_descriptors() {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    int const lowest_free = ::fcntl(0, F_DUPFD_CLOEXEC, 0);
-    rlimit now = before_;
-    now.rlim_cur = static_cast<rlim_t>(lowest_free);
-    ::close(lowest_free);
-    ::setrlimit(RLIMIT_NOFILE, &now);
-  }
-  no_descriptors(no_descriptors const&) = delete;
-  no_descriptors& operator=(no_descriptors const&) = delete;
-  ~no_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-  rlimit before_{};
-};
-
 asio::awaitable<void> out_of_descriptors(asio::io_context& io) {
   listener l(io, loopback());
   std::size_t accepted = 0;
@@ -185,7 +167,7 @@ asio::awaitable<void> out_of_descriptors(asio::io_context& io) {
     clients.emplace_back(io);
     clients.back().connect(l.local());
   }
-  auto none = std::make_unique<no_descriptors>();
+  auto none = std::make_unique<test::no_descriptors>();
   background running(io.get_executor(), l.run(count));
   auto const start = std::chrono::steady_clock::now();
   while (l.pauses() < 2) co_await test::yield();

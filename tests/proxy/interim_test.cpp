@@ -29,9 +29,10 @@ using test::relay;
 using test::reply;
 using test::scripted_server;
 
-forward_options patient(std::uint16_t port) {
-  forward_options f = test::forward_to(port);
-  f.continue_timeout = std::chrono::minutes(10);  // whoever waits for it fails
+/// By default whoever waits for our own 100 fails.
+forward_options waiting(origin const& o, std::chrono::milliseconds for_so_long = std::chrono::minutes(10)) {
+  forward_options f = test::forward_to(o.port());
+  f.continue_timeout = for_so_long;
   return f;
 }
 
@@ -42,7 +43,7 @@ TEST_CASE("RFC 9110 10.1.1: an expectation is forwarded, and the client goes on 
   mishap m;
   m.interim = "HTTP/1.1 100 Continue\r\n\r\n";
   o.standing(m);
-  relay r(patient(o.port()));
+  relay r(waiting(o));
   http_client c(r.port());
   for (std::string const& body : {pattern(1'000), pattern(300'000)}) {
     c.send(post_head("Expect: 100-continue\r\nContent-Length: " + std::to_string(body.size())));
@@ -68,7 +69,7 @@ TEST_CASE("RFC 9110 10.1.1: an origin that refuses the expectation refuses it to
     m.skip_request_body = true;
     m.status = status;
     o.script(0, m);
-    relay r(patient(o.port()));
+    relay r(waiting(o));
     http_client c(r.port());
     c.send(post_head("Expect: 100-continue\r\nContent-Length: 5"));
     reply const got = c.read_reply();
@@ -82,9 +83,7 @@ TEST_CASE("RFC 9110 10.1.1: an origin that refuses the expectation refuses it to
 
 TEST_CASE("RFC 9110 10.1.1: a client whose expectation the origin never answers is not left hanging") {
   origin o("ok");
-  forward_options f = test::forward_to(o.port());
-  f.continue_timeout = std::chrono::milliseconds(60);
-  relay r(f);
+  relay r(waiting(o, std::chrono::milliseconds(60)));
   http_client c(r.port());
   c.send(post_head("Expect: 100-continue\r\nContent-Length: 5"));
   CHECK(c.read_head().status() == 100);
@@ -97,9 +96,7 @@ TEST_CASE("RFC 9110 10.1.1: a client whose expectation the origin never answers 
 
 TEST_CASE("RFC 9110 10.1.1: a client that does not wait gets no 100, and an expectation without a body means nothing") {
   origin o("ok");
-  forward_options f = test::forward_to(o.port());
-  f.continue_timeout = std::chrono::milliseconds(60);
-  relay r(f);
+  relay r(waiting(o, std::chrono::milliseconds(60)));
   http_client c(r.port());
   c.send(post_head("Expect: 100-continue\r\nContent-Length: 5") + "hello");
   CHECK(c.read_head().status() == 200);
@@ -111,7 +108,7 @@ TEST_CASE("RFC 9110 10.1.1: a client that does not wait gets no 100, and an expe
 
 TEST_CASE("RFC 9110 10.1.1: 100-continue in an HTTP/1.0 request is ignored") {
   origin o("ok");
-  relay r(patient(o.port()));
+  relay r(waiting(o));
   http_client c(r.port());
   c.send("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
   CHECK(c.read_head().status() == 200);
@@ -123,7 +120,7 @@ TEST_CASE("an expectation on a connection that had died is put to another one") 
   origin o("ok");
   mishap m;
   m.interim = "HTTP/1.1 100 Continue\r\n\r\n";
-  relay r(patient(o.port()));
+  relay r(waiting(o));
   CHECK(test::get(r.port(), "/").status() == 200);
   mishap dies;
   dies.drop = dies.skip_request_body = true;

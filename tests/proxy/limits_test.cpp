@@ -4,6 +4,7 @@
 #include <mgw/proxy/forward.hpp>
 #include <mgw/proxy/router.hpp>
 
+#include <support/no_descriptors.hpp>
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
@@ -479,27 +480,6 @@ TEST_CASE("limit: a client that reads nothing of a large response costs buffers 
   CHECK(o.sent() < size / 4);  // the kernel's buffers on both sides, and ours of 18 KiB
 }
 
-namespace {
-/// Leaves no descriptor to this process while it lives.
-class no_descriptors {
-public:
-  no_descriptors() {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    int const lowest_free = ::fcntl(0, F_DUPFD_CLOEXEC, 0);
-    rlimit now = before_;
-    now.rlim_cur = static_cast<rlim_t>(lowest_free);
-    ::close(lowest_free);
-    ::setrlimit(RLIMIT_NOFILE, &now);
-  }
-  no_descriptors(no_descriptors const&) = delete;
-  no_descriptors& operator=(no_descriptors const&) = delete;
-  ~no_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-  rlimit before_{};
-};
-}  // namespace
-
 TEST_CASE("limit: without descriptors accepting pauses, open connections are served, and nobody is lost") {
   site s;
   http_client early(s.port());
@@ -507,7 +487,7 @@ TEST_CASE("limit: without descriptors accepting pauses, open connections are ser
   blocking_socket late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in const to = blocking_socket::loopback(s.port());
   {
-    no_descriptors const none;
+    test::no_descriptors const none;
     REQUIRE(::connect(late.fd(), reinterpret_cast<sockaddr const*>(&to), sizeof to) == 0);
     CHECK(late.send(get_with("/")));
     CHECK(eventually([&] { return s.g.server().pauses() >= 2; }));

@@ -34,32 +34,24 @@ std::string upgrade_request(std::string_view protocol = "websocket", std::string
 constexpr std::string_view switched =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
-/// Switches, then sends back what comes until its end, then "bye".
-void echo(blocking_socket& c) {
+/// Switches, then sends back what comes until its end, then "bye". Returns the head it read.
+std::string echo(blocking_socket& c) {
   std::string unread;
-  scripted_server::read_head(c, unread);
+  std::string head = scripted_server::read_head(c, unread);
   c.send(std::string(switched) + "hello");
   do {
-    if (!unread.empty() && !c.send(unread)) return;
+    if (!unread.empty() && !c.send(unread)) return head;
     unread.clear();
   } while (c.receive(unread));
   c.send("bye");
+  return head;
 }
 
 }  // namespace
 
 TEST_CASE("RFC 9110 7.8: a switched connection carries bytes both ways, and one end leaves the other open") {
   std::string seen;
-  scripted_server s([&seen](blocking_socket& c) {
-    std::string unread;
-    seen = scripted_server::read_head(c, unread);
-    c.send(std::string(switched) + "hello");
-    do {
-      if (!unread.empty() && !c.send(unread)) return;
-      unread.clear();
-    } while (c.receive(unread));
-    c.send("bye");
-  });
+  scripted_server s([&seen](blocking_socket& c) { seen = echo(c); });
   relay r(test::forward_to(s.port()));
   http_client c(r.port());
   c.send(upgrade_request());
@@ -154,7 +146,7 @@ TEST_CASE("a tunnel ends when either side breaks off") {
 }
 
 TEST_CASE("limit: silence of a tunnel") {
-  scripted_server s(echo);
+  scripted_server s([](blocking_socket& c) { (void)echo(c); });
   forward_options f = test::forward_to(s.port());
   f.tunnel_silence = std::chrono::milliseconds(60);
   relay r(f);
@@ -168,7 +160,7 @@ TEST_CASE("limit: silence of a tunnel") {
 }
 
 TEST_CASE("a drain ends a tunnel at once") {
-  scripted_server s(echo);
+  scripted_server s([](blocking_socket& c) { (void)echo(c); });
   relay r(test::forward_to(s.port()));
   http_client c(r.port());
   c.send(upgrade_request());

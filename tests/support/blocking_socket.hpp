@@ -54,6 +54,24 @@ public:
       throw std::runtime_error("connect failed");
     return s;
   }
+  /// Listens on `port`, or one that the kernel chooses; accepting waits for ever. Throws if it cannot.
+  static blocking_socket listen(std::uint16_t port = 0, int backlog = 512) {
+    blocking_socket s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    timeval const never{0, 0};
+    int const on = 1;
+    ::setsockopt(s.fd_, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
+    ::setsockopt(s.fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_in const a = loopback(port);
+    if (::bind(s.fd_, reinterpret_cast<sockaddr const*>(&a), sizeof a) != 0 || ::listen(s.fd_, backlog) != 0)
+      throw std::runtime_error("cannot listen on port " + std::to_string(port));
+    return s;
+  }
+  std::uint16_t local_port() const noexcept {
+    sockaddr_in a{};
+    socklen_t size = sizeof a;
+    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&a), &size);
+    return ntohs(a.sin_port);
+  }
   static sockaddr_in loopback(std::uint16_t port) noexcept {
     sockaddr_in a{};
     a.sin_family = AF_INET;

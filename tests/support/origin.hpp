@@ -171,18 +171,8 @@ public:
 
 private:
   void listen() {
-    listening_ = blocking_socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    int const on = 1;
-    ::setsockopt(listening_.fd(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    timeval const never{0, 0};
-    ::setsockopt(listening_.fd(), SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
-    sockaddr_in a = blocking_socket::loopback(port_);
-    socklen_t size = sizeof a;
-    if (::bind(listening_.fd(), reinterpret_cast<sockaddr const*>(&a), sizeof a) != 0 ||
-        ::listen(listening_.fd(), 512) != 0 ||
-        ::getsockname(listening_.fd(), reinterpret_cast<sockaddr*>(&a), &size) != 0)
-      throw std::runtime_error("the origin cannot listen");
-    port_ = ntohs(a.sin_port);
+    listening_ = blocking_socket::listen(port_);
+    port_ = listening_.local_port();
     acceptor_ = std::thread([this] {
       for (;;) {
         int const fd = ::accept4(listening_.fd(), nullptr, nullptr, SOCK_CLOEXEC);

@@ -15,18 +15,12 @@ namespace mgw::test {
 /// A listening socket on loopback whose connections the test serves by hand, byte for byte and in its own order.
 class raw_listener {
 public:
-  explicit raw_listener(int backlog = 64) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in a = blocking_socket::loopback(0);
-    socklen_t size = sizeof a;
-    if (::bind(socket_.fd(), reinterpret_cast<sockaddr const*>(&a), sizeof a) != 0 ||
-        ::listen(socket_.fd(), backlog) != 0 ||
-        ::getsockname(socket_.fd(), reinterpret_cast<sockaddr*>(&a), &size) != 0)
-      throw std::runtime_error("cannot listen");
-    port_ = ntohs(a.sin_port);
-  }
-  std::uint16_t port() const noexcept { return port_; }
+  explicit raw_listener(int backlog = 64) : socket_(blocking_socket::listen(0, backlog)) {}
+  std::uint16_t port() const noexcept { return socket_.local_port(); }
   /// Waits for the next connection. Throws after half a minute.
   blocking_socket accept() {
+    pollfd p{socket_.fd(), POLLIN, 0};
+    if (::poll(&p, 1, 30'000) != 1) throw std::runtime_error("nobody connects");
     int const fd = ::accept4(socket_.fd(), nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) throw std::runtime_error("nobody connects");
     return blocking_socket(fd);
@@ -39,7 +33,6 @@ public:
 
 private:
   blocking_socket socket_;
-  std::uint16_t port_ = 0;
 };
 
 /// Reads one head, and nothing behind it if the peer waits for an answer. Empty: none came.

@@ -6,7 +6,6 @@
 #include <list>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,17 +18,7 @@ class scripted_server {
 public:
   using script = std::function<void(blocking_socket&)>;
 
-  explicit scripted_server(script s) : script_(std::move(s)) {
-    listening_ = blocking_socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    timeval const never{0, 0};
-    ::setsockopt(listening_.fd(), SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
-    sockaddr_in a = blocking_socket::loopback(0);
-    socklen_t size = sizeof a;
-    if (::bind(listening_.fd(), reinterpret_cast<sockaddr const*>(&a), sizeof a) != 0 ||
-        ::listen(listening_.fd(), 64) != 0 ||
-        ::getsockname(listening_.fd(), reinterpret_cast<sockaddr*>(&a), &size) != 0)
-      throw std::runtime_error("the scripted server cannot listen");
-    port_ = ntohs(a.sin_port);
+  explicit scripted_server(script s) : script_(std::move(s)), listening_(blocking_socket::listen()) {
     acceptor_ = std::thread([this] { accept(); });
   }
   scripted_server(scripted_server const&) = delete;
@@ -43,7 +32,7 @@ public:
     }
     for (auto& t : threads_) t.join();
   }
-  std::uint16_t port() const noexcept { return port_; }
+  std::uint16_t port() const noexcept { return listening_.local_port(); }
 
   /// Reads up to and with the first empty line; what came behind it stays in `unread`.
   static std::string read_head(blocking_socket& c, std::string& unread) {
@@ -74,7 +63,6 @@ private:
 
   script script_;
   blocking_socket listening_;
-  std::uint16_t port_ = 0;
   std::mutex mutex_;
   std::list<std::shared_ptr<blocking_socket>> open_;
   std::list<std::thread> threads_;

@@ -39,16 +39,8 @@ public:
 
   /// `drips`: answers leave byte by byte.
   recording_origin(std::vector<answer> script, bool drips) : script_(std::move(script)), drips_(drips) {
-    listening_ = test::blocking_socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    timeval const never{0, 0};
-    ::setsockopt(listening_.fd(), SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
-    sockaddr_in a = test::blocking_socket::loopback(0);
-    socklen_t size = sizeof a;
-    if (::bind(listening_.fd(), reinterpret_cast<sockaddr const*>(&a), sizeof a) != 0 ||
-        ::listen(listening_.fd(), 64) != 0 ||
-        ::getsockname(listening_.fd(), reinterpret_cast<sockaddr*>(&a), &size) != 0)
-      throw std::runtime_error("the origin cannot listen");
-    port_ = ntohs(a.sin_port);
+    listening_ = test::blocking_socket::listen();
+    port_ = listening_.local_port();
     acceptor_ = std::thread([this] { accept(); });
   }
   recording_origin(recording_origin const&) = delete;

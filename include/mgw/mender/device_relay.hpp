@@ -188,9 +188,9 @@ inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x
     return std::nullopt;
   }
   auto const key = cache::make_key(*uri, source.headers);
-  std::string const base = link_base(o.gateway_url, x.peer().tls, x.request().fields.value("Host"));
+  std::string const base = link_base(o.gateway_url, x.peer().tls, x.authority());
   if (!key || base.empty()) {
-    warn("no link can be made for Host \"" + std::string(x.request().fields.value("Host")) + "\": it is left as it is");
+    warn("no link can be made for Host \"" + std::string(x.authority()) + "\": it is left as it is");
     return std::nullopt;
   }
   link_claims claims;

@@ -31,8 +31,8 @@ namespace mgw::proxy {
 
 /// One request and its response, as a handler sees them; reused for the next request of the same connection.
 ///
-/// Reading: `request()`, then the body through `read_body` or `read_whole_body`. Answering: either `respond` with
-/// everything, or `start`, `field`…, `send_head`, `write`…, `finish`. The head leaves together with the first body
+/// Reading: `request()`, then the body through `read_body`. Answering: either `respond` with
+/// everything, or `start`, `field`…, `end_head`, `write`…, `finish`. The head leaves together with the first body
 /// bytes, in one write. What a handler leaves undone is done or cut for it: an unread request body is drained within
 /// bounds or the connection closed, an unfinished response closes the connection, so that it never looks whole.
 ///

@@ -54,7 +54,7 @@ inline std::string_view asked_upgrade(exchange const& x, forward_options const& 
 
 /// Whether the request came through us before: our own name stands in Via. Source: RFC 9110 7.6.3.
 inline bool is_loop(http::fields const& fields, std::string_view via) noexcept {
-  return fields.contains("Via") && fields.list_contains("Via", via);
+  return fields.list_contains("Via", via);
 }
 
 namespace detail {

@@ -56,4 +56,13 @@ struct forward_outcome {
   int status = 0;               ///< the answer to give
 };
 
+/// The request cannot be forwarded, and that is the client's doing.
+inline forward_outcome client_fault(std::error_code ec, int status) {
+  forward_outcome out;
+  out.ec = ec;
+  out.client_failed = true;
+  out.status = status;
+  return out;
+}
+
 }  // namespace mgw::proxy

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <mgw/body/pump.hpp>
-#include <mgw/http/chunked.hpp>
 #include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/target.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -9,18 +8,16 @@
 #include <mgw/proxy/forward_options.hpp>
 #include <mgw/proxy/response_body.hpp>
 #include <mgw/proxy/tunnel.hpp>
+#include <mgw/proxy/upload.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
 #include <asio/awaitable.hpp>
-#include <asio/buffer.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -75,10 +72,6 @@ private:
   asio::awaitable<forward_outcome> ask_and_listen();
   asio::awaitable<std::error_code> hear_out();
   asio::awaitable<bool> answered_before_body(std::error_code& ec);
-  asio::awaitable<void> upload();
-  asio::awaitable<forward_outcome> send_body();
-  asio::awaitable<std::error_code> send_piece(std::string_view bytes, bool chunked);
-  asio::awaitable<void> end_upload();
   asio::awaitable<void> relay_tunnel();
   asio::awaitable<std::error_code> relay_interim();
   std::string_view build_head(forward_call const& call);
@@ -92,8 +85,7 @@ private:
   bool body_whole_ = true;
   bool died_unanswered_ = false;
   std::string_view upgrade_;  // the protocol that was asked for
-  forward_outcome uploaded_;  // how sending the body ended
-  bool uploading_ = false, upload_stopped_ = false;
+  std::optional<upload> upload_;  // of a body that is not held whole
 };
 
 inline std::string_view forwarding::build_head(forward_call const& call) {
@@ -113,33 +105,19 @@ inline std::string_view forwarding::build_head(forward_call const& call) {
 }
 
 inline asio::awaitable<forward_outcome> forwarding::take_body() {
-  forward_outcome out;
+  forward_outcome const taken;
+  auto const too_large = make_error_code(http::parse_error::body_too_large);
   auto const framing = x_.request_framing();
-  if (framing.kind == http::body_kind::length && framing.length > options_.max_body) {
-    out.ec = make_error_code(http::parse_error::body_too_large);
-    out.client_failed = true;
-    out.status = 413;
-    co_return out;
-  }
+  if (framing.kind == http::body_kind::length && framing.length > options_.max_body) co_return client_fault(too_large, 413);
   bool const large = framing.kind == http::body_kind::length && framing.length > options_.whole_body;
   if (large || x_.awaits_continue()) {
     body_whole_ = false;
-    co_return out;
+    co_return taken;
   }
   while (!x_.request_body_done()) {
     body::chunk const c = co_await x_.read_body();
-    if (c.ec) {
-      out.ec = c.ec;
-      out.client_failed = true;
-      out.status = 400;
-      co_return out;
-    }
-    if (body_.size() + c.bytes.size() > options_.max_body) {
-      out.ec = make_error_code(http::parse_error::body_too_large);
-      out.client_failed = true;
-      out.status = 413;
-      co_return out;
-    }
+    if (c.ec) co_return client_fault(c.ec, 400);
+    if (body_.size() + c.bytes.size() > options_.max_body) co_return client_fault(too_large, 413);
     body_.append(c.bytes);
     if (c.end) break;
     if (body_.size() > options_.whole_body) {
@@ -147,72 +125,7 @@ inline asio::awaitable<forward_outcome> forwarding::take_body() {
       break;
     }
   }
-  co_return out;
-}
-
-/// Sends one piece of the body; a chunk's parts leave together.
-inline asio::awaitable<std::error_code> forwarding::send_piece(std::string_view bytes, bool chunked) {
-  http::chunk_head const head(bytes.size());
-  std::array<asio::const_buffer, 3> parts;
-  std::size_t n = 0;
-  if (chunked) parts[n++] = asio::buffer(head.view());
-  parts[n++] = asio::buffer(bytes);
-  if (chunked) parts[n++] = asio::buffer(http::chunk_end);
-  std::error_code const ec = co_await up_->send(std::span(parts).first(n));
-  co_return ec;
-}
-
-inline asio::awaitable<forward_outcome> forwarding::send_body() {
-  forward_outcome out;
-  bool const chunked = x_.request_framing().kind == http::body_kind::chunked;
-  std::uint64_t total = 0;
-  std::string_view bytes = body_;
-  while (!upload_stopped_) {
-    total += bytes.size();
-    if (total > options_.max_body) {
-      out.ec = make_error_code(http::parse_error::body_too_large);
-      out.client_failed = true;
-      out.status = 413;
-      co_return out;
-    }
-    if (!bytes.empty()) out.ec = co_await send_piece(bytes, chunked);
-    if (out.ec || upload_stopped_) co_return out;
-    if (x_.request_body_done()) {
-      if (chunked) out.ec = co_await up_->send(http::last_chunk);
-      co_return out;
-    }
-    body::chunk const c = co_await x_.read_body();
-    if (upload_stopped_) co_return out;
-    if (c.ec) {
-      out.ec = c.ec;
-      out.client_failed = true;
-      out.status = 400;
-      co_return out;
-    }
-    bytes = c.bytes;
-  }
-  co_return out;
-}
-
-/// Runs beside the reading of the response.
-inline asio::awaitable<void> forwarding::upload() {
-  uploaded_ = co_await send_body();
-  uploading_ = false;
-  if (uploaded_.client_failed)
-    up_->cancel();  // a request that ends early must not look whole
-  else if (uploaded_.ec || upload_stopped_)
-    up_->request_cut();
-  else
-    up_->request_ended();
-}
-
-inline asio::awaitable<void> forwarding::end_upload() {
-  if (uploading_) {
-    upload_stopped_ = true;
-    up_->interrupt();
-    x_.interrupt();
-  }
-  co_await x_.join();
+  co_return taken;
 }
 
 inline asio::awaitable<std::error_code> forwarding::relay_interim() {
@@ -262,24 +175,21 @@ inline asio::awaitable<forward_outcome> forwarding::ask_and_listen() {
     out.ec = co_await x_.send_continue();
     if (out.ec) co_return out;
   }
-  up_->request_open();
-  uploading_ = true;
-  upload_stopped_ = false;
-  x_.run_beside(upload());
+  upload_.emplace(x_, *up_, body_, options_.max_body);
+  upload_->start();
   out.ec = co_await hear_out();
   if (out.ec || up_->head().status >= 400) {  // the rest of the body is for nobody (RFC 9112 9.5)
-    if (uploading_) x_.close_after();
-    co_await end_upload();
+    if (upload_->running()) x_.close_after();
+    co_await upload_->stop();
   }
-  if (uploaded_.client_failed) co_return uploaded_;
-  if (out.ec && uploaded_.ec) out = uploaded_;
+  if (upload_->outcome().client_failed || (out.ec && upload_->outcome().ec)) co_return upload_->outcome();
   co_return out;
 }
 
 inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& call, bool fresh) {
   forward_outcome out;
   died_unanswered_ = false;
-  uploaded_ = {};
+  upload_.reset();
   up_.reset();
   upstream::connected c = co_await pool_.connect(options_.upstream, fresh);
   if (!c.connection) {
@@ -302,9 +212,9 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
     bool const asked = !upgrade_.empty() && up_->head().fields.list_contains("Upgrade", upgrade_);
     if (!asked) out.ec = upstream::error::unasked_upgrade;
   }
-  if (out.client_failed) up_.reset();
   if (!out.ec || out.client_failed) co_return out;
-  out.hop = sent || uploaded_.ec ? upstream::hop::request : upstream::hop::response;
+  bool const cut = sent || (upload_ && upload_->outcome().ec);
+  out.hop = cut ? upstream::hop::request : upstream::hop::response;
   out.status = out.ec == upstream::error::response_timeout ? 504 : 502;
   died_unanswered_ = out.status == 502 && !up_->response_begun();
   co_return out;
@@ -320,22 +230,15 @@ inline bool forwarding::may_repeat(forward_call const& call) const noexcept {
 
 /// What is not to be forwarded at all.
 inline forward_outcome forwarding::judge() const {
-  forward_outcome out;
   auto const& r = x_.request();
-  if (r.method == "CONNECT") {  // everybody's way into the network behind us
-    out.ec = std::make_error_code(std::errc::function_not_supported);
-    out.client_failed = true;
-    out.status = 501;
-  } else if (x_.target().form != http::target_form::asterisk && !options_.any_path &&
-             !http::is_normal_path(x_.target().path)) {
-    out.ec = make_error_code(http::parse_error::bad_target);
-    out.client_failed = true;
-    out.status = 400;
-  } else if (is_loop(r.fields, options_.via)) {
-    out.ec = upstream::error::loop;
-    out.client_failed = true;
-    out.status = 508;
-  } else if (max_forwards(r) == 0) {
+  auto const& target = x_.target();
+  if (target.form == http::target_form::authority)  // CONNECT: everybody's way into the network behind us
+    return client_fault(std::make_error_code(std::errc::function_not_supported), 501);
+  if (target.form != http::target_form::asterisk && !options_.any_path && !http::is_normal_path(target.path))
+    return client_fault(make_error_code(http::parse_error::bad_target), 400);
+  if (is_loop(r.fields, options_.via)) return client_fault(upstream::error::loop, 508);
+  forward_outcome out;
+  if (max_forwards(r) == 0) {
     out.ec = upstream::error::max_forwards;
     out.status = r.method == "OPTIONS" ? 200 : 405;  // as if we were the last recipient
   }
@@ -398,7 +301,7 @@ inline asio::awaitable<void> forwarding::relay() {
   response_body to(x_);
   body::pump_result const r = co_await body::pump(*up_, to);
   if (r.source_error && !x_.head_sent()) {
-    co_await end_upload();
+    if (upload_) co_await upload_->stop();
     forward_outcome bad;
     bad.ec = r.source_error;
     bad.hop = upstream::hop::response;
@@ -407,7 +310,7 @@ inline asio::awaitable<void> forwarding::relay() {
     co_return;
   }
   if (r.source_error) x_.notes().failure = "upstream's body: " + r.source_error.message();
-  co_await end_upload();
+  if (upload_) co_await upload_->stop();
 }
 
 inline asio::awaitable<std::error_code> forwarding::read_whole(std::string& into, std::size_t max) {
@@ -420,7 +323,7 @@ inline asio::awaitable<std::error_code> forwarding::read_whole(std::string& into
     into.append(c.bytes);
     if (c.end) break;
   }
-  co_await end_upload();
+  if (upload_) co_await upload_->stop();
   co_return ec;
 }
 

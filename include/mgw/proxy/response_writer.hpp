@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/core/any_stream.hpp>
+#include <mgw/core/buffers.hpp>
 #include <mgw/http/chunked.hpp>
 #include <mgw/http/date.hpp>
 #include <mgw/http/framing.hpp>
@@ -12,7 +13,6 @@
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cstddef>
@@ -121,22 +121,13 @@ inline bool response_writer::end_head(http::framing framing, http::request_head 
 }
 
 inline asio::awaitable<std::error_code> response_writer::send_all(std::span<asio::const_buffer> buffers) {
+  drop_front(buffers, 0);
   while (!buffers.empty()) {
-    if (buffers.front().size() == 0) {
-      buffers = buffers.subspan(1);
-      continue;
-    }
     limit_.arm(options_.send_silence);
     io_result const r = co_await stream_.write_some(buffers);
     limit_.disarm();
-    std::size_t n = r.n;
-    bytes_ += n;
-    while (n != 0) {
-      std::size_t const part = std::min(n, buffers.front().size());
-      buffers.front() += part;
-      n -= part;
-      if (buffers.front().size() == 0) buffers = buffers.subspan(1);
-    }
+    bytes_ += r.n;
+    drop_front(buffers, r.n);
     if (r.ec) {
       broken_ = true;
       co_return r.ec;

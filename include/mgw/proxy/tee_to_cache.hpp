@@ -53,6 +53,9 @@ public:
   /// Answers a GET or HEAD for the object `k`. `source` is where it can be had; `source.issued` also says how old the
   /// client's link is: a resume on a link that is older than a replacement of the object is closed, never spliced.
   asio::awaitable<void> serve(exchange& x, cache::key k, fetch_source source);
+  /// The same for the object at `root` ("https://host/prefix") with the request's path and query behind it, whose URI is
+  /// its key. 400 where that makes no URI. Precondition: `root` lives as long as the exchange.
+  asio::awaitable<void> serve_from(exchange& x, std::string const& root);
 
   /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
   bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
@@ -136,6 +139,21 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
   }
   job->offer(std::move(source));
   co_return job;
+}
+
+template <cache::CacheStore Store>
+asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string const& root) {
+  fetch_source from;
+  from.url = root + std::string(x.target().path);
+  if (x.target().has_query) from.url.append("?").append(x.target().query);
+  auto const uri = http::parse_uri(from.url);
+  auto const key = uri ? cache::make_key(*uri, from.headers) : result<cache::key>(uri.error());
+  if (key) {
+    co_await serve(x, *key, std::move(from));
+    co_return;
+  }
+  std::string const text = x.options().error_body ? x.options().error_body(400, x) : std::string();
+  (void)co_await x.respond(400, x.options().error_type, text);
 }
 
 template <cache::CacheStore Store>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/body/source.hpp>
+#include <mgw/core/buffers.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/body_decoder.hpp>
 #include <mgw/http/framing.hpp>
@@ -12,7 +13,6 @@
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -134,20 +134,12 @@ inline asio::awaitable<std::error_code> client_exchange::send(std::string_view b
 }
 
 inline asio::awaitable<std::error_code> client_exchange::send(std::span<asio::const_buffer> bytes) {
+  drop_front(bytes, 0);
   while (!bytes.empty()) {
-    if (bytes.front().size() == 0) {
-      bytes = bytes.subspan(1);
-      continue;
-    }
     send_limit_.arm(options_.send_silence);
     io_result const r = co_await lease_.stream().write_some(bytes);
     send_limit_.disarm();
-    for (std::size_t n = r.n; n != 0;) {
-      std::size_t const part = std::min(n, bytes.front().size());
-      bytes.front() += part;
-      n -= part;
-      if (bytes.front().size() == 0) bytes = bytes.subspan(1);
-    }
+    drop_front(bytes, r.n);
     if (r.ec) {
       request_ = request_state::cut;
       co_return send_limit_.expired() ? make_error_code(error::response_timeout) : r.ec;
