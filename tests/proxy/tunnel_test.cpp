@@ -51,31 +51,34 @@ std::string echo(blocking_socket& c) {
 
 TEST_CASE("RFC 9110 7.8: a switched connection carries bytes both ways, and one end leaves the other open") {
   std::string seen;
-  scripted_server s([&seen](blocking_socket& c) { seen = echo(c); });
-  relay r(test::forward_to(s.port()));
-  http_client c(r.port());
-  c.send(upgrade_request());
-  auto const head = c.read_head();
-  CHECK(head.status() == 101);
-  CHECK(head.value("Connection") == "Upgrade");
-  CHECK(head.value("Upgrade") == "websocket");
-  CHECK(head.value("Sec-WebSocket-Accept") == "x");
-  CHECK(head.count("Content-Length") == 0);
-  CHECK(head.count("Transfer-Encoding") == 0);
-  CHECK(c.read_bytes(5) == "hello");  // it came behind the head
-  std::string const big = pattern(2'000'000);
-  std::thread sender([&] {
-    c.send("x");
-    c.send(big);
-    c.socket().finish();
-  });
-  CHECK((c.read_bytes(big.size() + 1) == "x" + big));
-  sender.join();
-  CHECK(c.read_bytes(3) == "bye");  // after our end
-  CHECK(c.closed());
-  CHECK(test::eventually([&r] { return r.g.records().size() == 1; }));
-  CHECK(r.g.records()[0].status == 101);
-  CHECK(r.g.records()[0].failure.empty());
+  {
+    scripted_server s(
+        [&seen](blocking_socket& c) { seen = echo(c); });  // its threads end with it, before `seen` is looked at
+    relay r(test::forward_to(s.port()));
+    http_client c(r.port());
+    c.send(upgrade_request());
+    auto const head = c.read_head();
+    CHECK(head.status() == 101);
+    CHECK(head.value("Connection") == "Upgrade");
+    CHECK(head.value("Upgrade") == "websocket");
+    CHECK(head.value("Sec-WebSocket-Accept") == "x");
+    CHECK(head.count("Content-Length") == 0);
+    CHECK(head.count("Transfer-Encoding") == 0);
+    CHECK(c.read_bytes(5) == "hello");  // it came behind the head
+    std::string const big = pattern(2'000'000);
+    std::thread sender([&] {
+      c.send("x");
+      c.send(big);
+      c.socket().finish();
+    });
+    CHECK((c.read_bytes(big.size() + 1) == "x" + big));
+    sender.join();
+    CHECK(c.read_bytes(3) == "bye");  // after our end
+    CHECK(c.closed());
+    CHECK(test::eventually([&r] { return r.g.records().size() == 1; }));
+    CHECK(r.g.records()[0].status == 101);
+    CHECK(r.g.records()[0].failure.empty());
+  }
   auto const asked = test::message_head::parse(seen);
   CHECK(asked.value("Connection") == "Upgrade");
   CHECK(asked.value("Upgrade") == "websocket");
@@ -85,7 +88,7 @@ TEST_CASE("RFC 9110 7.8: a switched connection carries bytes both ways, and one 
 TEST_CASE("RFC 9110 7.8: an end of the upstream leaves the client's direction open") {
   std::string rest;
   {
-    scripted_server s([&rest](blocking_socket& c) {  // its threads end with it, before `rest` is looked at
+    scripted_server s([&rest](blocking_socket& c) {
       std::string unread;
       scripted_server::read_head(c, unread);
       rest = unread;
