@@ -230,7 +230,7 @@ struct proxy_under_test {
       proxy::forward_options o;
       o.upstream = upstream::endpoint("origin.example", 80, false);
       o.host = "origin.example";
-      o.via = "1.1 fuzzed";
+      o.pseudonym = "fuzzed";
       if (i == 1) {
         o.max_body = 96;
         o.whole_body = 16;

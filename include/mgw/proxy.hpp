@@ -1,6 +1,7 @@
 #pragma once
 
 // Exchanges and what answers them: server, router, forward, tee_to_cache.
+#include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>

@@ -4,6 +4,7 @@
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
 #include <support/relay.hpp>
+#include <support/scripted_server.hpp>
 
 #include <doctest/doctest.h>
 
@@ -28,6 +29,7 @@ using test::pattern;
 using test::post_head;
 using test::relay;
 using test::reply;
+using test::scripted_server;
 using framing_kind = mishap::framing_kind;
 
 forward_options options_for(origin const& o) {
@@ -81,8 +83,12 @@ TEST_CASE("an empty body stays an empty body") {
 TEST_CASE("RFC 9110 7.6.1: fields of one connection, and those that Connection names, stay on it") {
   origin o("ok");
   mishap m;
-  m.fields = {{"Connection", "keep-alive, X-Up-Hop"}, {"Keep-Alive", "timeout=5"}, {"X-Up-Hop", "1"},
-              {"Proxy-Authenticate", "Basic"},        {"X-Kept", "yes"},           {"Set-Cookie", "a=1"},
+  m.fields = {{"Connection", "keep-alive, X-Up-Hop"},
+              {"Keep-Alive", "timeout=5"},
+              {"X-Up-Hop", "1"},
+              {"Proxy-Authenticate", "Basic"},
+              {"X-Kept", "yes"},
+              {"Set-Cookie", "a=1"},
               {"Set-Cookie", "b=2"}};
   o.script(0, m);
   relay r(o);
@@ -98,8 +104,8 @@ TEST_CASE("RFC 9110 7.6.1: fields of one connection, and those that Connection n
                                 {"Authorization", "Bearer x"},
                                 {"X-Kept", "yes"}});
   auto const asked = o.requests().at(0);
-  for (std::string const name : {"X-Hop", "TE", "Trailer", "Proxy-Authorization", "Proxy-Connection", "Keep-Alive",
-                                 "Upgrade", "Connection"}) {
+  for (std::string const name :
+       {"X-Hop", "TE", "Trailer", "Proxy-Authorization", "Proxy-Connection", "Keep-Alive", "Upgrade", "Connection"}) {
     CAPTURE(name);
     CHECK(asked.head.count(name) == 0);
   }
@@ -122,19 +128,39 @@ TEST_CASE("RFC 9110 7.6.3: Via is added to what came, both ways") {
   relay r(f);
   reply const got = test::get(r.port(), "/", {{"Via", "1.0 near"}});
   auto const asked = o.requests().at(0).head;
-  CHECK(asked.values("Via") == std::vector<std::string>{"1.0 near", f.via});
-  CHECK(got.head.values("Via") == std::vector<std::string>{"1.1 far", f.via});
-  CHECK(f.via.starts_with("1.1 mgw-"));
+  CHECK(asked.values("Via") == std::vector<std::string>{"1.0 near", "1.1 " + f.pseudonym});
+  CHECK(got.head.values("Via") == std::vector<std::string>{"1.1 far", "1.1 " + f.pseudonym});
+  CHECK(f.pseudonym.starts_with("mgw-"));
+}
+
+TEST_CASE("RFC 9110 7.6.3: Via names the version in which a message came") {
+  scripted_server s([](test::blocking_socket& c) {
+    std::string unread;
+    std::string const head = scripted_server::read_head(c, unread);
+    bool const old = head.find("Via: 1.0 mgw-") != head.npos;
+    c.send(old ? "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n1.0" : "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n?");
+  });
+  relay r(test::forward_to(s.port()));
+  http_client c(r.port());
+  c.send("GET / HTTP/1.0\r\n\r\n");
+  reply const got = c.read_reply();
+  CHECK(got.body == "1.0");
+  CHECK(got.value("Via").starts_with("1.0 mgw-"));
 }
 
 TEST_CASE("RFC 9110 7.6.3: a request that came through us before is refused, one through another gateway is not") {
   origin o("ok");
   forward_options f = options_for(o);
   relay r(f);
-  http_client c(r.port());
-  CHECK(c.get("/", {{"Via", "1.1 near, " + f.via}}).status() == 508);
+  for (std::string const& via : {"1.1 near, 1.1 " + f.pseudonym, "HTTP/1.0\t " + f.pseudonym + " (a, b) ,1.1 far"}) {
+    reply const got = test::get(r.port(), "/", {{"Via", via}});
+    CHECK(got.status() == 508);
+    CHECK(got.value("Proxy-Status") == f.pseudonym + "; error=proxy_loop_detected");
+  }
   CHECK(o.count() == 0);
-  CHECK(test::get(r.port(), "/", {{"Via", forward_options().via}}).status() == 200);
+  for (std::string const& via : {"1.1 " + forward_options().pseudonym, "1.1 near (" + f.pseudonym + ")",
+                                 std::string(","), "1.1 near" + f.pseudonym, f.pseudonym})
+    CHECK(test::get(r.port(), "/", {{"Via", via}}).status() == 200);
 }
 
 TEST_CASE("RFC 9110 7.2: Host is the upstream's, once, whatever the client called us") {
@@ -150,8 +176,10 @@ TEST_CASE("RFC 9110 7.2: Host is the upstream's, once, whatever the client calle
 }
 
 TEST_CASE("RFC 7239 8.1: who asked is what we see, and what a trusted proxy says") {
-  test::field_list const said = {{"X-Forwarded-For", "6.6.6.6"},  {"X-Forwarded-For", "7.7.7.7"},
-                                 {"X-Forwarded-Proto", "https"},  {"X-Forwarded-Host", "evil.test"},
+  test::field_list const said = {{"X-Forwarded-For", "6.6.6.6"},
+                                 {"X-Forwarded-For", "7.7.7.7"},
+                                 {"X-Forwarded-Proto", "https"},
+                                 {"X-Forwarded-Host", "evil.test"},
                                  {"Forwarded", "for=6.6.6.6"}};
   origin o("ok");
   SUBCASE("anybody") {
@@ -387,7 +415,7 @@ TEST_CASE("what was asked on a connection that had died is asked once more, if i
       if (!sent.ec)
         co_await one->relay();
       else
-        co_await answer_failure(*x, sent);
+        co_await answer_failure(*x, *options, sent);
     };
     g.start([&g, &f, relayed, repeat = k.may_repeat](exchange& x) { return relayed(&g, &f, repeat, &x); });
     http_client c(g.port());

@@ -5,6 +5,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include <poll.h>
+
 #include <csignal>
 #include <cstddef>
 #include <memory>
@@ -15,18 +17,24 @@
 
 namespace mgw::test {
 
-/// A TLS client with blocking calls over a connected socket, of OpenSSL alone. Believes any certificate.
+/// An end of a TLS connection with blocking calls over a connected socket, of OpenSSL alone.
 /// Errors: std::runtime_error for a handshake that fails.
 class blocking_tls {
 public:
+  /// A client that believes any certificate.
   explicit blocking_tls(blocking_socket s) : socket_(std::move(s)) {
-    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes with write(2)
-    ERR_clear_error();
     context_.reset(SSL_CTX_new(TLS_client_method()));
-    if (context_) ssl_.reset(SSL_new(context_.get()));
-    if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.fd()) != 1 || SSL_connect(ssl_.get()) != 1)
-      throw std::runtime_error("the TLS handshake failed");
+    shake_hands(SSL_connect);
   }
+  /// A server with the certificate and key of these PEM files.
+  blocking_tls(blocking_socket s, std::string const& certificate, std::string const& key) : socket_(std::move(s)) {
+    context_.reset(SSL_CTX_new(TLS_server_method()));
+    if (!context_ || SSL_CTX_use_certificate_chain_file(context_.get(), certificate.c_str()) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context_.get(), key.c_str(), SSL_FILETYPE_PEM) != 1)
+      throw std::runtime_error("no TLS server with " + certificate);
+    shake_hands(SSL_accept);
+  }
+  int fd() const noexcept { return socket_.fd(); }
 
   /// False: the peer is gone.
   bool send(std::string_view bytes) {
@@ -46,6 +54,11 @@ public:
     ended_well_ = SSL_get_error(ssl_.get(), 0) == SSL_ERROR_ZERO_RETURN;
     return false;
   }
+  /// Waits until `receive` has something to do; touches nothing.
+  void wait() const {
+    pollfd readable{fd(), POLLIN, 0};
+    if (SSL_pending(ssl_.get()) == 0) (void)::poll(&readable, 1, 30'000);
+  }
   /// The peer has said close_notify.
   bool ended_well() const noexcept { return ended_well_; }
   /// Says close_notify: no more is sent.
@@ -59,6 +72,14 @@ private:
     void operator()(SSL_CTX* c) const noexcept { SSL_CTX_free(c); }
     void operator()(SSL* s) const noexcept { SSL_free(s); }
   };
+  void shake_hands(int (*how)(SSL*)) {
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes with write(2)
+    ERR_clear_error();
+    if (context_) ssl_.reset(SSL_new(context_.get()));
+    if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.fd()) != 1 || how(ssl_.get()) != 1)
+      throw std::runtime_error("the TLS handshake failed");
+  }
+
   blocking_socket socket_;
   std::unique_ptr<SSL_CTX, free_openssl> context_;
   std::unique_ptr<SSL, free_openssl> ssl_;

@@ -12,6 +12,7 @@
 #include <support/memory_stream.hpp>
 #include <support/run_io.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -60,6 +61,39 @@ TEST_CASE("a pool connects by what it is given instead of TCP, and keeps what it
   CHECK_FALSE(refused.connection);
   CHECK(refused.failed_at == hop::tcp);
   CHECK(refused.ec == asio::error::connection_refused);
+}
+
+TEST_CASE("limit: idle connections over all upstreams, at and past it; the oldest goes first") {
+  asio::io_context io(1);
+  net::deadline_queue deadlines(io.get_executor());
+  std::vector<test::memory_stream> servers;
+  pool_options options;
+  options.max_idle_in_all = 2;
+  options.dial = [&](endpoint) -> asio::awaitable<dialled> {
+    dialled d;
+    auto ends = test::memory_stream::pair(io.get_executor());
+    servers.push_back(std::move(ends.first));
+    d.stream.emplace(std::move(ends.second));
+    co_return d;
+  };
+  auto const p = std::make_shared<pool>(deadlines, net::tls_context::client({}), options);
+  auto const ask = [&](std::uint16_t port) {
+    io.restart();
+    connected c = test::run_io(io, p->connect(endpoint("a.test", port, false)));
+    bool const reused = c.connection->reused();
+    c.connection->done();
+    return reused;
+  };
+  CHECK_FALSE(ask(1));
+  CHECK_FALSE(ask(2));
+  CHECK(p->idle() == 2);
+  CHECK_FALSE(ask(3));  // 1 goes
+  CHECK(p->idle() == 2);
+  CHECK(ask(2));
+  CHECK(ask(3));
+  CHECK_FALSE(ask(1));  // 2 goes, which was idle for longer
+  CHECK_FALSE(ask(2));
+  CHECK(servers.size() == 5);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <support/blocking_socket.hpp>
+#include <support/blocking_tls.hpp>
+#include <support/test_certificates.hpp>
 
 #include <wire/readers.hpp>
 #include <wire/table.hpp>
@@ -12,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -30,15 +33,34 @@ class recording_origin {
 public:
   /// All that came on one connection.
   struct connection {
+    int fd;
     test::blocking_socket socket;
+    std::optional<test::blocking_tls> tls;
+    std::mutex one_at_a_time;
     std::string bytes;
     std::string later;
     std::size_t seen = 0, answered = 0, continued = 0;
-    explicit connection(int fd) : socket(fd) {}
+    explicit connection(int number) : fd(number), socket(number) {}
+    // One thread may receive while another sends: OpenSSL wants them one at a time.
+    bool send(std::string_view more) {
+      std::lock_guard const lock(one_at_a_time);
+      return tls ? tls->send(more) : socket.send(more);
+    }
+    bool receive() {
+      if (!tls) return socket.receive(bytes);
+      tls->wait();
+      std::lock_guard const lock(one_at_a_time);
+      return tls->receive(bytes);
+    }
+    void finish() {
+      if (tls) tls->finish();
+      ::shutdown(fd, SHUT_WR);
+    }
   };
 
-  /// `drips`: answers leave byte by byte.
-  recording_origin(std::vector<answer> script, bool drips) : script_(std::move(script)), drips_(drips) {
+  /// `drips`: answers leave byte by byte. `secured`: it speaks TLS, with this server's certificate.
+  recording_origin(std::vector<answer> script, bool drips, test::test_certificates const* secured = nullptr)
+      : script_(std::move(script)), drips_(drips), secured_(secured) {
     listening_ = test::blocking_socket::listen();
     port_ = listening_.local_port();
     acceptor_ = std::thread([this] { accept(); });
@@ -52,7 +74,7 @@ public:
   void send_later() {
     std::unique_lock lock(mutex_);
     quiet_.wait(lock, [&] { return sending_ == 0; });
-    for (auto const& c : connections_) c->socket.send(std::exchange(c->later, {}));
+    for (auto const& c : connections_) c->send(std::exchange(c->later, {}));
   }
   /// Ends all connections and returns them. The bytes are stable from here on.
   std::vector<std::shared_ptr<connection>> const& finish() {
@@ -66,7 +88,7 @@ public:
     last_port_.store(here.sin_port);
     if (::connect(last.fd(), reinterpret_cast<sockaddr*>(&there), size) != 0) ::shutdown(listening_.fd(), SHUT_RDWR);
     acceptor_.join();
-    for (auto const& c : connections_) ::shutdown(c->socket.fd(), SHUT_RD);
+    for (auto const& c : connections_) ::shutdown(c->fd, SHUT_RD);
     for (auto& t : threads_) t.join();
     return connections_;
   }
@@ -89,7 +111,12 @@ private:
   }
   void serve(connection& c) {
     lenient_reader const reader(belief::coding_first);
-    while (c.socket.receive(c.bytes)) {
+    try {
+      if (secured_ != nullptr) c.tls.emplace(std::move(c.socket), secured_->server.certificate, secured_->server.key);
+    } catch (std::runtime_error const&) {  // nobody spoke
+      return;
+    }
+    while (c.receive()) {
       auto const messages = reader.read(c.bytes);
       for (; c.seen < messages.size(); ++c.seen) {
         std::lock_guard const lock(mutex_);
@@ -118,8 +145,8 @@ private:
         lock.unlock();
         quiet_.notify_all();
         if (a.closes) {
-          c.socket.finish();
-          while (c.socket.receive(c.bytes)) {
+          c.finish();
+          while (c.receive()) {
           }
           return;
         }
@@ -138,12 +165,13 @@ private:
     return a;
   }
   void send(connection& c, std::string_view bytes) {
-    if (!drips_) c.socket.send(bytes);
-    for (; drips_ && !bytes.empty(); bytes.remove_prefix(1)) c.socket.send(bytes.substr(0, 1));
+    if (!drips_) c.send(bytes);
+    for (; drips_ && !bytes.empty(); bytes.remove_prefix(1)) c.send(bytes.substr(0, 1));
   }
 
   std::vector<answer> script_;
   bool drips_;
+  test::test_certificates const* secured_;
   test::blocking_socket listening_;
   std::uint16_t port_ = 0;
   std::atomic<in_port_t> last_port_{0};

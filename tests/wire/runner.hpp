@@ -52,21 +52,21 @@ namespace mgw::wire {
 /// The variations in which every exchange runs.
 enum class way {
   plain,   ///< TCP
-  tls,     ///< TLS on the client's side
+  tls,     ///< TLS on both sides
   drip,    ///< the gateway reads one byte at a time, and the origin answers byte by byte
   pieces,  ///< the client's bytes arrive in random pieces
   cached,  ///< behind a cache; only what is asked with GET and HEAD of an origin without a script
 };
 
-/// A reverse proxy to one origin, with the client's side of one way. Ends with the object.
+/// A reverse proxy to one origin, in one way. Ends with the object.
 class relay {
 public:
   relay(std::uint16_t origin, way w, test::test_certificates const& certificates)
-      : upstreams_(workers_, trust(), upstream::pool_options()) {
+      : upstreams_(workers_, trust(certificates), upstream::pool_options()) {
     proxy::forward_options f;
-    f.upstream = upstream::endpoint("127.0.0.1", origin, false);
+    f.upstream = upstream::endpoint("127.0.0.1", origin, w == way::tls);
     f.host = "upstream.test";
-    f.via = "1.1 mgw";
+    f.pseudonym = "mgw";
     f.whole_body = 2048;
     auto const to = std::make_shared<proxy::forward>(upstreams_, std::move(f));
     test::any_handler handler = [to](proxy::exchange& x) { return (*to)(x); };
@@ -136,8 +136,8 @@ private:
     source.issued = 4'000'000'000;
     co_await self.tee_->serve(x, key, std::move(source));
   }
-  static net::tls_context const& trust() {  // reading the system's roots takes longer than an exchange
-    static net::tls_context const made = net::tls_context::client(net::client_tls());
+  static net::tls_context const& trust(test::test_certificates const& c) {
+    static net::tls_context const made = net::tls_context::client(net::client_tls(c.ca_file));
     return made;
   }
   static net::tls_context const& secured_by(test::test_certificates const& c) {
@@ -229,7 +229,7 @@ public:
 
   /// Empty: all is as it should be.
   std::string run() {
-    recording_origin origin(case_.answers, way_ == way::drip);
+    recording_origin origin(case_.answers, way_ == way::drip, way_ == way::tls ? &certificates_ : nullptr);
     if (way_ == way::cached) {
       // One for all: to open a store costs more than an exchange. Objects of other origins are other objects.
       static relay shared(origin.port(), way_, certificates_);

@@ -54,7 +54,7 @@ void run_all(way w) {
 TEST_CASE("exchanges over TCP") {
   run_all(way::plain);
 }
-TEST_CASE("exchanges over TLS") {
+TEST_CASE("exchanges over TLS on both sides") {
   run_all(way::tls);
 }
 TEST_CASE("exchanges read byte by byte on both sides") {

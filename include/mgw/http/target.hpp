@@ -20,8 +20,10 @@ struct request_target {
   target_form form = target_form::origin;
   std::string_view scheme;     ///< absolute-form only, as written
   std::string_view authority;  ///< absolute-form and authority-form, as written
-  std::string_view path;       ///< raw; "/" for an absolute-form without one; empty in the other two forms
-  std::string_view query;      ///< raw, without `?`
+  /// Raw; "/" for an absolute-form without one, empty for CONNECT. "*" stands for the server as a whole: OPTIONS with
+  /// asterisk-form, or with an absolute-form that has neither path nor query (RFC 9112 3.2.4).
+  std::string_view path;
+  std::string_view query;  ///< raw, without `?`
   bool has_query = false;
 };
 
@@ -112,6 +114,7 @@ inline result<request_target> parse_target(std::string_view target, std::string_
   if (target == "*") {
     if (method != "OPTIONS") return invalid;
     out.form = target_form::asterisk;
+    out.path = target;
     return out;
   }
   if (target.starts_with('/')) {
@@ -126,7 +129,9 @@ inline result<request_target> parse_target(std::string_view target, std::string_
   out.form = target_form::absolute;
   out.scheme = u->scheme;
   out.authority = u->authority;
-  out.path = u->path;
+  std::string_view const behind = target.substr(static_cast<std::size_t>(u->authority.data() - target.data()));
+  bool const whole_server = method == "OPTIONS" && behind.size() == u->authority.size();
+  out.path = whole_server ? "*" : u->path;
   out.query = u->query;
   out.has_query = u->has_query;
   return out;

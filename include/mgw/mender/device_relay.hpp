@@ -35,8 +35,8 @@ namespace mgw::mender {
 struct relay_options {
   proxy::forward_options forward;
   bool rewrite_links = true;
-  std::string gateway_url;                         ///< prefix of links; empty: scheme and Host as the device sent them
-  domain_list allowed_hosts;                       ///< empty: what the upstream names
+  std::string gateway_url;    ///< prefix of links; empty: scheme and Host as the device sent them
+  domain_list allowed_hosts;  ///< empty: what the upstream names
   std::chrono::seconds link_life{24 * 3600};
   std::chrono::milliseconds status_hold{3'600'000};  ///< how long a status report is retried while the client waits
   std::chrono::milliseconds status_pause{1'000};     ///< between two tries, doubled up to 30 s
@@ -45,12 +45,13 @@ struct relay_options {
   log_sink log;
 };
 
-/// Relays the device API byte for byte, and turns the artifact link in an answer to `deployments/next` into one of ours.
+/// Relays the device API byte for byte, and turns the artifact link in an answer to `deployments/next` into one of
+/// ours.
 ///
 /// What is not as expected (no JSON, another shape, a host that is not allowed) passes untouched, with a warning: an
 /// update must never fail because of us. A status report is retried for as long as the device waits: losing the one
-/// before commit makes it roll a good update back. We never make a 404, 405 or 409 here: they mean something to clients.
-/// Thread rule: any worker.
+/// before commit makes it roll a good update back. We never make a 404, 405 or 409 here: they mean something to
+/// clients. Thread rule: any worker.
 class device_relay {
 public:
   device_relay(upstream::pool_set const& upstreams, link_sealer const& links, relay_options options)
@@ -69,7 +70,8 @@ private:
   };
   static constexpr std::size_t max_warned = 64;
 
-  asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f, route_match route) const;
+  asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
+                                               route_match route) const;
   asio::awaitable<void> answer_next(proxy::exchange& x, proxy::forwarding& f) const;
   std::optional<std::string> rewrite(proxy::exchange const& x, std::string_view json) const;
   bool host_allowed(http::uri const& link) const;
@@ -90,7 +92,7 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
   std::unique_ptr<proxy::forwarding> f;
   proxy::forward_outcome const sent = co_await send(x, f, route);
   if (sent.ec) {
-    co_await proxy::answer_failure(x, sent);
+    co_await proxy::answer_failure(x, o.forward, sent);
     co_return;
   }
   bool const next = route.what == call::next_v1 || route.what == call::next_v2;
@@ -100,11 +102,13 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
     co_await f->relay();
 }
 
-inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
+inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchange& x,
+                                                                  std::unique_ptr<proxy::forwarding>& f,
                                                                   route_match route) const {
   auto const& o = shared_->options;
   std::string fields;
-  if (!x.request().fields.contains("X-MEN-RequestID")) http::append_field(fields, "X-MEN-RequestID", x.notes().request_id);
+  if (!x.request().fields.contains("X-MEN-RequestID"))
+    http::append_field(fields, "X-MEN-RequestID", x.notes().request_id);
   proxy::forward_call call;
   call.may_repeat = route.retry_whole_body;
   call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
@@ -138,7 +142,7 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
     failure.ec = ec;
     failure.hop = upstream::hop::response;
     failure.status = 502;
-    co_await proxy::answer_failure(x, failure);
+    co_await proxy::answer_failure(x, o.forward, failure);
     co_return;
   }
   auto const coding = f.response().fields.value("Content-Encoding");

@@ -41,8 +41,12 @@ namespace mgw::proxy {
 class exchange {
 public:
   exchange(any_stream stream, peer_info peer, server_options const& options, net::worker& worker)
-      : options_(options), worker_(worker), peer_(std::move(peer)), stream_(std::move(stream)),
-        in_(stream_, worker.deadlines, options), out_(stream_, worker.deadlines, options) {}
+      : options_(options),
+        worker_(worker),
+        peer_(std::move(peer)),
+        stream_(std::move(stream)),
+        in_(stream_, worker.deadlines, options),
+        out_(stream_, worker.deadlines, options) {}
   exchange(exchange const&) = delete;
   exchange& operator=(exchange const&) = delete;
 
@@ -92,8 +96,9 @@ public:
   asio::awaitable<std::error_code> flush() { return write(std::string_view{}); }
   /// The body is whole. Error: fewer bytes were written than the framing promised.
   asio::awaitable<std::error_code> finish() { return out_.finish(); }
-  /// A whole small response.
-  asio::awaitable<std::error_code> respond(int status, std::string_view content_type, std::string_view body);
+  /// A whole small response, with a field more if that has a name.
+  asio::awaitable<std::error_code> respond(int status, std::string_view content_type, std::string_view body,
+                                           std::string_view field_name = {}, std::string_view field_value = {});
   /// Sends a whole interim response (1xx, not 101) before the response; nothing to an HTTP/1.0 client (RFC 9110 15.2).
   /// Precondition: the response's head is not out.
   asio::awaitable<std::error_code> interim(std::string_view bytes);
@@ -182,6 +187,7 @@ inline asio::awaitable<bool> exchange::next_request() {
   auto const patience = served_ == 0 ? options_.head_timeout : options_.idle_timeout;
   request_reader::outcome const got = co_await in_.next(patience);
   if (got == request_reader::outcome::closed) {
+    lingers_ = false;  // there is nobody to wait for
     if (in_.bytes() != 0 && in_.timed_out()) notes_.failure = "the request head took too long";
     co_return false;
   }
@@ -231,8 +237,11 @@ inline asio::awaitable<std::error_code> exchange::write(std::string_view bytes) 
   co_return ec;
 }
 
-inline asio::awaitable<std::error_code> exchange::respond(int status, std::string_view content_type, std::string_view body) {
+inline asio::awaitable<std::error_code> exchange::respond(int status, std::string_view content_type,
+                                                          std::string_view body, std::string_view field_name,
+                                                          std::string_view field_value) {
   start(status);
+  if (!field_name.empty()) field(field_name, field_value);
   if (!body.empty() && !content_type.empty()) field("Content-Type", content_type);
   http::framing f;
   f.kind = http::body_kind::length;
@@ -279,13 +288,11 @@ inline asio::awaitable<bool> exchange::end_exchange() {
   }
   note_timeout();
   if (options_.observer) options_.observer(*this);
-  if (aborted_ || in_.broken() || out_.broken() || !finished()) co_return false;
+  lingers_ = finished() && !aborted_ && !out_.broken();
+  if (!lingers_ || in_.broken()) co_return false;
   // A request body that nobody read: a small rest is drained, so that the connection lives on.
   for (std::uint64_t drained = 0; !in_.body_done();) {
-    if (!keep_alive_ || awaits_continue() || drained > options_.max_drain) {
-      lingers_ = true;
-      co_return false;
-    }
+    if (!keep_alive_ || awaits_continue() || drained > options_.max_drain) co_return false;
     body::chunk const c = co_await in_.read_body();
     if (c.ec) co_return false;
     drained += c.bytes.size();

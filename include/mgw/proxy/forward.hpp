@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/forward_options.hpp>
 #include <mgw/proxy/forwarding.hpp>
@@ -27,7 +28,7 @@ public:
       co_await f->relay();
       co_return;
     }
-    co_await answer_failure(x, sent);
+    co_await answer_failure(x, *options_, sent);
   }
 
 private:

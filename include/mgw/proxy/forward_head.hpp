@@ -53,8 +53,24 @@ inline std::string_view asked_upgrade(exchange const& x, forward_options const& 
 }
 
 /// Whether the request came through us before: our own name stands in Via. Source: RFC 9110 7.6.3.
-inline bool is_loop(http::fields const& fields, std::string_view via) noexcept {
-  return fields.list_contains("Via", via);
+inline bool is_loop(http::fields const& fields, std::string_view pseudonym) noexcept {
+  for (auto const& f : fields) {
+    if (!http::iequals(f.name, "Via")) continue;
+    for (std::string_view rest = f.value; !rest.empty();) {  // protocol, blanks, name, blanks, comment
+      std::string_view member = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), member.size() + 1));
+      member = http::trim(member);
+      member = http::trim(member.substr(std::min(member.size(), member.find_first_of(" \t"))));
+      if (http::iequals(member.substr(0, member.find_first_of(" \t")), pseudonym)) return true;
+    }
+  }
+  return false;
+}
+
+/// What is added to the Via of a message that came as HTTP/1.`minor`.
+inline std::string via(int minor, std::string_view pseudonym) {
+  std::string out = "1." + std::to_string(minor) + ' ';
+  return out.append(pseudonym);
 }
 
 namespace detail {
@@ -99,10 +115,8 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
   bool const trusted = options.trusts && options.trusts(x.peer());
   auto const hops = max_forwards(r);
   out.append(r.method).append(" ");
-  if (x.target().form == http::target_form::asterisk)
-    out.append("*");
-  else
-    out.append(options.path_prefix).append(x.target().path);
+  if (x.target().path != "*") out.append(options.path_prefix);
+  out.append(x.target().path);
   if (x.target().has_query) out.append("?").append(x.target().query);
   out.append(" HTTP/1.1\r\n");
   http::append_field(out, "Host", options.host);
@@ -114,7 +128,7 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
   }
   if (call.want_identity) http::append_field(out, "Accept-Encoding", "identity");
   detail::append_forwarded(out, x, trusted);
-  http::append_field(out, "Via", options.via);
+  http::append_field(out, "Via", via(r.minor, options.pseudonym));
   if (!head.upgrade.empty()) {
     http::append_field(out, "Connection", "Upgrade");
     http::append_field(out, "Upgrade", head.upgrade);

@@ -5,6 +5,7 @@
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
 
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -17,22 +18,31 @@
 
 namespace mgw::proxy {
 
+/// A name that no other gateway has.
+inline std::string random_pseudonym() {
+  char digits[8];
+  auto const [end, ec] = std::to_chars(digits, digits + sizeof digits, std::random_device()(), 36);
+  return "mgw-" + std::string(digits, end);
+}
+
 struct forward_options {
   upstream::endpoint upstream;
-  std::string host;                            ///< `Host` as the upstream expects it: its authority, port included
-  std::string path_prefix;                     ///< put before every target; empty or "/prefix"
+  std::string host;         ///< `Host` as the upstream expects it: its authority, port included
+  std::string path_prefix;  ///< put before every target; empty or "/prefix"
   /// Paths that an upstream could read as other ones (not http::is_normal_path) are forwarded, too; without it: 400.
-  /// For upstreams whose names hold encoded or doubled slashes. Not beside `path_prefix`, which dot segments would leave.
+  /// For upstreams whose names hold encoded or doubled slashes. Not beside `path_prefix`, which dot segments would
+  /// leave.
   bool any_path = false;
-  std::uint64_t max_body = 16u << 20;          ///< request body, bytes: 413
-  std::size_t whole_body = 64 * 1024;          ///< a body up to this is held whole, so that the request can be repeated
-  /// What is added to Via (RFC 9110 7.6.3). A request that has it already went in a circle: 508. So each gateway needs
-  /// a name of its own, as this one is.
-  std::string via = "1.1 mgw-" + std::to_string(std::random_device()());
+  std::uint64_t max_body = 16u << 20;  ///< request body, bytes: 413
+  std::size_t whole_body = 64 * 1024;  ///< a body up to this is held whole, so that the request can be repeated
+  /// Our name, a token, in Via (RFC 9110 7.6.3) and Proxy-Status (RFC 9209). A request whose Via has it already went in
+  /// a circle: 508. So each gateway needs a name of its own, as this one is.
+  std::string pseudonym = random_pseudonym();
   upstream::exchange_options exchange;
   /// How long a client that sent `Expect: 100-continue` waits for the upstream's 100 before it gets ours.
   std::chrono::milliseconds continue_timeout{1'000};
-  std::vector<std::string> upgrades{"websocket"};      ///< protocols that a connection may switch to; others are not asked for
+  /// Protocols that a connection may switch to; others are not asked for.
+  std::vector<std::string> upgrades{"websocket"};
   std::chrono::milliseconds tunnel_silence{3'600'000};  ///< of both directions of a switched connection
   /// Whether a peer is a proxy of ours: what it says in Forwarded and X-Forwarded-* is passed on. Empty: none is.
   std::function<bool(peer_info const&)> trusts;
@@ -43,8 +53,8 @@ struct forward_options {
 /// What a single forwarded request may do.
 struct forward_call {
   forward_call() = default;
-  bool may_repeat = false;      ///< a POST whose body is whole may be sent again if a reused connection died unanswered
-  bool want_identity = false;   ///< ask for an uncoded response body: it is to be read here
+  bool may_repeat = false;     ///< a POST whose body is whole may be sent again if a reused connection died unanswered
+  bool want_identity = false;  ///< ask for an uncoded response body: it is to be read here
   std::string_view extra_fields = {};  ///< complete field lines, CRLF included
 };
 
@@ -52,8 +62,8 @@ struct forward_call {
 struct forward_outcome {
   std::error_code ec;
   upstream::hop hop = upstream::hop::none;
-  bool client_failed = false;   ///< the fault is the client's: broken or too large body, a loop
-  int status = 0;               ///< the answer to give
+  bool client_failed = false;  ///< the fault is the client's: broken or too large body, a loop
+  int status = 0;              ///< the answer to give
 };
 
 /// The request cannot be forwarded, and that is the client's doing.

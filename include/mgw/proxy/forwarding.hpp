@@ -3,6 +3,7 @@
 #include <mgw/body/pump.hpp>
 #include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/target.hpp>
+#include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/forward_head.hpp>
 #include <mgw/proxy/forward_options.hpp>
@@ -24,15 +25,6 @@
 #include <utility>
 
 namespace mgw::proxy {
-
-/// Answers what `forwarding::send` could not get: 502 or 504, or the client's own fault.
-inline asio::awaitable<void> answer_failure(exchange& x, forward_outcome failure) {
-  x.notes().failure = std::string(upstream::to_string(failure.hop)) + ": " + failure.ec.message();
-  if (failure.client_failed) x.close_after();
-  std::string text;
-  if (failure.status >= 400 && x.options().error_body) text = x.options().error_body(failure.status, x);
-  (void)co_await x.respond(failure.status, x.options().error_type, text);
-}
 
 /// One request on its way upstream and its response on the way back.
 ///
@@ -84,7 +76,7 @@ private:
   std::string body_;  // what was taken of the request's body before the first attempt
   bool body_whole_ = true;
   bool died_unanswered_ = false;
-  std::string_view upgrade_;  // the protocol that was asked for
+  std::string_view upgrade_;      // the protocol that was asked for
   std::optional<upload> upload_;  // of a body that is not held whole
 };
 
@@ -108,7 +100,8 @@ inline asio::awaitable<forward_outcome> forwarding::take_body() {
   forward_outcome const taken;
   auto const too_large = make_error_code(http::parse_error::body_too_large);
   auto const framing = x_.request_framing();
-  if (framing.kind == http::body_kind::length && framing.length > options_.max_body) co_return client_fault(too_large, 413);
+  if (framing.kind == http::body_kind::length && framing.length > options_.max_body)
+    co_return client_fault(too_large, 413);
   bool const large = framing.kind == http::body_kind::length && framing.length > options_.whole_body;
   if (large || x_.awaits_continue()) {
     body_whole_ = false;
@@ -234,13 +227,13 @@ inline forward_outcome forwarding::judge() const {
   auto const& target = x_.target();
   if (target.form == http::target_form::authority)  // CONNECT: everybody's way into the network behind us
     return client_fault(std::make_error_code(std::errc::function_not_supported), 501);
-  if (target.form != http::target_form::asterisk && !options_.any_path && !http::is_normal_path(target.path))
+  if (target.path != "*" && !options_.any_path && !http::is_normal_path(target.path))
     return client_fault(make_error_code(http::parse_error::bad_target), 400);
-  if (is_loop(r.fields, options_.via)) return client_fault(upstream::error::loop, 508);
+  if (is_loop(r.fields, options_.pseudonym)) return client_fault(upstream::error::loop, 508);
   forward_outcome out;
   if (max_forwards(r) == 0) {
     out.ec = upstream::error::max_forwards;
-    out.status = r.method == "OPTIONS" ? 200 : 405;  // as if we were the last recipient
+    out.status = r.method == "OPTIONS" ? 200 : 501;  // as if we were the last recipient
   }
   return out;
 }
@@ -264,7 +257,7 @@ inline void forwarding::start_response(std::string_view without) {
     if (http::is_hop_by_hop(f.name, r.fields)) continue;
     x_.field(f.name, f.value);
   }
-  x_.field("Via", options_.via);
+  x_.field("Via", via(r.minor, options_.pseudonym));
 }
 
 inline asio::awaitable<void> forwarding::relay_tunnel() {
@@ -306,7 +299,7 @@ inline asio::awaitable<void> forwarding::relay() {
     bad.ec = r.source_error;
     bad.hop = upstream::hop::response;
     bad.status = 502;
-    co_await answer_failure(x_, bad);
+    co_await answer_failure(x_, options_, bad);
     co_return;
   }
   if (r.source_error) x_.notes().failure = "upstream's body: " + r.source_error.message();

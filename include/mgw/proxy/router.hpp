@@ -51,8 +51,8 @@ public:
   asio::awaitable<void> operator()(exchange& x) const {
     route::request_line line;
     line.method = x.request().method;
-    if (x.target().form == http::target_form::asterisk) {
-      line.path = x.request().target;
+    if (x.target().path == "*") {
+      line.path = "*";
       return first<0>(x, line);
     }
     if (x.target().form == http::target_form::authority) {

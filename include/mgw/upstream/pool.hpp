@@ -39,6 +39,7 @@ struct pool_options {
   std::chrono::milliseconds connect_timeout{10'000};  ///< TCP and TLS together, per address
   std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
   std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
+  std::size_t max_idle_in_all = 256;                  ///< kept over all endpoints
   /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp.
   std::function<asio::awaitable<dialled>(endpoint where)> dial;
 };
@@ -115,6 +116,7 @@ private:
 
   std::optional<any_stream> take_idle(endpoint const& where);
   void give_back(endpoint const& where, any_stream s);
+  void drop_oldest() noexcept;
   void sweep() noexcept;
   asio::awaitable<connected> dial(endpoint where, asio::ip::tcp::endpoint address);
 
@@ -151,13 +153,21 @@ inline std::optional<any_stream> pool::take_idle(endpoint const& where) {
 }
 
 inline void pool::give_back(endpoint const& where, any_stream s) {
-  if (options_.max_idle == 0) return;
+  if (options_.max_idle == 0 || options_.max_idle_in_all == 0) return;
+  if (idle() >= options_.max_idle_in_all) drop_oldest();
   auto& list = idle_[where];
   if (list.size() >= options_.max_idle) list.erase(list.begin());
   list.push_back(parked{std::move(s), clock::now()});
   if (sweeping_) return;
   sweeping_.emplace(deadlines_, sweeper_);
   sweeping_->arm(options_.idle_timeout);
+}
+
+inline void pool::drop_oldest() noexcept {
+  auto const age = [](auto const& e) { return e.second.empty() ? clock::time_point::max() : e.second.front().since; };
+  auto const oldest =
+      std::min_element(idle_.begin(), idle_.end(), [&](auto const& a, auto const& b) { return age(a) < age(b); });
+  if (oldest != idle_.end() && !oldest->second.empty()) oldest->second.erase(oldest->second.begin());
 }
 
 /// Closes what has been idle for too long, and comes again when the next one has.
