@@ -156,12 +156,13 @@ count_lines() {
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
 step_checks() {
-  headline "checks: direction of includes, forms of co_await"
+  headline "checks: direction of includes, forms of co_await, documentation"
   one includes-self-test 60 python3 -B tests/checks/arrows.py --self-test
   one includes 60 python3 -B tests/checks/arrows.py
   one awaits-self-test 300 python3 -B tests/checks/awaits.py --self-test
   one awaits 900 python3 -B tests/checks/awaits.py
-  [ ! -f tests/checks/docs_test.py ] || one docs 60 python3 -B tests/checks/docs_test.py
+  one docs 60 python3 -B tests/checks/docs_test.py
+  one conformance 60 python3 -B tests/checks/conformance.py
 }
 
 step_asan() {

@@ -118,7 +118,7 @@ TEST_CASE("a refused body is refused at every split, with the same error") {
   }
 }
 
-TEST_CASE("each byte value as a chunk size") {
+TEST_CASE("RFC 9112 7.1: each byte value as a chunk size") {
   for (int i = 0; i < 256; ++i) {
     CAPTURE(i);
     std::string const wire = std::string(1, static_cast<char>(i)) + "\r\n";
@@ -127,7 +127,7 @@ TEST_CASE("each byte value as a chunk size") {
   }
 }
 
-TEST_CASE("the largest size is taken") {
+TEST_CASE("RFC 9112 7.1: the largest chunk size is taken") {
   chunked_decoder d;
   auto const s = d.next("7fffffffffffffff\r\nab");
   REQUIRE(s);

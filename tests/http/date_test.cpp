@@ -11,7 +11,7 @@
 
 namespace mgw::http {
 
-TEST_CASE("the three forms of a date mean the same") {
+TEST_CASE("RFC 9110 5.6.7: the three forms of a date mean the same") {
   struct {
     std::string_view text;
     std::int64_t seconds;
@@ -90,7 +90,7 @@ TEST_CASE("a date that is not one is refused") {
   }
 }
 
-TEST_CASE("a date is written as IMF-fixdate and reads back") {
+TEST_CASE("RFC 9110 5.6.7: a date is written as IMF-fixdate and reads back") {
   CHECK(format_date(784111777) == "Sun, 06 Nov 1994 08:49:37 GMT");
   CHECK(format_date(0) == "Thu, 01 Jan 1970 00:00:00 GMT");
   CHECK(format_date(-1) == "Wed, 31 Dec 1969 23:59:59 GMT");

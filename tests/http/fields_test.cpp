@@ -7,7 +7,7 @@
 
 namespace mgw::http {
 
-TEST_CASE("names compare without regard to ASCII case, and only that") {
+TEST_CASE("RFC 9110 5.1: names compare without regard to ASCII case, and only that") {
   for (int a = 0; a < 256; ++a)
     for (int b = 0; b < 256; ++b) {
       auto const lower = [](int c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
@@ -39,7 +39,7 @@ TEST_CASE("fields are found by name, in order") {
   CHECK(f.empty());
 }
 
-TEST_CASE("list elements") {
+TEST_CASE("RFC 9110 5.6.1: list elements, empty ones ignored") {
   struct {
     char const* value;
     bool has_close;

@@ -87,7 +87,7 @@ void same(result<framing> const& got, result<framing> const& want) {
 
 }  // namespace
 
-TEST_CASE("request framing: every Content-Length with every Transfer-Encoding in both versions and orders") {
+TEST_CASE("RFC 9112 6.3: request framing, every Content-Length with every Transfer-Encoding in both versions and orders") {
   for (int const minor : {0, 1})
     for (auto const& length : length_lines())
       for (auto const& coding : coding_lines())
@@ -108,7 +108,7 @@ TEST_CASE("request framing: every Content-Length with every Transfer-Encoding in
         }
 }
 
-TEST_CASE("response framing: every method, status, length and coding") {
+TEST_CASE("RFC 9112 6.3: response framing, every method, status, length and coding") {
   for (int const minor : {0, 1})
     for (auto const& length : length_lines())
       for (auto const& coding : coding_lines())
@@ -134,7 +134,7 @@ TEST_CASE("response framing: every method, status, length and coding") {
           }
 }
 
-TEST_CASE("persistence") {
+TEST_CASE("RFC 9112 9.3: what keeps a connection, and what ends it") {
   struct {
     int minor;
     char const* connection;
@@ -170,7 +170,7 @@ TEST_CASE("persistence") {
   }
 }
 
-TEST_CASE("a 204 that announces a body ends the connection") {
+TEST_CASE("RFC 9110 8.6: a 204 that announces a body ends the connection") {
   response_head p;
   p.status = 204;
   CHECK(keeps_alive(p, {}));

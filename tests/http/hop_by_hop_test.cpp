@@ -6,7 +6,7 @@
 
 namespace mgw::http {
 
-TEST_CASE("fields of the connection are not forwarded") {
+TEST_CASE("RFC 9110 7.6.1: fields of the connection are known") {
   fields f;
   f.add("connection", "X-One, close");
   f.add("Connection", "x-two");
@@ -22,7 +22,7 @@ TEST_CASE("fields of the connection are not forwarded") {
   }
 }
 
-TEST_CASE("Connection cannot take away what the message means") {
+TEST_CASE("RFC 9110 7.6.1: Connection cannot take away what the message means") {
   fields f;
   f.add("Connection", "host, Content-Length, AUTHORIZATION, x-forwarded-for, cookie");
   for (auto const* name : {"Host", "content-length", "Authorization", "X-Forwarded-For", "Cookie"}) {

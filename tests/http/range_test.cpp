@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
 }
 
-TEST_CASE("a range means what RFC 9110 14.1.2 says") {
+TEST_CASE("RFC 9110 14.1.2: a range means what its grammar says") {
   using enum range_outcome;
   struct {
     std::string_view field;

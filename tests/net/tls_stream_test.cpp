@@ -325,7 +325,7 @@ asio::awaitable<void> noise_in_handshake() {
 }
 }  // namespace
 
-TEST_CASE("a bare FIN is a truncation, close_notify an end") {
+TEST_CASE("RFC 9112 9.8: a bare FIN is a truncation, close_notify an end") {
   run_io(bare_fin(TLS1_2_VERSION));
   run_io(bare_fin(TLS1_3_VERSION));
   run_io(cut_in_a_record());
@@ -428,7 +428,7 @@ asio::awaitable<std::error_code> verify(test::test_certificates::files files, st
 }
 }  // namespace
 
-TEST_CASE("a certificate is verified: issuer, dates, name or address") {
+TEST_CASE("RFC 9110 4.3.4: a certificate is verified: issuer, dates, name or address") {
   auto& c = certificates();
   struct {
     test::test_certificates::files const& server;

@@ -149,7 +149,7 @@ TEST_CASE("a request is answered, however it is cut on its way") {
   }
 }
 
-TEST_CASE("pipelined requests are answered in order, bodies and all") {
+TEST_CASE("RFC 9112 9.3.2: pipelined requests are answered in order, bodies and all") {
   std::string const request =
       "POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
       "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -200,7 +200,7 @@ TEST_CASE("a garbled body ends the connection without another request") {
   CHECK(o.observed == 1);
 }
 
-TEST_CASE("an unread body is skipped when small, and ends the connection when large") {
+TEST_CASE("RFC 9112 9.3: an unread body is skipped when small, and ends the connection when large") {
   auto const small = ask(hasty(), "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   CHECK(count(small.answer, "HTTP/1.1 403") == 2);
   server_options tight;
@@ -221,7 +221,7 @@ TEST_CASE("100-continue is sent when the body is wanted, and not when it is not"
   CHECK(unwanted.answer.starts_with("HTTP/1.1 403"));
 }
 
-TEST_CASE("a streamed body is chunked, and ends with its last chunk only when it is whole") {
+TEST_CASE("RFC 9112 7.1: a streamed body is chunked, and ends with its last chunk only when it is whole") {
   auto const whole = ask(streams(3, true), "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   CHECK(whole.answer.ends_with("\r\n\r\n5\r\npiece\r\n5\r\npiece\r\n5\r\npiece\r\n0\r\n\r\n"));
   auto const cut = ask(streams(3, false), "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -229,7 +229,7 @@ TEST_CASE("a streamed body is chunked, and ends with its last chunk only when it
   CHECK(count(cut.answer, "HTTP/1.1 200") == 1);
 }
 
-TEST_CASE("HTTP/1.0 clients get no chunks, and a kept connection only if they ask") {
+TEST_CASE("RFC 9112 6.1: HTTP/1.0 clients get no chunks, and a kept connection only if they ask") {
   auto const plain = ask(streams(2, true), "GET / HTTP/1.0\r\n\r\n");
   CHECK(plain.answer.ends_with("\r\n\r\npiecepiece"));
   CHECK(plain.answer.find("Transfer-Encoding") == std::string::npos);
@@ -238,7 +238,7 @@ TEST_CASE("HTTP/1.0 clients get no chunks, and a kept connection only if they as
   CHECK(count(kept.answer, "Connection: keep-alive") == 1);
 }
 
-TEST_CASE("every response is dated, once") {
+TEST_CASE("RFC 9110 6.6.1: every response is dated, once") {
   auto const o = ask(echo(), "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   CHECK(count(o.answer, "\r\nDate: ") == 1);
   auto const dates_itself = [](exchange& x) -> asio::awaitable<void> {
@@ -252,7 +252,7 @@ TEST_CASE("every response is dated, once") {
   CHECK(own.answer.find("Date: ") == std::string::npos);
 }
 
-TEST_CASE("HEAD has the length and no body") {
+TEST_CASE("RFC 9110 9.3.2: HEAD has the length and no body") {
   auto const o = ask(echo(), "HEAD /x HTTP/1.1\r\nHost: a\r\n\r\nGET /y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   CHECK(count(o.answer, "HTTP/1.1 200") == 2);
   CHECK(o.answer.find("Content-Length: 8\r\n") != std::string::npos);

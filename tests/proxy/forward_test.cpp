@@ -317,7 +317,7 @@ TEST_CASE("an upstream that cannot be had is 502, a silent one 504") {
   CHECK(c.get("/").status() == 200);
 }
 
-TEST_CASE("a response that breaks off breaks off at the client: never a clean end") {
+TEST_CASE("RFC 9112 8: a response that breaks off breaks off at the client, never a clean end") {
   std::string const body = pattern(100'000);
   origin o(body);
   relay r(o);
@@ -361,7 +361,7 @@ TEST_CASE("RFC 9112 8: a close-delimited response that breaks off does not look 
   }
 }
 
-TEST_CASE("answers without a body: HEAD, 204, 304") {
+TEST_CASE("RFC 9112 6.3: answers without a body: HEAD, 204, 304") {
   origin o(pattern(1000));
   relay r(o);
   http_client c(r.port());
@@ -386,7 +386,7 @@ TEST_CASE("answers without a body: HEAD, 204, 304") {
   CHECK(c.get("/").body.size() == 1000);  // nothing of all that was taken for a body
 }
 
-TEST_CASE("what was asked on a connection that had died is asked once more, if it may be") {
+TEST_CASE("RFC 9110 9.2.2: what was asked on a connection that had died is asked once more, if it may be") {
   struct {
     char const* method;
     bool may_repeat;
@@ -437,7 +437,7 @@ TEST_CASE("what was asked on a connection that had died is asked once more, if i
   }
 }
 
-TEST_CASE("a request that died on a new connection is not repeated") {
+TEST_CASE("RFC 9110 9.2.2: a request that died on a new connection is not repeated") {
   origin o("ok");
   mishap m;
   m.drop = true;

@@ -111,7 +111,7 @@ TEST_CASE("fifty clients on two workers are one download") {
   CHECK(s.g.tee().counters().first_time_bytes == s.body.size());
 }
 
-TEST_CASE("a first answer has a length, a validator, and no coding") {
+TEST_CASE("RFC 9211 2: a first answer has a length, a validator, no coding, and says how it came") {
   site s(10'000);
   mishap m;
   m.fields = {{"Content-Type", "application/vnd.mender-artifact"},
@@ -126,6 +126,7 @@ TEST_CASE("a first answer has a length, a validator, and no coding") {
   CHECK(r.value("Content-Type") == "application/vnd.mender-artifact");
   CHECK(r.value("Content-Disposition") == "attachment");
   CHECK(r.head.count("Age") == 1);
+  CHECK(r.value("Cache-Status") == "mgw; fwd=miss; stored");
   CHECK(r.head.count("Transfer-Encoding") == 0);
   CHECK(r.head.count("Set-Cookie") == 0);
   CHECK(test::get(s.g.port(), "/o", {{"Range", "bytes=0-9"}}).head.count("Cache-Status") == 1);
@@ -162,7 +163,7 @@ TEST_CASE("a slow client does not slow the download") {
   CHECK(s.origin.count() == 1);
 }
 
-TEST_CASE("ranges of complete and of growing objects have exact numbers") {
+TEST_CASE("RFC 9110 15.3.7: ranges of complete and of growing objects have exact numbers") {
   constexpr std::size_t size = 1'000'000;
   bool const growing = [] {
     bool g = false;
@@ -253,7 +254,7 @@ TEST_CASE("ranges of complete and of growing objects have exact numbers") {
   CHECK(s.origin.count() == 1);
 }
 
-TEST_CASE("conditions") {
+TEST_CASE("RFC 9110 13.1: conditions") {
   site s(10'000);
   s.origin.set_object(s.body, "\"v1\"", "Wed, 01 Jan 2025 00:00:00 GMT");
   CHECK(is_whole(s.get(), s.body));
@@ -285,7 +286,7 @@ TEST_CASE("conditions") {
   CHECK(s.origin.count() == 1);
 }
 
-TEST_CASE("a weak validator holds no range") {
+TEST_CASE("RFC 9110 13.1.5: a weak validator holds no range") {
   site s(10'000);
   s.origin.set_object(s.body, "W/\"v1\"");
   CHECK(is_whole(s.get(), s.body));

@@ -110,7 +110,7 @@ TEST_CASE("a connection whose response was read to its end is used again") {
   CHECK(s.pool->idle() == 0);
 }
 
-TEST_CASE("a connection that the peer closed while it was idle is not used") {
+TEST_CASE("RFC 9112 9.5: a connection that the peer closed while it was idle is not used") {
   origin o("hello");
   site s;
   run_get(s, o);

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Makes docs/conformance.md from requirements.txt and the tests' own names, and checks that neither has drifted.
+
+requirements.txt beside this file lists what the RFCs require of an intermediary:
+
+    # RFC 9112 2.2 Message Parsing     a section; the rows below belong to it
+    MUST what is required              a row: MUST, SHOULD, MAY (a choice that we made) or the RFC's own words
+      in http/head_lines.hpp           where it is implemented, under include/mgw/
+      by a part of a test's name       a test that shows it; the part is found in one name only
+      but why                          not met, or met otherwise than most would expect
+      not why                          not for us to do
+
+A row has `in` and `by`, or `not`. A test whose name begins with an RFC's section, as a TEST_CASE or as a `case:` in
+tests/wire/*.txt, stands behind at least one row. `--write` makes the page anew; without it the page has to be as it
+would be made. The last line says `N passed, N failed`; the exit status is 1 if anything failed.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGE = ROOT / 'docs/conformance.md'
+HEAD = """# Conformance
+
+What the HTTP RFCs require of an intermediary, where it is done, and which tests show it. Made by
+`tests/checks/conformance.py --write` from `tests/checks/requirements.txt` and the names of the tests; a test that is
+renamed or taken away makes the check fail. Rows say in our words what the RFC says in its own. Headers are those under
+`include/mgw/`; tests that are lines of a table of raw exchanges are marked †, and run over TCP, over TLS on both sides,
+byte by byte, in random pieces and behind a cache.
+
+[http_support.md](http_support.md) says the same from the other side: what is accepted, refused and changed.
+
+"""
+
+
+def tests():
+    """{name: (file, is a raw exchange)}"""
+    found = {}
+    for path in sorted((ROOT / 'tests').rglob('*_test.cpp')):
+        for name in re.findall(r'TEST_CASE\(\s*"((?:[^"\\]|\\.)*)"', path.read_text(encoding='utf-8')):
+            found[name] = (path.relative_to(ROOT), False)
+    for path in sorted((ROOT / 'tests/wire').glob('*.txt')):
+        for name in re.findall(r'^case: (.*)$', path.read_text(encoding='utf-8'), re.M):
+            found.setdefault(name, (path.relative_to(ROOT), True))
+    return found
+
+
+class Row:
+    def __init__(self, section, level, text):
+        self.section, self.level, self.text = section, level, text
+        self.places, self.shown, self.but, self.no = [], [], '', ''
+
+
+def read_rows(text):
+    sections, rows = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith('# '):
+            sections.append(line[2:])
+        elif re.match(r'(MUST|SHOULD|MAY) ', line):
+            level, what = line.split(' ', 1)
+            rows.append(Row(sections[-1], level, what))
+        elif re.match(r'  (in|by|but|not) ', line):
+            kind, what = line.strip().split(' ', 1)
+            if kind == 'in':
+                rows[-1].places += what.split(', ')
+            elif kind == 'by':
+                rows[-1].shown.append(what)
+            elif kind == 'but':
+                rows[-1].but = what
+            else:
+                rows[-1].no = what
+        elif line.strip():
+            raise SystemExit(f'requirements.txt:{number}: what is this? {line}')
+    return sections, rows
+
+
+def check(rows, known):
+    """[(what, message or None)]; replaces parts of names in the rows by the names."""
+    done, used = [], set()
+    for r in rows:
+        where = f'{r.section.split(" ", 3)[:3]} {r.text[:60]}'
+        whole = bool(r.no) != bool(r.places and r.shown)
+        done.append((where, None if whole else 'has neither `in` and `by` nor `not`, or both'))
+        for place in r.places:
+            there = (ROOT / 'include/mgw' / place).is_file()
+            done.append((f'{where}: {place}', None if there else 'does not exist'))
+        names = []
+        for part in r.shown:
+            matching = [part] if part in known else [n for n in known if part in n]
+            names += matching
+            message = None if len(matching) == 1 else f'{len(matching)} tests have this in their name'
+            done.append((f'{where}: {part}', message))
+        r.shown = names
+        used.update(names)
+    for name, (path, _) in known.items():
+        if re.match(r'RFC \d+ [\d.]+: ', name):
+            done.append((f'{path}: {name}', None if name in used else 'stands behind no row of requirements.txt'))
+    return done
+
+
+def cell(text):
+    return text.replace('|', '\\|')
+
+
+def page(sections, rows, known):
+    out, last = HEAD, ''
+    for section in sections:
+        number, title = re.match(r'(RFC \d+) (.*)', section).groups()
+        if number != last:
+            out += f'## {number}\n\n'
+            last = number
+        out += f'### {title}\n\n| | required | where | shown by |\n|---|---|---|---|\n'
+        for r in rows:
+            if r.section != section:
+                continue
+            what = cell(r.text) + (f' **{cell(r.but)}**' if r.but else '')
+            if r.no:
+                out += f'| {r.level} | {what} | – | {cell(r.no)} |\n'
+                continue
+            where = ', '.join(f'[{p}](../include/mgw/{p})' for p in r.places)
+            shown = '<br>'.join(cell(n) + (' †' if known[n][1] else '') for n in r.shown)
+            out += f'| {r.level} | {what} | {where} | {shown} |\n'
+        out += '\n'
+    return out.rstrip('\n') + '\n'
+
+
+def main():
+    known = tests()
+    sections, rows = read_rows((pathlib.Path(__file__).parent / 'requirements.txt').read_text(encoding='utf-8'))
+    done = check(rows, known)
+    made = page(sections, rows, known)
+    if '--write' in sys.argv[1:]:
+        PAGE.write_text(made, encoding='utf-8')
+    same = PAGE.is_file() and PAGE.read_text(encoding='utf-8') == made
+    done.append(('docs/conformance.md', None if same else 'is not what would be made (--write)'))
+    failed = [f'{what}: {message}' for what, message in done if message]
+    for message in failed:
+        print(message)
+    print(f'{len(done) - len(failed)} passed, {len(failed)} failed')
+    sys.exit(1 if failed else 0)
+
+
+main()
