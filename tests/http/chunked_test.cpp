@@ -26,18 +26,21 @@ outcome decode(std::string_view wire, std::vector<std::size_t> ends, chunked_dec
   ends.push_back(wire.size());
   outcome o;
   for (std::size_t const end : ends) {
-    while (o.consumed < end && !o.done) {
-      std::string const piece(wire.substr(o.consumed, end - o.consumed));
-      auto const s = d.next(piece);
+    if (o.consumed >= end) continue;
+    std::string const piece(wire.substr(o.consumed, end - o.consumed));  // a block of its own: nothing lies behind it
+    std::string_view rest = piece;
+    while (!rest.empty() && !o.done) {
+      auto const s = d.next(rest);
       if (!s) {
         o.ec = s.error();
-        CHECK(d.next(piece).error() == o.ec);
+        CHECK(d.next(rest).error() == o.ec);
         return o;
       }
       o.body += s->body;
       o.consumed += s->consumed;
       o.done = s->done;
-      REQUIRE((s->consumed != 0 || s->done));
+      rest.remove_prefix(s->consumed);
+      if (s->consumed == 0 && !s->done) FAIL("no progress");
     }
   }
   CHECK(d.done() == o.done);
