@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -52,6 +53,24 @@ TEST_CASE("JSON is accepted") {
     CAPTURE(good);
     CHECK(is_json(good));
   }
+}
+
+TEST_CASE("a refusal says where the text could not go on") {
+  struct row {
+    char const* text;
+    std::size_t position;
+  };
+  for (row const& r : {row{"", 0}, row{"[1,]", 3}, row{"[1 2]", 3}, row{"{\"a\" 1}", 5}, row{"[tru]", 1}, row{"\"a\nb\"", 2},
+                       row{"\"a\\x\"", 2}, row{"\"a\\ud800\"", 2}, row{"[\"a", 3}, row{"-x", 1}, row{"{} x", 3}}) {
+    CAPTURE(r.text);
+    json_scanner json(r.text);
+    CHECK(!(json.skip() && json.at_end()));
+    CHECK(json.error_position() == r.position);
+  }
+  std::string const deep(json_scanner::max_depth + 1, '[');
+  json_scanner json(deep);
+  CHECK(!json.skip());
+  CHECK(json.error_position() == json_scanner::max_depth);
 }
 
 TEST_CASE("what is not JSON is refused") {

@@ -32,6 +32,8 @@ public:
   bool at_end() noexcept;
   /// Valid after a member returned false.
   std::error_code error() const noexcept { return error_; }
+  /// Valid after a member returned false: the offset of what the text could not go on with.
+  std::size_t error_position() const noexcept { return failed_at_; }
 
   /// Reads a string; `out`, if any, becomes its decoded value.
   bool string(std::string* out = nullptr);
@@ -59,6 +61,7 @@ private:
   std::size_t at_ = 0;
   unsigned depth_ = 0;
   std::error_code error_;
+  std::size_t failed_at_ = 0;
 };
 
 /// The length of the well-formed UTF-8 sequence at the start of `text` (RFC 3629), 0 if there is none.
@@ -122,7 +125,10 @@ inline void append_json_string(std::string& out, std::string_view text) {
 }
 
 inline bool json_scanner::fail(mender_error e) noexcept {
-  if (!error_) error_ = make_error_code(e);
+  if (!error_) {
+    error_ = make_error_code(e);
+    failed_at_ = at_;
+  }
   at_ = text_.size();
   return false;
 }
@@ -149,8 +155,9 @@ inline bool json_scanner::take(char c) noexcept {
 }
 
 inline bool json_scanner::open(char bracket) noexcept {
-  if (!take(bracket)) return fail();
+  if (peek() != bracket || at_ == text_.size()) return fail();
   if (depth_ == max_depth) return fail(mender_error::too_deep);
+  ++at_;
   ++depth_;
   return true;
 }
@@ -246,8 +253,11 @@ inline bool json_scanner::string(std::string* out) {
       return true;
     }
     if (c == '\\') {
-      ++at_;
-      if (!escape(out)) return fail();
+      std::size_t const begin = at_++;
+      if (!escape(out)) {
+        at_ = begin;
+        return fail();
+      }
       continue;
     }
     std::size_t const length = c < 0x20 ? 0 : utf8_sequence(text_.substr(at_));
