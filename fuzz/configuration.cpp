@@ -3,9 +3,12 @@
 // Input: NAME=value lines, each a variable.
 #include "property.hpp"
 
+#include "config/configuration.hpp"
 #include "config/environment.hpp"
 #include "config/options.hpp"
 #include "config/settings.hpp"
+#include "config/unsupported.hpp"
+#include "config/value_forms.hpp"
 
 #include <mgw/core/units.hpp>
 #include <mgw/http/uri.hpp>
@@ -107,19 +110,25 @@ void check(std::string_view input) {
     auto const& all = gateway::options();
     bool const known =
         std::any_of(all.begin(), all.end(), [name](gateway::option const& o) { return o.environment == name; });
-    if (known || name == "UPSTREAM_SERVER") set.emplace_back(std::string(name), value);
+    auto const& others = gateway::unsupported_keys();
+    bool const other = std::any_of(others.begin(), others.end(),
+                                   [name](gateway::unsupported const& u) { return u.environment == name; });
+    if (!name.empty() && (known || other || name == "UPSTREAM_SERVER")) set.emplace_back(std::string(name), value);
   }
-  gateway::settings s;
-  try {
-    gateway::read_environment(s);
-  } catch (gateway::config_error const& e) {
-    std::string_view const what = e.what();
-    must(std::any_of(set.begin(), set.end(), [what](variable const& v) { return what.find(v.name) == 0; }),
+  gateway::configuration c;
+  gateway::read_environment(c);
+  c.settle();
+  gateway::judge_unsupported(c);
+  for (std::string const& what : c.errors) {
+    must(std::any_of(set.begin(), set.end(), [&what](variable const& v) { return what.find(v.name) == 0; }),
          "a refusal names its variable");
     must(what.find("accepted: ") != std::string_view::npos, "a refusal says what is accepted");
-    return;
   }
-  check_use(s);
+  if (!c.errors.empty()) return;
+  bool read = false;
+  char const* const mtls = std::getenv("MTLS_ENABLED");
+  must(mtls == nullptr || *mtls == '\0' || (gateway::read_bool(mtls, read) && !read), "mTLS is not left out silently");
+  check_use(c.values);
 }
 
 }  // namespace

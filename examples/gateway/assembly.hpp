@@ -22,6 +22,8 @@
 
 #include <asio/awaitable.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -147,7 +149,14 @@ private:
   mgw::proxy::server_options server_options(settings const& s) const {
     mgw::proxy::server_options o;
     o.limits.fold_equal_hosts = true;
+    // One field, or the target, may take all of the head but a KiB.
+    auto const head = static_cast<std::size_t>(s.limits.max_head);
+    std::size_t const less = o.limits.max_head - std::min(head, o.limits.max_head);
+    o.limits.max_head -= less;
+    o.limits.max_line -= less;
+    o.limits.max_target -= less;
     o.max_connections = s.limits.max_connections;
+    o.max_connections_per_peer = s.limits.max_connections_per_peer;
     o.error_type = "application/json; charset=utf-8";
     o.error_body = [](int status, mgw::proxy::exchange const& x) {
       return mgw::mender::error_body(mgw::http::reason_phrase(status), x.notes().request_id);

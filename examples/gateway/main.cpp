@@ -1,15 +1,20 @@
 // mgw-gateway: options → command. What the gateway is made of stands in assembly.hpp.
 #include "commands/run.hpp"
+#include "commands/show.hpp"
 #include "config/command_line.hpp"
+#include "config/load.hpp"
 
 #include <cstdio>
 #include <exception>
+#include <utility>
 
 int main(int argc, char** argv) {
   try {
     auto const asked = gateway::read_command_line(argc, argv);
     if (asked.exit_code) return *asked.exit_code;
-    return gateway::run(asked.settings);
+    auto configuration = gateway::load(asked.given);
+    if (asked.check || asked.print) return gateway::show(std::move(configuration), asked.check, asked.print);
+    return gateway::run(std::move(configuration));
   } catch (gateway::config_error const& e) {
     std::fprintf(stderr, "mgw-gateway: %s\n", e.what());
     return 2;

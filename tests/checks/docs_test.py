@@ -4,7 +4,8 @@
     snippets   the block after `<!-- file: PATH -->` is that file, byte for byte
     links      every relative link in a Markdown file leads to a file, and to a heading that is there
     paths      every path in backticks that begins with a folder of the repository exists
-    options    docs/configuration.md has the table that examples/gateway/config/options.hpp makes
+    options    docs/configuration.md has the table that examples/gateway/config/options.hpp makes, and names every key of
+               examples/gateway/config/unsupported.hpp
     concepts   every concept of the toolkit has a page in docs/concepts/ that names it in a heading
     umbrellas  every umbrella header includes all of its folder
 
@@ -24,7 +25,7 @@ LINK = re.compile(r'(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)|!\[[^\]\n]*\]\(([^)\s]+)\)')
 PATH = re.compile(r'`((?:include|examples|tests|fuzz|docs|cmake|bench|\.ci)/[\w./-]*)`')
 CONCEPT = re.compile(r'^\s*concept (\w+) =', re.M)
 STRING = r'"(?:[^"\\]|\\.)*"(?:\s*"(?:[^"\\]|\\.)*")*'
-OPTION = re.compile(r'\{\s*"([\w.]+)",\s*"([A-Z][A-Z0-9_]+)",\s*(' + STRING + r'|\w+),\s*(' + STRING + r'),')
+OPTION = re.compile(r'\{\s*"([\w.]+)",\s*"([A-Z][A-Z0-9_]+|)",\s*(' + STRING + r'|\w+),\s*(' + STRING + r'),')
 
 
 def markdown(root):
@@ -55,14 +56,20 @@ def read_options(root):
     text = (root / 'examples/gateway/config/options.hpp').read_text(encoding='utf-8')
     names = {n: literal(v) for n, v in re.findall(r'static constexpr auto\* (\w+) = (' + STRING + ');', text)}
     rows = [(k, e, literal(a) if a.startswith('"') else names.get(a, a), literal(h)) for k, e, a, h in OPTION.findall(text)]
-    return rows, len(re.findall(r'"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*"\s*,', text))
+    return rows, len(re.findall(r'\{"[A-Z][\w.]*",', text))
+
+
+def read_unsupported(root):
+    """[(key, variable)] of the keys that are known but have no effect."""
+    text = (root / 'examples/gateway/config/unsupported.hpp').read_text(encoding='utf-8')
+    return re.findall(r'\{"([\w.]*)", "(\w*)", "[\w.]+"\}', text)
 
 
 def option_table(root):
     rows, _ = read_options(root)
-    out = '| environment variable | what it sets (default) | accepted |\n|---|---|---|\n'
-    for _, variable, accepts, text in rows:
-        out += f'| `{variable}` | {text} | {accepts} |\n'
+    out = '| key in the file, environment variable | what it sets (default) | accepted |\n|---|---|---|\n'
+    for key, variable, accepts, text in rows:
+        out += f'| `{key}`' + (f'<br>`{variable}`' if variable else '') + f' | {text} | {accepts} |\n'
     return out
 
 
@@ -125,8 +132,9 @@ def check_options(root):
     yield 'options.hpp is understood', None if rows and len(rows) == seen else f'{len(rows)} of {seen} rows'
     page = root / 'docs/configuration.md'
     text = page.read_text(encoding='utf-8') if page.is_file() else ''
-    for _, variable, _, _ in rows:
-        yield f'docs/configuration.md: {variable}', None if f'`{variable}`' in text else 'is missing'
+    for name in [n for row in rows for n in row[:2]] + [n for row in read_unsupported(root) for n in row]:
+        if name:
+            yield f'docs/configuration.md: {name}', None if f'`{name}`' in text else 'is missing'
     table = TABLE.search(text)
     yield 'docs/configuration.md: table', None if table and table[2] == option_table(root) else 'is not what options.hpp says (--write)'
 
@@ -185,6 +193,7 @@ def self_test():
         ('README.md', '# ', '[x](docs/tour.md#nowhere)\n# ', 'no such heading'),
         ('README.md', '# ', '`include/mgw/nowhere.hpp`\n# ', 'does not exist'),
         ('examples/gateway/config/options.hpp', '"WORKERS"', '"THREADS"', 'THREADS: is missing'),
+        ('examples/gateway/config/unsupported.hpp', '"METRICS_LISTEN"', '"METRICS_ADDRESS"', 'METRICS_ADDRESS: is missing'),
         ('examples/gateway/config/options.hpp', 'threads that serve', 'workers', 'is not what options.hpp says'),
         ('include/mgw/core/concepts.hpp', 'concept Stream =', 'concept Stray =', 'Stray: has no page'),
         ('include/mgw/http.hpp', '#include <mgw/http/range.hpp>\n', '', 'not as its folder'),

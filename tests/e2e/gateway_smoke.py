@@ -1,8 +1,10 @@
 """The gateway as a black box: refusals, lying upstreams, one fetch for many clients, memory, stopping, configuration."""
 import concurrent.futures
 import hashlib
+import json
 import os
 import shutil
+import subprocess
 import threading
 import time
 
@@ -295,12 +297,20 @@ BAD = {
     'nothing enabled': ({'HTTPS_ENABLED': 'false'}, ('HTTPS_ENABLED', 'HTTP_ENABLED')),
     'no yes or no': ({'HTTPS_ENABLED': 'perhaps'}, ('HTTPS_ENABLED', 'perhaps')),
     'bad size': ({'ARTIFACTS_PROXY_CACHE_MAX_SIZE': '12 parsecs'}, ('ARTIFACTS_PROXY_CACHE_MAX_SIZE', '12 parsecs')),
+    'no number': ({'WORKERS': 'banana'}, ('WORKERS', 'banana', '1 to 1024')),
+    'no workers': ({'WORKERS': '0'}, ('WORKERS', '"0"', '1 to 1024')),
+    'too many workers': ({'WORKERS': '1000000000'}, ('WORKERS', '1000000000', '1 to 1024')),
+    'mTLS': ({'MTLS_ENABLED': 'true'}, ('MTLS_ENABLED', 'mTLS')),
+    'key of another certificate': ({'HTTPS_SERVER_KEY': 'OTHER'}, ('HTTPS_SERVER_KEY', 'mismatch')),
+    'missing secret file': ({'ARTIFACTS_PROXY_CACHE_SECRET_FILE': '/nonexistent/secret'},
+                            ('ARTIFACTS_PROXY_CACHE_SECRET_FILE', '/nonexistent/secret')),
     'short secret': ({'ARTIFACTS_PROXY_CACHE_SECRET': 'short'}, ('ARTIFACTS_PROXY_CACHE_SECRET',)),
 }
 
 
 def test_bad_configuration_is_refused(bench):
     good = gateway_environment(bench, 'https://localhost:1')
+    BAD['key of another certificate'][0]['HTTPS_SERVER_KEY'] = str(other_key(bench))
     wrong = []
     for number, (name, (settings, words)) in enumerate(BAD.items()):
         process = bench.start(f'bad-{number}', [BIN / 'mgw-gateway'], {**good, **settings})
@@ -316,3 +326,137 @@ def test_bad_configuration_is_refused(bench):
         if name == 'short secret' and "'short'" in said.replace('"', "'"):
             wrong.append('a secret was written to the log')
     check(not wrong, '\n'.join(wrong))
+
+
+def other_key(bench):
+    path = bench.path('other.key')
+    subprocess.run(['openssl', 'ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', path], check=True)
+    return path
+
+
+def file_settings(bench, upstream):
+    """What gateway_environment sets, as a configuration file has it."""
+    cache, state = bench.path('cache'), bench.path('state')
+    return {'HTTPS': {'Enabled': True, 'Listen': '127.0.0.1:0', 'ServerCertificate': str(bench.pki.cert),
+                      'ServerKey': str(bench.pki.key)},
+            'UpstreamServer': {'URL': upstream, 'CACertificate': str(bench.pki.ca)},
+            'Features': {'ArtifactsProxy': {'ArtifactsCache': {'Path': str(cache)}}}, 'StateDirectory': str(state)}
+
+
+def gateway_says(bench, *args, **environment):
+    """Runs the gateway to its end: exit status, standard output, standard error."""
+    process = bench.start('gateway', [BIN / 'mgw-gateway', *args], environment)
+    until(lambda: process.child.poll() is not None, 20, f'the end of mgw-gateway {args}')
+    return process.child.returncode, process.out, process.log
+
+
+def written(bench, settings, name='gateway.conf'):
+    path = bench.path(name)
+    path.write_text(settings if isinstance(settings, str) else json.dumps(settings))
+    return path
+
+
+def test_configuration_file(bench):
+    origin = bench.enter(Origin(os.urandom(1 << 20)))
+    settings = file_settings(bench, origin.url)
+    settings['Workers'] = 1
+    settings['Stray'] = {'Key': 1}
+    settings['Metrics'] = {'Enabled': True}
+    path = written(bench, settings)
+    gateway = bench.start('gateway', [BIN / 'mgw-gateway', '--config', path], {'LOG_LEVEL': 'info'},
+                          ready=r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n')
+    answer = request(bench.pki, int(gateway.match[1]), 'GET', link(bench.pki, int(gateway.match[1])))
+    check(answer.status == 200 and answer.body == origin.artifact, f'a download: {answer.status}')
+    for words in ('configuration file loaded', str(path), 'Stray is not a known key',
+                  'Metrics.Enabled is known but not supported yet'):
+        check(words in gateway.log, f'the log does not say {words!r}: {gateway.log[:1000]}')
+    check('Stray.Key' not in gateway.log, 'the members of an unknown key are named too')
+
+
+def test_environment_wins_over_file(bench):
+    path = written(bench, {'Workers': 1, 'Log': {'Level': 'warn'}, 'HTTP': {'Listen': ':81'}})
+    status, out, _ = gateway_says(bench, f'--config={path}', '--print-config', '--log-level', 'error', WORKERS='2',
+                                  LOG_LEVEL='debug')
+    check(status == 0, f'exit status {status}')
+    for line in ('Workers = 2  (environment WORKERS)', 'Log.Level = "error"  (flag --log-level)',
+                 f'HTTP.Listen = ":81"  (file {path}:1:61)', 'HTTPS.Listen = ":443"  (default)'):
+        check(line in out.splitlines(), f'no line {line!r} in\n{out}')
+
+
+def test_print_config_shows_no_secret(bench):
+    secret = 'a secret of many words'
+    settings = file_settings(bench, 'https://localhost:1')
+    settings['Features']['ArtifactsProxy']['ArtifactsCache']['SignatureSecret'] = secret
+    secret_file = written(bench, f'{secret}\n', 'secret')
+    for args, environment in (((), {'ARTIFACTS_PROXY_CACHE_SECRET': secret}),
+                              ((), {'ARTIFACTS_PROXY_CACHE_SECRET_FILE': str(secret_file)}),
+                              (('--config', written(bench, settings)), {})):
+        status, out, log = gateway_says(bench, '--print-config', *args, **environment)
+        check(status == 0 and 'SignatureSecret = "***"' in out, f'{args}: {status} {out}')
+        check('many words' not in out + log, f'{args}: the secret was printed')
+
+
+def test_check_config(bench):
+    good = file_settings(bench, 'https://localhost:1')
+    status, out, log = gateway_says(bench, '--check-config', '--config', written(bench, good))
+    check((status, log) == (0, '') and 'good' in out, f'good: {status} {out} {log}')
+    check(not bench.path('state').exists(), 'a check made a directory')
+
+    def changed(**more):
+        return json.dumps({**good, **more})
+    https = good['HTTPS']
+    bad = {
+        'unknown key': (changed(UpstreamSever={}), (':1:', 'UpstreamSever is not a known key', 'nearest is UpstreamServer')),
+        'other key': (changed(HTTPS={**https, 'ServerKey': str(other_key(bench))}), ('HTTPS.ServerKey', 'mismatch')),
+        'missing certificate': (changed(HTTPS={**https, 'ServerCertificate': '/nonexistent/c'}),
+                                ('HTTPS.ServerCertificate', '/nonexistent/c')),
+        'no JSON': ('{"HTTP": {\n  "Enabled": true,\n}}', (':3:1: ', 'unexpected } after a comma')),
+        'wrong type': ('{"Workers":\n true}', (':2:2: ', 'Workers is true', '1 to 1024')),
+        'repeated key': ('{"Workers": 1,\n"workers": 2}', (':2:1: ', 'there twice')),
+        'mTLS': (changed(Features={'mTLS': {'Enabled': True}}), ('Features.mTLS.Enabled', 'not supported yet')),
+    }
+    wrong = []
+    for name, (text, words) in bad.items():
+        status, out, log = gateway_says(bench, '--check-config', '--config', written(bench, text))
+        if status != 1 or out:
+            wrong.append(f'{name}: exit status {status}, {out!r}')
+        wrong += [f'{name}: does not say {word!r}: {log}' for word in words if word not in log]
+        if name != 'unknown key':  # of which a start only warns
+            status, _, log = gateway_says(bench, '--config', bench.path('gateway.conf'))
+            wrong += [f'{name}: starts: {status}'] if status != 2 else []
+    check(not wrong, '\n'.join(wrong))
+
+
+def test_flags_act_before_the_file(bench):
+    broken = written(bench, '{')
+    for flag, words in (('--version', '.'), ('--help', '--check-config')):
+        status, out, log = gateway_says(bench, '--config', broken, flag, WORKERS='banana')
+        check(status == 0 and words in out and not log, f'{flag}: {status} {out} {log}')
+    status, _, log = gateway_says(bench, '--config', broken, '--log-level', 'loud')
+    check(status == 2 and '--log-level is "loud"' in log and str(broken) not in log, f'--log-level: {status} {log}')
+    for absent in ('/nonexistent/gateway.conf', ''):
+        status, _, log = gateway_says(bench, '--config', absent)
+        check(status == 2 and f'configuration file {absent}' in log, f'absent file {absent!r}: {status} {log}')
+
+
+def test_limit_per_peer(bench):
+    _, gateway = with_origin(bench, LIMITS_MAX_CONNECTIONS_PER_PEER='2')
+    with Connection(bench.pki, gateway.port) as first, Connection(bench.pki, gateway.port) as second:
+        check(refuses(bench, gateway.port), 'a third connection was taken')
+        for connection in (first, second):
+            connection.send('GET', '/')
+            check(connection.read().status == 404, 'a connection within the limit')
+    until(lambda: not refuses(bench, gateway.port), 10, 'a place to be free again')
+
+
+def test_heads_can_be_limited(bench):
+    _, gateway = with_origin(bench, LIMITS_MAX_HEAD_SIZE='10KiB')
+    with_room = 'x' * (9 << 10)
+    for name, target, fields, status in (
+            ('a field below', '/', {'X-Long': with_room}, 404), ('a field above', '/', {'X-Long': with_room + 'x' * 200}, 431),
+            ('a target below', '/' + with_room[1:], {}, 404), ('a target above', '/' + with_room, {}, 414),
+            ('a head above', '/', {'X-Long': with_room, 'X-More': 'x' * 1000}, 431)):
+        with Connection(bench.pki, gateway.port) as connection:
+            connection.send('GET', target, fields)
+            answer = connection.read()
+            check(answer.status == status, f'{name}: {answer.status}')

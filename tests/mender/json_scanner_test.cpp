@@ -60,8 +60,9 @@ TEST_CASE("a refusal says where the text could not go on") {
     char const* text;
     std::size_t position;
   };
-  for (row const& r : {row{"", 0}, row{"[1,]", 3}, row{"[1 2]", 3}, row{"{\"a\" 1}", 5}, row{"[tru]", 1}, row{"\"a\nb\"", 2},
-                       row{"\"a\\x\"", 2}, row{"\"a\\ud800\"", 2}, row{"[\"a", 3}, row{"-x", 1}, row{"{} x", 3}}) {
+  for (row const& r :
+       {row{"", 0}, row{"[1,]", 3}, row{"[1 2]", 3}, row{"{\"a\" 1}", 5}, row{"[tru]", 1}, row{"\"a\nb\"", 2},
+        row{"\"a\\x\"", 2}, row{"\"a\\ud800\"", 2}, row{"[\"a", 3}, row{"-x", 1}, row{"{} x", 3}}) {
     CAPTURE(r.text);
     json_scanner json(r.text);
     CHECK(!(json.skip() && json.at_end()));

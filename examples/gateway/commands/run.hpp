@@ -2,66 +2,42 @@
 
 #include "access_log.hpp"
 #include "assembly.hpp"
+#include "config/check.hpp"
+#include "config/configuration.hpp"
 #include "config/settings.hpp"
 
 #include <mgw/version.hpp>
 
-
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <system_error>
 
 namespace gateway {
 
-/// Throws config_error if the file cannot be read.
-inline void check_readable(std::string const& key, std::string const& path) {
-  if (path.empty() || ::access(path.c_str(), R_OK) == 0) return;
-  std::string reason = std::system_category().message(errno);
-  struct stat about {};
-  if (::stat(path.c_str(), &about) == 0) {
-    char mode[8];
-    std::snprintf(mode, sizeof mode, "%04o", static_cast<unsigned>(about.st_mode & 07777U));
-    reason += "; it belongs to uid " + std::to_string(about.st_uid) + ", mode " + mode + ", and we are uid " + std::to_string(::geteuid());
+/// Runs the gateway until it is told to stop. Returns the exit code. Throws config_error with all that is wrong.
+inline int run(configuration c) {
+  check(c);
+  if (!c.errors.empty()) {
+    std::string all;
+    for (std::string const& e : c.errors) (all += all.empty() ? "" : "\nmgw-gateway: ") += e;
+    throw config_error(all);
   }
-  throw config_error(key + " is \"" + path + "\": " + reason);
-}
-
-/// Refuses what cannot work before anything is opened. Throws config_error.
-inline void check(settings const& s) {
-  if (!s.http.enabled && !s.https.enabled)
-    throw config_error("nothing to listen on: set HTTPS_ENABLED=true (with HTTPS_SERVER_CERTIFICATE and HTTPS_SERVER_KEY) or HTTP_ENABLED=true");
-  if (s.upstream.url.empty()) throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is not set; accepted: an http:// or https:// URL");
-  if (!s.proxy.gateway_url.empty() && !mgw::http::parse_uri(s.proxy.gateway_url))
-    throw config_error("ARTIFACTS_PROXY_GATEWAY_URL (Features.ArtifactsProxy.GatewayURL) is \"" + s.proxy.gateway_url +
-                       "\"; accepted: an http:// or https:// URL");
-  if (s.https.enabled && s.https.certificate.empty())
-    throw config_error("HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate) is not set, and HTTPS_ENABLED is true; accepted: a PEM file");
-  if (s.https.enabled && s.https.key.empty())
-    throw config_error("HTTPS_SERVER_KEY (HTTPS.ServerKey) is not set, and HTTPS_ENABLED is true; accepted: a PEM file");
-  if (s.https.enabled) {
-    check_readable("HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate)", s.https.certificate);
-    check_readable("HTTPS_SERVER_KEY (HTTPS.ServerKey)", s.https.key);
-  }
-  check_readable("UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate)", s.upstream.ca_certificate);
-}
-
-/// Runs the gateway until it is told to stop. Returns the exit code.
-inline int run(settings const& s) {
+  settings const& s = c.values;
   start_logging(s.log_level);
-  check(s);
+  for (auto const* lines : {&c.unknown, &c.warnings})
+    for (std::string const& line : *lines) spdlog::warn("msg={}", in_quotes(line));
+  if (!c.file.empty()) spdlog::info("msg=\"configuration file loaded\" file={}", in_quotes(c.file));
   std::signal(SIGPIPE, SIG_IGN);
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &files);
   }
-  spdlog::info("msg=\"starting mgw-gateway\" version={} upstream={} verify={}", MGW_VERSION, in_quotes(s.upstream.url), !s.upstream.insecure_skip_verify);
+  spdlog::info("msg=\"starting mgw-gateway\" version={} upstream={} verify={}", MGW_VERSION, in_quotes(s.upstream.url),
+               !s.upstream.insecure_skip_verify);
   auto gateway = std::make_unique<assembly>(s, log_line);
   for (auto const& address : gateway->addresses()) {
     spdlog::info("msg=running address={}", address);

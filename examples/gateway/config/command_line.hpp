@@ -1,6 +1,7 @@
 #pragma once
 
-#include "config/environment.hpp"
+#include "config/file.hpp"
+#include "config/load.hpp"
 #include "config/options.hpp"
 #include "config/settings.hpp"
 
@@ -13,20 +14,29 @@
 
 namespace gateway {
 
-struct asked {
-  settings settings;
+/// What was asked for.
+struct command_line {
+  flags given;
+  bool check = false;            ///< --check-config
+  bool print = false;            ///< --print-config
   std::optional<int> exit_code;  ///< set: the question is answered (--help, --version, a mistake)
 };
 
-/// Flags win over the environment, the environment over the defaults. Throws config_error.
-inline asked read_command_line(int argc, char** argv) {
-  asked out;
+/// Reads the flags alone; nothing else is read before. Throws config_error for a --log-level that is none.
+inline command_line read_command_line(int argc, char** argv) {
+  command_line out;
   CLI::App app("mgw-gateway: an open Mender gateway\n");
-  std::string level;
-  app.add_option("--log-level", level, "debug, info, warn, error or fatal; before anything else is read");
+  app.add_option("--config", out.given.config,
+                 std::string("configuration file, JSON (") + default_config_file + ", if it is there)");
+  app.add_option("--log-level", out.given.log_level, "debug, info, warn, error or fatal; wins over all other sources");
+  app.add_flag("--check-config", out.check,
+               "say what is wrong with the configuration; exit status 0 if nothing is, else 1");
+  app.add_flag("--print-config", out.print, "print each setting and where it comes from; secrets are not shown");
   app.set_version_flag("--version", MGW_VERSION);
-  std::string footer = "Settings are environment variables:\n";
-  for (option const& o : options()) footer += "  " + o.environment + "\n      " + o.help + "; " + o.accepts + "\n";
+  std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
+  for (option const& o : options())
+    footer += "  " + o.key + (o.environment.empty() ? "" : "  " + o.environment) + "\n      " + o.help + "; " +
+              o.accepts + "\n";
   app.footer(footer);
   try {
     app.parse(argc, argv);
@@ -34,10 +44,9 @@ inline asked read_command_line(int argc, char** argv) {
     out.exit_code = app.exit(e);
     return out;
   }
-  if (!level.empty() && level != "debug" && level != "info" && level != "warn" && level != "error" && level != "fatal")
-    throw config_error("--log-level is \"" + level + "\"; accepted: debug, info, warn, error or fatal");
-  read_environment(out.settings);
-  if (!level.empty()) out.settings.log_level = level;
+  configuration level;
+  level.set(*find_option("Log.Level"), out.given.log_level, origin::flag("--log-level"));
+  if (!level.errors.empty()) throw config_error(level.errors.front());
   return out;
 }
 

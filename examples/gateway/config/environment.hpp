@@ -1,23 +1,63 @@
 #pragma once
 
+#include "config/configuration.hpp"
 #include "config/options.hpp"
-#include "config/settings.hpp"
+#include "config/text_file.hpp"
+#include "config/unsupported.hpp"
 
+#include <cstddef>
 #include <cstdlib>
 #include <string>
 
 namespace gateway {
 
-/// Reads every option's environment variable. An empty variable counts as unset. Throws config_error.
-inline void read_environment(settings& s) {
-  // The original's documentation names this variable on one page; UPSTREAM_SERVER_URL wins.
-  if (char const* const url = std::getenv("UPSTREAM_SERVER")) s.upstream.url = url;
-  for (option const& o : options()) {
-    char const* const value = std::getenv(o.environment.c_str());
-    if (value == nullptr || *value == '\0') continue;
-    if (!o.set(s, value))
-      throw config_error(o.environment + " (" + o.key + ") is \"" + value + "\"; accepted: " + o.accepts);
+/// The largest file that a `…_FILE` variable may name.
+inline constexpr std::size_t max_secret_file = std::size_t{64} << 10;
+
+namespace environment_detail {
+
+/// The secret in the file that variable `name` names, without the line end that editors put there.
+inline void set_from_file(configuration& c, option const& o, std::string const& name, char const* path) {
+  auto text = read_text_file(path, max_secret_file);
+  origin const from = origin::variable(name);
+  if (!text) {
+    c.errors.push_back(named(o.key, from) + " is " + shown(path) + ": " + file_trouble(path, text.error()));
+    return;
   }
+  while (text->ends_with('\n') || text->ends_with('\r')) text->pop_back();
+  if (text->empty())
+    c.errors.push_back(named(o.key, from) + " is " + shown(path) + ": it is empty");
+  else
+    c.set(o, *text, from);
+}
+
+}  // namespace environment_detail
+
+/// Reads every option's environment variable; an empty one counts as not set. A secret may also stand in a file, which
+/// the variable with `_FILE` at its end names. `get(name)` is std::getenv, or stands in for it.
+template <class Get = char* (*)(char const*)>
+void read_environment(configuration& c, Get get = std::getenv) {
+  auto const value_of = [&get](std::string const& name) {
+    char const* const value = name.empty() ? nullptr : get(name.c_str());
+    return value == nullptr || *value == '\0' ? nullptr : value;
+  };
+  // The original's documentation names this variable on one page; UPSTREAM_SERVER_URL wins.
+  if (char const* const url = value_of("UPSTREAM_SERVER"); url != nullptr && value_of("UPSTREAM_SERVER_URL") == nullptr)
+    c.set(*find_option("UpstreamServer.URL"), url, origin::variable("UPSTREAM_SERVER"));
+  for (option const& o : options()) {
+    char const* const value = value_of(o.environment);
+    if (value != nullptr) c.set(o, value, origin::variable(o.environment));
+    if (o.value.kind != value_kind::secret) continue;
+    std::string const name = o.environment + "_FILE";
+    char const* const path = value_of(name);
+    if (path != nullptr && value != nullptr)
+      c.errors.push_back(o.environment + " and " + name + " are both set; accepted: one of them");
+    else if (path != nullptr)
+      environment_detail::set_from_file(c, o, name, path);
+  }
+  for (unsupported const& u : unsupported_keys())
+    if (char const* const value = value_of(u.environment))
+      note_unsupported(c, u, value, origin::variable(u.environment));
 }
 
 }  // namespace gateway

@@ -1,11 +1,20 @@
 #pragma once
 
 #include "config/settings.hpp"
+#include "config/value_forms.hpp"
 
-#include <mgw/core/units.hpp>
+#include <mgw/http/fields.hpp>
+#include <mgw/http/uri.hpp>
+#include <mgw/mender/artifact_link.hpp>
+#include <mgw/mender/whitelist.hpp>
+#include <mgw/net/listener.hpp>
 
-#include <charconv>
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,134 +22,196 @@
 
 namespace gateway {
 
+/// What a value is: which JSON types may stand for it in a file, and how it is shown.
+enum class value_kind { flag, text, secret, number, size, duration, list };
+
+/// How an option's value is read and shown.
+struct option_value {
+  value_kind kind;
+  /// Stores the value; false: not accepted, and nothing is stored.
+  std::function<bool(settings&, std::string_view)> set;
+  /// The value as `set` takes it; empty: not set, the default is found out at start.
+  std::function<std::string(settings const&)> show;
+};
+
 /// One option: its key in the configuration, its environment variable, what it takes, and where it goes.
 struct option {
   std::string key;          ///< as in the original's file: `HTTPS.ServerKey`
-  std::string environment;  ///< `HTTPS_SERVER_KEY`
+  std::string environment;  ///< `HTTPS_SERVER_KEY`; empty: there is none
   std::string accepts;      ///< for messages and help
-  std::string help;
-  /// Stores the value; false: not accepted.
-  std::function<bool(settings&, std::string_view)> set;
+  std::string help;         ///< in parentheses at its end: the default
+  option_value value;
 };
 
 namespace option_detail {
 
-inline bool read_bool(std::string_view text, bool& into) {
-  if (text == "true" || text == "1" || text == "yes" || text == "on") return into = true, true;
-  if (text == "false" || text == "0" || text == "no" || text == "off" || text.empty()) return into = false, true;
-  return false;
+/// `field(settings&)` is where the value goes; a text is stored if `valid(text)`.
+template <class Field, class Valid>
+option_value text_if(Field field, Valid valid, value_kind kind = value_kind::text) {
+  auto const set = [field, valid](settings& s, std::string_view v) {
+    if (!valid(v)) return false;
+    field(s) = std::string(v);
+    return true;
+  };
+  return {kind, set, [field](settings const& s) { return std::string(field(s)); }};
 }
-/// A list, separated by commas or blanks.
-inline std::vector<std::string> read_list(std::string_view text) {
-  std::vector<std::string> out;
-  while (!text.empty()) {
-    auto const end = std::min(text.find_first_of(", \t"), text.size());
-    if (end != 0) out.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
+template <class Field>
+option_value text(Field field) {
+  return text_if(field, [](std::string_view) { return true; });
+}
+template <class Field>
+option_value one_of(Field field, std::vector<std::string> words) {
+  return text_if(field,
+                 [words](std::string_view v) { return std::find(words.begin(), words.end(), v) != words.end(); });
+}
+template <class Field>
+option_value url(Field field) {
+  return text_if(field, [](std::string_view v) { return static_cast<bool>(mgw::http::parse_uri(v)); });
+}
+template <class Field>
+option_value address(Field field) {
+  return text_if(field, [](std::string_view v) { return static_cast<bool>(mgw::net::parse_listen_address(v)); });
+}
+template <class Field>
+option_value secret(Field field) {
+  auto const valid = [](std::string_view v) { return static_cast<bool>(mgw::mender::parse_secrets(v)); };
+  return text_if(field, valid, value_kind::secret);
+}
+/// Anything with `read(text, into)` and `show(value)`.
+template <class Field, class Read, class Show>
+option_value read_with(value_kind kind, Field field, Read read, Show show) {
+  return {kind, [field, read](settings& s, std::string_view v) { return read(v, field(s)); },
+          [field, show](settings const& s) { return show(field(s)); }};
+}
+template <class Field>
+option_value flag(Field field) {
+  return read_with(value_kind::flag, field, read_bool, [](bool b) { return std::string(b ? "true" : "false"); });
+}
+/// A number from `least` to `most`; one below is a default that is found out at start.
+template <class Field, class N>
+option_value number(Field field, N least, N most) {
+  return read_with(
+      value_kind::number, field, [=](std::string_view v, auto& into) { return read_number(v, least, most, into); },
+      [=](auto n) { return n < least ? std::string() : std::to_string(n); });
+}
+template <class Field>
+option_value size(Field field, std::uint64_t least, std::uint64_t most) {
+  return read_with(
+      value_kind::size, field, [=](std::string_view v, auto& into) { return read_size(v, least, most, into); },
+      [=](auto n) { return n < least ? std::string() : show_size(n); });
+}
+template <class Field>
+option_value duration(Field field, std::chrono::milliseconds least = std::chrono::milliseconds(0)) {
+  return read_with(
+      value_kind::duration, field, [=](std::string_view v, auto& into) { return read_duration(v, least, into); },
+      show_duration);
+}
+inline bool read_hosts(std::string_view text, std::vector<std::string>& into) {
+  auto hosts = read_list(text);
+  try {
+    mgw::mender::domain_list const understood(hosts);
+  } catch (std::invalid_argument const&) {
+    return false;
   }
-  return out;
-}
-template <class N>
-bool read_number(std::string_view text, N& into) {
-  auto const [end, ec] = std::from_chars(text.data(), text.data() + text.size(), into);
-  return ec == std::errc{} && end == text.data() + text.size();
+  into = std::move(hosts);
+  return true;
 }
 
 }  // namespace option_detail
 
-/// The one table of options.
+/// The one table of options. Keys of one section stand together.
 inline std::vector<option> const& options() {
   using namespace option_detail;
-  auto const flag = [](auto get) {
-    return [get](settings& s, std::string_view v) { return read_bool(v, get(s)); };
-  };
-  auto const text = [](auto get) {
-    return [get](settings& s, std::string_view v) {
-      get(s) = std::string(v);
-      return true;
-    };
-  };
-  auto const size = [](auto get) {
-    return [get](settings& s, std::string_view v) {
-      auto const n = mgw::parse_size(v);
-      if (n) get(s) = *n;
-      return static_cast<bool>(n);
-    };
-  };
-  auto const duration = [](auto get) {
-    return [get](settings& s, std::string_view v) {
-      auto const d = mgw::parse_duration(v);
-      if (d) get(s) = *d;
-      return static_cast<bool>(d);
-    };
-  };
-  auto const number = [](auto get) {
-    return [get](settings& s, std::string_view v) { return read_number(v, get(s)); };
-  };
+  using std::size_t;
   static constexpr auto* yes_no = "true or false";
-  static constexpr auto* address = "[HOST]:PORT, such as :443 or 127.0.0.1:8443";
-  static constexpr auto* a_size = "bytes, or a number with KiB, MiB, GiB, TiB";
+  static constexpr auto* an_address = "[HOST]:PORT, such as :443 or 127.0.0.1:8443";
   static constexpr auto* a_duration = "a duration such as 30m or 1h15m";
+  static constexpr auto* a_url = "an http:// or https:// URL";
   static constexpr auto* a_path = "a path";
+  static constexpr std::uint64_t KiB = 1024, MiB = KiB * 1024, TiB = MiB * MiB, EiB = TiB * MiB;
   static std::vector<option> const table = {
-      {"HTTP.Enabled", "HTTP_ENABLED", yes_no, "listen without TLS", flag([](settings& s) -> bool& { return s.http.enabled; })},
-      {"HTTP.Listen", "HTTP_LISTEN", address, "where to listen without TLS (:80)", text([](settings& s) -> auto& { return s.http.listen; })},
-      {"HTTPS.Enabled", "HTTPS_ENABLED", yes_no, "listen with TLS", flag([](settings& s) -> bool& { return s.https.enabled; })},
-      {"HTTPS.Listen", "HTTPS_LISTEN", address, "where to listen with TLS (:443)", text([](settings& s) -> auto& { return s.https.listen; })},
+      // clang-format off
+      {"HTTP.Enabled", "HTTP_ENABLED", yes_no, "listen without TLS",
+       flag([](auto& s) -> auto& { return s.http.enabled; })},
+      {"HTTP.Listen", "HTTP_LISTEN", an_address, "where to listen without TLS (:80)",
+       address([](auto& s) -> auto& { return s.http.listen; })},
+      {"HTTPS.Enabled", "HTTPS_ENABLED", yes_no, "listen with TLS",
+       flag([](auto& s) -> auto& { return s.https.enabled; })},
+      {"HTTPS.Listen", "HTTPS_LISTEN", an_address, "where to listen with TLS (:443)",
+       address([](auto& s) -> auto& { return s.https.listen; })},
       {"HTTPS.ServerCertificate", "HTTPS_SERVER_CERTIFICATE", a_path, "PEM file: the certificate, then its chain",
-       text([](settings& s) -> auto& { return s.https.certificate; })},
-      {"HTTPS.ServerKey", "HTTPS_SERVER_KEY", a_path, "PEM file: the certificate's key", text([](settings& s) -> auto& { return s.https.key; })},
-      {"HTTPS.MinimumTLSVersion", "HTTPS_MINIMUM_TLS_VERSION", "1.2 or 1.3", "oldest TLS version that is spoken (1.2)",
-       [](settings& s, std::string_view v) {
-         s.https.minimum_tls = std::string(v);
-         return v == "1.2" || v == "1.3";
-       }},
-      {"UpstreamServer.URL", "UPSTREAM_SERVER_URL", "an http:// or https:// URL", "the Mender server",
-       text([](settings& s) -> auto& { return s.upstream.url; })},
-      {"UpstreamServer.CACertificate", "UPSTREAM_SERVER_CA_CERTIFICATE", a_path, "PEM file: what upstream certificates chain to (the system's)",
-       text([](settings& s) -> auto& { return s.upstream.ca_certificate; })},
-      {"UpstreamServer.InsecureSkipVerify", "UPSTREAM_SERVER_INSECURE_SKIP_VERIFY", yes_no, "do not verify upstream certificates",
-       flag([](settings& s) -> bool& { return s.upstream.insecure_skip_verify; })},
-      {"Features.ArtifactsProxy.Enabled", "ARTIFACTS_PROXY_ENABLED", yes_no, "serve artifacts through the gateway (true)",
-       flag([](settings& s) -> bool& { return s.proxy.enabled; })},
-      {"Features.ArtifactsProxy.GatewayURL", "ARTIFACTS_PROXY_GATEWAY_URL", "an http:// or https:// URL",
-       "the gateway as devices reach it (as each device named it)", text([](settings& s) -> auto& { return s.proxy.gateway_url; })},
-      {"Features.ArtifactsProxy.DomainWhitelist", "ARTIFACTS_PROXY_DOMAIN_WHITELIST", "hosts or .suffixes, separated by commas or blanks",
-       "hosts artifacts may come from (what the server names)",
-       [](settings& s, std::string_view v) {
-         s.proxy.whitelist = read_list(v);
-         return true;
-       }},
+       text([](auto& s) -> auto& { return s.https.certificate; })},
+      {"HTTPS.ServerKey", "HTTPS_SERVER_KEY", a_path, "PEM file: the certificate's key",
+       text([](auto& s) -> auto& { return s.https.key; })},
+      {"HTTPS.MinimumTLSVersion", "HTTPS_MINIMUM_TLS_VERSION", "1.2 or 1.3; 1.0 and 1.1 count as 1.2",
+       "oldest TLS version that is spoken (1.2)",
+       one_of([](auto& s) -> auto& { return s.https.minimum_tls; }, {"1.2", "1.3", "1.0", "1.1"})},
+      {"UpstreamServer.URL", "UPSTREAM_SERVER_URL", a_url, "the Mender server",
+       url([](auto& s) -> auto& { return s.upstream.url; })},
+      {"UpstreamServer.CACertificate", "UPSTREAM_SERVER_CA_CERTIFICATE", a_path,
+       "PEM file: what upstream certificates chain to (the system's)",
+       text([](auto& s) -> auto& { return s.upstream.ca_certificate; })},
+      {"UpstreamServer.InsecureSkipVerify", "UPSTREAM_SERVER_INSECURE_SKIP_VERIFY", yes_no,
+       "do not verify upstream certificates", flag([](auto& s) -> auto& { return s.upstream.insecure_skip_verify; })},
+      {"Features.ArtifactsProxy.Enabled", "ARTIFACTS_PROXY_ENABLED", yes_no,
+       "serve artifacts through the gateway (true)", flag([](auto& s) -> auto& { return s.proxy.enabled; })},
+      {"Features.ArtifactsProxy.GatewayURL", "ARTIFACTS_PROXY_GATEWAY_URL", a_url,
+       "the gateway as devices reach it (as each device named it)",
+       url([](auto& s) -> auto& { return s.proxy.gateway_url; })},
+      {"Features.ArtifactsProxy.DomainWhitelist", "ARTIFACTS_PROXY_DOMAIN_WHITELIST",
+       "hosts or .suffixes, separated by commas or blanks", "hosts artifacts may come from (what the server names)",
+       read_with(value_kind::list, [](auto& s) -> auto& { return s.proxy.whitelist; }, read_hosts, show_list)},
       {"Features.ArtifactsProxy.HoldTimeout", "ARTIFACTS_PROXY_HOLD_TIMEOUT", a_duration,
        "how long a download waits for an unreachable upstream before it is closed (4m30s)",
-       duration([](settings& s) -> auto& { return s.proxy.hold; })},
-      {"Features.ArtifactsProxy.ArtifactsCache.Enabled", "ARTIFACTS_PROXY_CACHE_ENABLED", yes_no, "keep artifacts on disk (true)",
-       flag([](settings& s) -> bool& { return s.cache.enabled; })},
-      {"Features.ArtifactsProxy.ArtifactsCache.Path", "ARTIFACTS_PROXY_CACHE_PATH", "a directory", "where artifacts are kept (/var/cache/mender-gateway)",
-       text([](settings& s) -> auto& { return s.cache.path; })},
+       duration([](auto& s) -> auto& { return s.proxy.hold; })},
+      {"Features.ArtifactsProxy.ArtifactsCache.Enabled", "ARTIFACTS_PROXY_CACHE_ENABLED", yes_no,
+       "keep artifacts on disk (true)", flag([](auto& s) -> auto& { return s.cache.enabled; })},
+      {"Features.ArtifactsProxy.ArtifactsCache.Path", "ARTIFACTS_PROXY_CACHE_PATH", "a directory",
+       "where artifacts are kept (/var/cache/mender-gateway)", text([](auto& s) -> auto& { return s.cache.path; })},
       {"Features.ArtifactsProxy.ArtifactsCache.SignatureSecret", "ARTIFACTS_PROXY_CACHE_SECRET",
-       "base64 or text of at least 16 bytes; several, separated by commas: the first seals", "secret that seals links (one is made and kept)",
-       text([](settings& s) -> auto& { return s.cache.secret; })},
-      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "ARTIFACTS_PROXY_CACHE_LINK_EXPIRE_DURATION", a_duration,
-       "how long after a poll a download may begin (24h)", duration([](settings& s) -> auto& { return s.cache.link_life; })},
-      {"Features.ArtifactsProxy.ArtifactsCache.MaxSize", "ARTIFACTS_PROXY_CACHE_MAX_SIZE", a_size, "most that the cache may take (90 % of the file system)",
-       size([](settings& s) -> auto& { return s.cache.max_size; })},
-      {"Features.ArtifactsProxy.ArtifactsCache.MinFree", "ARTIFACTS_PROXY_CACHE_MIN_FREE", a_size, "what the cache leaves free (5 % of the file system)",
-       size([](settings& s) -> auto& { return s.cache.min_free; })},
-      {"Limits.MaxConnections", "LIMITS_MAX_CONNECTIONS", "a number", "connections at once (10000)", number([](settings& s) -> auto& { return s.limits.max_connections; })},
-      {"Limits.MaxBodySize", "LIMITS_MAX_BODY_SIZE", a_size, "largest request body (16MiB)", size([](settings& s) -> auto& { return s.limits.max_body; })},
-      {"StateDirectory", "STATE_DIRECTORY", "a directory", "where the gateway keeps what it must not lose (/var/lib/mender-gateway)",
-       text([](settings& s) -> auto& { return s.state_directory; })},
-      {"Workers", "WORKERS", "a number", "threads that serve (one per core)", number([](settings& s) -> auto& { return s.workers; })},
+       "base64 or text of at least 16 bytes; several, separated by commas: the first seals",
+       "secret that seals links (one is made and kept)", secret([](auto& s) -> auto& { return s.cache.secret; })},
+      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "ARTIFACTS_PROXY_CACHE_LINK_EXPIRE_DURATION",
+       "a duration of 1s or more, such as 30m or 1h15m", "how long after a poll a download may begin (24h)",
+       duration([](auto& s) -> auto& { return s.cache.link_life; }, std::chrono::seconds(1))},
+      {"Features.ArtifactsProxy.ArtifactsCache.MaxSize", "ARTIFACTS_PROXY_CACHE_MAX_SIZE",
+       "1MiB or more: bytes, or a number with KiB, MiB, GiB, TiB",
+       "most that the cache may take (90 % of the file system)",
+       size([](auto& s) -> auto& { return s.cache.max_size; }, MiB, 8 * EiB)},
+      {"Features.ArtifactsProxy.ArtifactsCache.MinFree", "ARTIFACTS_PROXY_CACHE_MIN_FREE",
+       "1 or more: bytes, or a number with KiB, MiB, GiB, TiB",
+       "what the cache leaves free (5 % of the file system)",
+       size([](auto& s) -> auto& { return s.cache.min_free; }, 1, 8 * EiB)},
+      {"Limits.MaxConnections", "LIMITS_MAX_CONNECTIONS", "1 to 1000000", "connections at once (10000)",
+       number([](auto& s) -> auto& { return s.limits.max_connections; }, size_t{1}, size_t{1'000'000})},
+      {"Limits.MaxConnectionsPerPeer", "LIMITS_MAX_CONNECTIONS_PER_PEER", "1 to 1000000, or 0 for no limit",
+       "connections at once from one address (0)",
+       number([](auto& s) -> auto& { return s.limits.max_connections_per_peer; }, size_t{0}, size_t{1'000'000})},
+      {"Limits.MaxHeadSize", "LIMITS_MAX_HEAD_SIZE", "8KiB to 18KiB: bytes, or a number with KiB",
+       "largest head of a request (18KiB)", size([](auto& s) -> auto& { return s.limits.max_head; }, 8 * KiB, 18 * KiB)},
+      {"Limits.MaxBodySize", "LIMITS_MAX_BODY_SIZE", "1KiB to 1TiB: bytes, or a number with KiB, MiB, GiB, TiB",
+       "largest request body (16MiB)", size([](auto& s) -> auto& { return s.limits.max_body; }, KiB, TiB)},
+      {"StateDirectory", "STATE_DIRECTORY", "a directory",
+       "where the gateway keeps what it must not lose (/var/lib/mender-gateway)",
+       text([](auto& s) -> auto& { return s.state_directory; })},
+      {"Workers", "WORKERS", "1 to 1024", "threads that serve (one per core)",
+       number([](auto& s) -> auto& { return s.workers; }, size_t{1}, size_t{1024})},
       {"DrainTimeout", "DRAIN_TIMEOUT", a_duration, "how long a stop waits for what is being served (30s)",
-       duration([](settings& s) -> auto& { return s.drain; })},
+       duration([](auto& s) -> auto& { return s.drain; })},
       {"Log.Level", "LOG_LEVEL", "debug, info, warn, error or fatal", "least important lines that are logged (info)",
-       [](settings& s, std::string_view v) {
-         s.log_level = std::string(v);
-         return v == "debug" || v == "info" || v == "warn" || v == "error" || v == "fatal";
-       }},
+       one_of([](auto& s) -> auto& { return s.log_level; }, {"debug", "info", "warn", "error", "fatal"})},
+      {"DebugLog", "", yes_no, "older key: true is Log.Level debug, where Log.Level is not set",
+       flag([](auto& s) -> auto& { return s.debug_log; })},
+      // clang-format on
   };
   return table;
+}
+
+/// The option of this key, in any case; nullptr if there is none.
+inline option const* find_option(std::string_view key) {
+  for (option const& o : options())
+    if (mgw::http::iequals(o.key, key)) return &o;
+  return nullptr;
 }
 
 }  // namespace gateway

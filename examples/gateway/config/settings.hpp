@@ -48,12 +48,15 @@ struct settings {
   } cache;
   struct {
     std::size_t max_connections = 10'000;
+    std::size_t max_connections_per_peer = 0;  ///< 0: no limit
+    std::uint64_t max_head = 18u << 10;
     std::uint64_t max_body = 16u << 20;
   } limits;
   std::string state_directory = "/var/lib/mender-gateway";
   std::size_t workers = 0;
   std::chrono::milliseconds drain{30'000};
   std::string log_level = "info";
+  bool debug_log = false;  ///< the original's older word for log_level debug
 };
 
 }  // namespace gateway

@@ -1,0 +1,96 @@
+#pragma once
+
+#include "config/configuration.hpp"
+#include "config/value_forms.hpp"
+
+#include <mgw/http/fields.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace gateway {
+
+/// A key of the original's that this program knows, but has nothing for yet.
+struct unsupported {
+  std::string key;          ///< empty: it has none in the file
+  std::string environment;  ///< empty: it has no variable
+  std::string feature;      ///< whose it is; `FEATURE.Enabled` switches it
+};
+
+inline std::vector<unsupported> const& unsupported_keys() {
+  static std::vector<unsupported> const table = {
+      // clang-format off
+      {"Features.mTLS.Enabled", "MTLS_ENABLED", "Features.mTLS"},
+      {"Features.mTLS.CACertificate", "MTLS_CA_CERTIFICATE", "Features.mTLS"},
+      {"Features.mTLS.MenderUsername", "MTLS_MENDER_USERNAME", "Features.mTLS"},
+      {"Features.mTLS.MenderPassword", "MTLS_MENDER_PASSWORD", "Features.mTLS"},
+      {"Features.mTLS.BlacklistPath", "MTLS_BLACKLIST_PATH", "Features.mTLS"},
+      {"Features.mTLS.EnableCache", "MTLS_ENABLE_CACHE", "Features.mTLS"},
+      {"Features.mTLS.InsecureSkipClientExpireAfter", "MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER", "Features.mTLS"},
+      {"Features.DeviceSystem.Enabled", "DEVICE_SYSTEM_ENABLED", "Features.DeviceSystem"},
+      {"Features.DeviceSystem.SystemID", "DEVICE_SYSTEM_ID", "Features.DeviceSystem"},
+      {"Features.DeviceSystem.DefaultInventory", "", "Features.DeviceSystem"},
+      {"DefaultInventory", "", "Features.DeviceSystem"},
+      {"Metrics.Enabled", "METRICS_ENABLED", "Metrics"},
+      {"Metrics.Listen", "METRICS_LISTEN", "Metrics"},
+      {"", "HTTP_PROXY", "proxies"},
+      {"", "http_proxy", "proxies"},
+      {"", "HTTPS_PROXY", "proxies"},
+      {"", "https_proxy", "proxies"},
+      // clang-format on
+  };
+  return table;
+}
+
+/// The entry of this key, in any case; nullptr if there is none.
+inline unsupported const* find_unsupported(std::string_view key) {
+  for (unsupported const& u : unsupported_keys())
+    if (!u.key.empty() && mgw::http::iequals(u.key, key)) return &u;
+  return nullptr;
+}
+
+/// Remembers that the key was set. What switches a feature must be understood, or it is an error.
+inline void note_unsupported(configuration& c, unsupported const& u, std::string_view value, origin from) {
+  bool const is_switch = u.key.ends_with(".Enabled");
+  if (value.empty() || (!is_switch && value == "false")) return;
+  bool on = false;
+  if (is_switch && !read_bool(value, on))
+    c.errors.push_back(named(u.key, from) + " is " + shown(value) + "; accepted: true or false");
+  std::string remembered = !is_switch ? "" : on ? "true" : "false";
+  c.unsupported.push_back({u.key, std::move(from), std::move(remembered)});
+}
+
+/// Says of each such key that it has no effect; of the keys of a feature that is switched off nothing needs to be said.
+/// mTLS switched on is an error: a gateway that should check client certificates must not serve without.
+/// Precondition: all sources have been read.
+inline void judge_unsupported(configuration& c) {
+  auto const feature_of = [](configuration::unsupported_key const& k) {
+    unsupported const* const u = find_unsupported(k.key);
+    return u == nullptr ? std::string("proxies") : u->feature;
+  };
+  auto const switched = [&](std::string const& feature) {  // the last source wins
+    configuration::unsupported_key const* found = nullptr;
+    for (auto const& k : c.unsupported)
+      if (!k.value.empty() && feature_of(k) == feature) found = &k;
+    return found;
+  };
+  if (auto const* const mtls = switched("Features.mTLS"); mtls != nullptr && mtls->value == "true")
+    c.errors.push_back(
+        named(mtls->key, mtls->from) +
+        " is true, but client certificates (mTLS) are not supported yet: devices would be served without "
+        "a check of theirs; accepted: false");
+  for (auto const& k : c.unsupported) {
+    std::string const feature = feature_of(k);
+    auto const* const state = switched(feature);
+    if (state != nullptr && state->value == "false") continue;
+    if (feature == "Features.mTLS" && state != nullptr) continue;  // an error already
+    c.warnings.push_back(
+        named(k.key, k.from) + " is known but not supported yet" +
+        (feature == "proxies" ? ": the upstream server is connected to directly" : ": it has no effect"));
+  }
+}
+
+}  // namespace gateway

@@ -1,0 +1,146 @@
+#include "config/options.hpp"
+
+#include "gateway/support.hpp"
+
+#include <doctest/doctest.h>
+
+#include <ostream>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace gateway {
+
+TEST_CASE("each key and each variable is there once, and sections stand together") {
+  std::set<std::string> keys, variables, closed;
+  std::string section;
+  for (option const& o : options()) {
+    CAPTURE(o.key);
+    CHECK(keys.insert(o.key).second);
+    CHECK((o.environment.empty() || variables.insert(o.environment).second));
+    std::string const its = o.key.substr(0, std::min(o.key.rfind('.'), o.key.size()));
+    if (its != section) CHECK(closed.insert(its).second);
+    section = its;
+  }
+}
+
+TEST_CASE("help ends with the default") {
+  settings const built_in;
+  for (option const& o : options()) {
+    CAPTURE(o.key);
+    std::string const value = o.value.show(built_in);
+    bool const plain = !value.empty() && value != "false";
+    bool const in_parentheses = o.help.ends_with(')');
+    if (plain)
+      CHECK(o.help.ends_with('(' + value + ')'));
+    else if (in_parentheses)  // words for what is found out at start
+      CHECK(o.help.find(" (") != std::string::npos);
+  }
+}
+
+TEST_CASE("a value that was stored is shown in a form that is read to the same") {
+  for (option const& o : options()) {
+    for (std::string_view const value : {"true",
+                                         "off",
+                                         "0",
+                                         "1",
+                                         "7",
+                                         "18432",
+                                         "20KiB",
+                                         "1048575",
+                                         "3TiB",
+                                         "1.5s",
+                                         "1h15m",
+                                         "250ms",
+                                         "0s",
+                                         ":443",
+                                         "https://a.example/x",
+                                         ".a.example b.example",
+                                         "1.3",
+                                         "warn",
+                                         "0123456789abcdef",
+                                         "/some/path"}) {
+      CAPTURE(o.key);
+      CAPTURE(value);
+      settings s;
+      if (!o.value.set(s, value)) continue;
+      std::string const first = o.value.show(s);
+      REQUIRE(!first.empty());
+      settings again;
+      REQUIRE(o.value.set(again, first));
+      CHECK(o.value.show(again) == first);
+    }
+  }
+}
+
+TEST_CASE("values at their bounds") {
+  struct row {
+    char const* key;
+    char const* value;
+    bool accepted;
+  };
+  row const rows[] = {
+      {"Workers", "1", true},
+      {"Workers", "1024", true},
+      {"Workers", "0", false},
+      {"Workers", "1025", false},
+      {"Workers", "1000000000", false},
+      {"Workers", "banana", false},
+      {"Workers", "-1", false},
+      {"Workers", "4 ", false},
+      {"Workers", "4.0", false},
+      {"Workers", "99999999999999999999", false},
+      {"Limits.MaxConnections", "1", true},
+      {"Limits.MaxConnections", "1000000", true},
+      {"Limits.MaxConnections", "0", false},
+      {"Limits.MaxConnections", "1000001", false},
+      {"Limits.MaxConnectionsPerPeer", "0", true},
+      {"Limits.MaxConnectionsPerPeer", "1000001", false},
+      {"Limits.MaxHeadSize", "8KiB", true},
+      {"Limits.MaxHeadSize", "8191", false},
+      {"Limits.MaxHeadSize", "18KiB", true},
+      {"Limits.MaxHeadSize", "18433", false},
+      {"Limits.MaxBodySize", "1KiB", true},
+      {"Limits.MaxBodySize", "0", false},
+      {"Limits.MaxBodySize", "1TiB", true},
+      {"Limits.MaxBodySize", "2TiB", false},
+      {"Features.ArtifactsProxy.ArtifactsCache.MaxSize", "0", false},
+      {"Features.ArtifactsProxy.ArtifactsCache.MaxSize", "1MiB", true},
+      {"Features.ArtifactsProxy.ArtifactsCache.MinFree", "0", false},
+      {"Features.ArtifactsProxy.ArtifactsCache.MinFree", "1", true},
+      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "999ms", false},
+      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "1s", true},
+      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "30", false},
+      {"Features.ArtifactsProxy.HoldTimeout", "0", true},
+      {"Features.ArtifactsProxy.HoldTimeout", "-1s", false},
+      {"Features.ArtifactsProxy.DomainWhitelist", "https://a.example", false},
+      {"Features.ArtifactsProxy.GatewayURL", "gateway.example", false},
+      {"UpstreamServer.URL", "ftp://a.example", false},
+      {"HTTP.Listen", "80", false},
+      {"HTTP.Listen", ":65536", false},
+      {"HTTP.Listen", "[::1]:0", true},
+      {"HTTP.Enabled", "True", false},
+      {"HTTPS.MinimumTLSVersion", "1.1", true},
+      {"HTTPS.MinimumTLSVersion", "1.4", false},
+      {"Log.Level", "loud", false},
+      {"Features.ArtifactsProxy.ArtifactsCache.SignatureSecret", "short", false},
+  };
+  for (row const& r : rows) {
+    CAPTURE(r.key);
+    CAPTURE(r.value);
+    option const* const o = find_option(r.key);
+    REQUIRE(o != nullptr);
+    settings s;
+    std::string const before = o->value.show(s);
+    CHECK(o->value.set(s, r.value) == r.accepted);
+    if (!r.accepted) CHECK(o->value.show(s) == before);
+  }
+}
+
+TEST_CASE("keys are found in any case") {
+  CHECK(find_option("https.SERVERkey") == find_option("HTTPS.ServerKey"));
+  CHECK(find_option("HTTPS") == nullptr);
+  CHECK(find_option("") == nullptr);
+}
+
+}  // namespace gateway

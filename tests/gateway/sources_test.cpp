@@ -1,0 +1,230 @@
+#include "config/load.hpp"
+
+#include "config/check.hpp"
+#include "config/print.hpp"
+#include "gateway/support.hpp"
+#include "support/test_certificates.hpp"
+
+#include <doctest/doctest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <ostream>
+#include <string>
+
+namespace gateway {
+namespace {
+
+using test::all;
+using test::from_environment;
+using test::from_text;
+using test::has;
+
+struct folder {
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("mgw-sources-test-" + std::to_string(::getpid()));
+  folder() { std::filesystem::create_directories(path); }
+  folder(folder const&) = delete;
+  folder& operator=(folder const&) = delete;
+  ~folder() { std::filesystem::remove_all(path); }
+  std::string write(std::string const& name, std::string const& text) const {
+    std::ofstream(path / name, std::ios::binary) << text;
+    return (path / name).string();
+  }
+};
+
+constexpr char const* secret = "a secret of many words";
+
+}  // namespace
+
+TEST_CASE("a flag wins over the environment, the environment over the file, the file over the default") {
+  folder const f;
+  flags given;
+  given.config = f.write("conf", R"({"Log": {"Level": "warn"}})");
+  option const& level = *find_option("Log.Level");
+  test::variables environment;
+  CHECK(load({f.write("empty", "{}"), ""}, environment).values.log_level == "info");
+
+  auto c = load(given, environment);
+  CHECK(c.values.log_level == "warn");
+  CHECK(c.from(level).where == *given.config + ":1:19");
+
+  environment.all["LOG_LEVEL"] = "error";
+  c = load(given, environment);
+  CHECK(c.values.log_level == "error");
+  CHECK(c.from(level).where == "LOG_LEVEL");
+
+  environment.all["LOG_LEVEL"] = "";  // counts as not set
+  CHECK(load(given, environment).values.log_level == "warn");
+
+  environment.all["LOG_LEVEL"] = "error";
+  given.log_level = "debug";
+  c = load(given, environment);
+  CHECK(c.values.log_level == "debug");
+  CHECK(c.from(level).where == "--log-level");
+  CHECK(all(c.errors) == "");
+}
+
+TEST_CASE("a file that was named must be there") {
+  CHECK(has(all(load({"/nonexistent/conf", ""}, test::variables()).errors), "/nonexistent/conf"));
+}
+
+TEST_CASE("a variable that is not accepted is named with its key and what is accepted") {
+  CHECK(all(from_environment({{{"WORKERS", "banana"}}}).errors) ==
+        "WORKERS (Workers) is \"banana\"; accepted: 1 to 1024\n");
+}
+
+TEST_CASE("UPSTREAM_SERVER counts where UPSTREAM_SERVER_URL is not set") {
+  CHECK(from_environment({{{"UPSTREAM_SERVER", "http://a"}}}).values.upstream.url == "http://a");
+  CHECK(
+      from_environment({{{"UPSTREAM_SERVER", "http://a"}, {"UPSTREAM_SERVER_URL", "http://b"}}}).values.upstream.url ==
+      "http://b");
+  CHECK(
+      has(all(from_environment({{{"UPSTREAM_SERVER", "a"}}}).errors), "UPSTREAM_SERVER (UpstreamServer.URL) is \"a\""));
+}
+
+TEST_CASE("a secret may stand in a file of its own") {
+  folder const f;
+  auto const with = [](std::string const& path) {
+    return from_environment({{{"ARTIFACTS_PROXY_CACHE_SECRET_FILE", path}}});
+  };
+  auto const c = with(f.write("secret", std::string(secret) + "\r\n"));
+  CHECK(all(c.errors) == "");
+  CHECK(c.values.cache.secret == secret);
+  CHECK(c.from(*find_option("Features.ArtifactsProxy.ArtifactsCache.SignatureSecret")).where ==
+        "ARTIFACTS_PROXY_CACHE_SECRET_FILE");
+
+  std::string const key =
+      "ARTIFACTS_PROXY_CACHE_SECRET_FILE (Features.ArtifactsProxy.ArtifactsCache.SignatureSecret) is ";
+  CHECK(all(with("/nonexistent/secret").errors) == key + "\"/nonexistent/secret\": No such file or directory\n");
+  CHECK(has(all(with(f.write("secret", "\n")).errors), "it is empty"));
+  auto const bad = all(with(f.write("secret", "tooshort\n")).errors);
+  CHECK(has(bad, key + "not accepted (and not shown here)"));
+  CHECK(!has(bad, "tooshort"));
+  CHECK(has(all(with(f.write("secret", std::string(max_secret_file + 1, 'x'))).errors), "File too large"));
+  auto const both = from_environment(
+      {{{"ARTIFACTS_PROXY_CACHE_SECRET_FILE", f.write("secret", secret)}, {"ARTIFACTS_PROXY_CACHE_SECRET", secret}}});
+  CHECK(has(all(both.errors), "are both set"));
+  // Only secrets have such a variable.
+  CHECK(from_environment({{{"STATE_DIRECTORY_FILE", f.write("x", "/x")}}}).values.state_directory != "/x");
+}
+
+TEST_CASE("mTLS that is switched on keeps the gateway from starting") {
+  struct row {
+    char const* name;
+    char const* file;
+    char const* variable;
+    bool refused;
+  };
+  row const rows[] = {
+      {"file", R"({"Features": {"mTLS": {"Enabled": true}}})", "", true},
+      {"file, in another case", R"({"features": {"MTLS": {"enabled": true}}})", "", true},
+      {"file, a string", R"({"Features": {"mTLS": {"Enabled": "true"}}})", "", true},
+      {"file, no boolean", R"({"Features": {"mTLS": {"Enabled": 1}}})", "", true},
+      {"file, no switch at all", R"({"Features": {"mTLS": {"Enabled": "enable"}}})", "", true},
+      {"file, no section", R"({"Features": {"mTLS": true}})", "", true},
+      {"environment", "{}", "true", true},
+      {"environment, another word", "{}", "1", true},
+      {"environment, not understood", "{}", "TRUE", true},
+      {"environment over file", R"({"Features": {"mTLS": {"Enabled": false}}})", "true", true},
+      {"switched off by the environment", R"({"Features": {"mTLS": {"Enabled": true}}})", "false", false},
+      {"off", R"({"Features": {"mTLS": {"Enabled": false}}})", "", false},
+      {"null", R"({"Features": {"mTLS": {"Enabled": null}}})", "", false},
+      {"nothing", "{}", "", false},
+  };
+  for (row const& r : rows) {
+    CAPTURE(r.name);
+    auto const c = from_text(r.file, {{{"MTLS_ENABLED", r.variable}}});
+    CHECK(!c.errors.empty() == r.refused);
+    CHECK(all(c.unknown) == "");
+  }
+  CHECK(has(all(from_text(R"({"Features": {"mTLS": {"Enabled": true}}})").errors),
+            "f:1:35: Features.mTLS.Enabled is true, but client certificates (mTLS) are not supported yet"));
+  CHECK(has(all(from_environment({{{"MTLS_ENABLED", "true"}}}).errors),
+            "MTLS_ENABLED (Features.mTLS.Enabled) is true, but"));
+}
+
+TEST_CASE("keys without effect so far are known, and named unless their feature is switched off") {
+  auto const warnings = [](char const* text, test::variables const& environment = {}) {
+    auto const c = from_text(text, environment);
+    CHECK(all(c.errors) == "");
+    CHECK(all(c.unknown) == "");
+    return all(c.warnings);
+  };
+  CHECK(warnings(R"({"Metrics": {"Enabled": true, "Listen": ":9102"}})") ==
+        "f:1:25: Metrics.Enabled is known but not supported yet: it has no effect\n"
+        "f:1:41: Metrics.Listen is known but not supported yet: it has no effect\n");
+  CHECK(warnings(R"({"Metrics": {"Listen": ":9102"}})") ==
+        "f:1:24: Metrics.Listen is known but not supported yet: it has no effect\n");
+  CHECK(warnings(R"({"Metrics": {"Enabled": false, "Listen": ":9102"}})") == "");
+  CHECK(
+      warnings(
+          R"({"Features": {"DeviceSystem": {"Enabled": true, "DefaultInventory": [{"Name": "a", "Value": "b"}]}}})") ==
+      "f:1:43: Features.DeviceSystem.Enabled is known but not supported yet: it has no effect\n"
+      "f:1:69: Features.DeviceSystem.DefaultInventory is known but not supported yet: it has no effect\n");
+  CHECK(warnings(R"({"DefaultInventory": [{"Name": "a"}]})") ==
+        "f:1:22: DefaultInventory is known but not supported yet: it has no effect\n");
+  CHECK(warnings("{}", {{{"DEVICE_SYSTEM_ENABLED", "true"}}}) ==
+        "DEVICE_SYSTEM_ENABLED (Features.DeviceSystem.Enabled) is known but not supported yet: it has no effect\n");
+  CHECK(warnings("{}", {{{"https_proxy", "http://user:password@proxy"}}}) ==
+        "https_proxy is known but not supported yet: the upstream server is connected to directly\n");
+  std::string const mtls = warnings(R"({"Features": {"mTLS": {"MenderPassword": "pass\tword"}}})");
+  CHECK(has(mtls, "Features.mTLS.MenderPassword is known but not supported yet"));
+  CHECK(!has(mtls, "word\""));
+}
+
+TEST_CASE("settings are printed with where they come from, secrets masked") {
+  auto const c =
+      from_text("{\"HTTP\": {\n\"Enabled\": true}}", {{{"ARTIFACTS_PROXY_CACHE_SECRET", secret},
+                                                       {"WORKERS", "2"},
+                                                       {"LIMITS_MAX_BODY_SIZE", "1048576"},
+                                                       {"ARTIFACTS_PROXY_DOMAIN_WHITELIST", "a.example b.example"}}});
+  std::string const text = print_config(c);
+  CHECK(has(text, "HTTP.Enabled = true  (file f:2:12)\n"));
+  CHECK(has(text, "HTTP.Listen = \":80\"  (default)\n"));
+  CHECK(has(text, "Workers = 2  (environment WORKERS)\n"));
+  CHECK(has(text, "Limits.MaxBodySize = \"1MiB\"  (environment LIMITS_MAX_BODY_SIZE)\n"));
+  CHECK(has(text, "DomainWhitelist = [\"a.example\", \"b.example\"]"));
+  CHECK(has(text, "SignatureSecret = \"***\"  (environment ARTIFACTS_PROXY_CACHE_SECRET)\n"));
+  CHECK(has(text, "MaxSize = \"\"  (default)\n"));
+  CHECK(!has(text, secret));
+  CHECK(!has(to_config_text(c.values, secrets::masked), secret));
+  auto const again = from_text(to_config_text(c.values, secrets::shown));
+  CHECK(all(again.errors) == "");
+  for (option const& o : options()) CHECK(o.value.show(again.values) == o.value.show(c.values));
+}
+
+TEST_CASE("what is missing, and keys that do not match, are found before anything is served") {
+  auto const errors = [](test::variables const& environment) {
+    auto c = from_environment(environment);
+    check(c);
+    return all(c.errors);
+  };
+  CHECK(has(errors({}), "nothing to listen on"));
+  CHECK(has(errors({}), "UPSTREAM_SERVER_URL (UpstreamServer.URL) is not set"));
+  CHECK(errors({{{"HTTP_ENABLED", "true"}, {"UPSTREAM_SERVER_URL", "http://a"}}}) == "");
+  CHECK(has(errors({{{"HTTPS_ENABLED", "true"}}}), "HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate) is not set"));
+  CHECK(has(errors({{{"HTTPS_ENABLED", "true"}}}), "HTTPS_SERVER_KEY (HTTPS.ServerKey) is not set"));
+  CHECK(has(errors({{{"HTTPS_ENABLED", "true"}, {"HTTPS_SERVER_KEY", "/nonexistent"}}}),
+            "HTTPS_SERVER_KEY (HTTPS.ServerKey) is \"/nonexistent\": No such file"));
+
+  mgw::test::test_certificates const made;
+  auto const with = [&](std::string const& certificate, std::string const& key, std::string const& ca) {
+    return errors({{{"HTTPS_ENABLED", "true"},
+                    {"UPSTREAM_SERVER_URL", "http://a"},
+                    {"HTTPS_SERVER_CERTIFICATE", certificate},
+                    {"HTTPS_SERVER_KEY", key},
+                    {"UPSTREAM_SERVER_CA_CERTIFICATE", ca}}});
+  };
+  CHECK(with(made.server.certificate, made.server.key, made.ca_file) == "");
+  CHECK(has(with(made.server.certificate, made.foreign_server.key, ""), "HTTPS_SERVER_KEY (HTTPS.ServerKey): key "));
+  CHECK(has(with(made.server.key, made.server.key, ""), "HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate), "));
+  CHECK(has(with(made.server.certificate, made.server.key, made.server.key),
+            "UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate): CA certificates "));
+  CHECK(has(with(made.server.certificate, made.server.key, "/nonexistent"),
+            "UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate) is \"/nonexistent\""));
+}
+
+}  // namespace gateway
