@@ -76,6 +76,12 @@ TEST_CASE("a variable that is not accepted is named with its key and what is acc
         "WORKERS (Workers) is \"banana\"; accepted: 1 to 1024\n");
 }
 
+TEST_CASE("a URL that may hold a password is not shown") {
+  auto const errors = all(from_environment({{{"UPSTREAM_SERVER_URL", "https://user:password@a.example"}}}).errors);
+  CHECK(has(errors, "UPSTREAM_SERVER_URL (UpstreamServer.URL) is not accepted (and not shown here)"));
+  CHECK(!has(errors, "password"));
+}
+
 TEST_CASE("UPSTREAM_SERVER counts where UPSTREAM_SERVER_URL is not set") {
   CHECK(from_environment({{{"UPSTREAM_SERVER", "http://a"}}}).values.upstream.url == "http://a");
   CHECK(
@@ -127,7 +133,8 @@ TEST_CASE("mTLS that is switched on keeps the gateway from starting") {
       {"file, no section", R"({"Features": {"mTLS": true}})", "", true},
       {"environment", "{}", "true", true},
       {"environment, another word", "{}", "1", true},
-      {"environment, not understood", "{}", "TRUE", true},
+      {"environment, another case", "{}", "TRUE", true},
+      {"environment, not understood", "{}", "enable", true},
       {"environment over file", R"({"Features": {"mTLS": {"Enabled": false}}})", "true", true},
       {"switched off by the environment", R"({"Features": {"mTLS": {"Enabled": true}}})", "false", false},
       {"off", R"({"Features": {"mTLS": {"Enabled": false}}})", "", false},

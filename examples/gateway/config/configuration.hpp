@@ -66,7 +66,9 @@ public:
       origins_[index(o)] = std::move(from);
       return;
     }
-    refuse(o, from, o.value.kind == value_kind::secret ? "not accepted (and not shown here)" : shown(value));
+    bool const may_hold_a_password = value.find("://") != value.npos && value.find('@') != value.npos;
+    bool const hidden = o.value.kind == value_kind::secret || may_hold_a_password;
+    refuse(o, from, hidden ? "not accepted (and not shown here)" : shown(value));
   }
   void refuse(option const& o, origin const& from, std::string const& what) {
     errors.push_back(named(o.key, from) + " is " + what + "; accepted: " + o.accepts);

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <mgw/core/units.hpp>
+#include <mgw/http/fields.hpp>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -17,9 +19,13 @@
 /// the reader takes.
 namespace gateway {
 
+/// Yes or no, in any case.
 inline bool read_bool(std::string_view text, bool& into) {
-  if (text == "true" || text == "1" || text == "yes" || text == "on") return into = true, true;
-  if (text == "false" || text == "0" || text == "no" || text == "off") return into = false, true;
+  auto const is_one_of = [text](std::initializer_list<std::string_view> words) {
+    return std::any_of(words.begin(), words.end(), [text](auto word) { return mgw::http::iequals(text, word); });
+  };
+  bool const yes = is_one_of({"true", "1", "yes", "on"});
+  if (yes || is_one_of({"false", "0", "no", "off"})) return into = yes, true;
   return false;
 }
 
