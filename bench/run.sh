@@ -19,6 +19,10 @@ need python3 python3
 [ -e /usr/include/spdlog/spdlog.h ] || packages="$packages libspdlog-dev"
 [ -e /usr/include/CLI/CLI.hpp ] || packages="$packages libcli11-dev"
 [ -e /usr/include/zlib.h ] || packages="$packages zlib1g-dev"
+[ -e /usr/include/archive.h ] || packages="$packages libarchive-dev"
+[ -e /usr/include/lzma.h ] || packages="$packages liblzma-dev"
+[ -e /usr/include/zstd.h ] || packages="$packages libzstd-dev"
+[ -e /usr/include/boost/json.hpp ] || packages="$packages libboost1.81-dev libboost-json1.81-dev"
 if [ -n "$packages" ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "bench/run.sh: not installed:$packages" >&2

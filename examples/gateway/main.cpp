@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   try {
     auto const asked = gateway::read_command_line(argc, argv);
     if (asked.exit_code) return *asked.exit_code;
+    if (asked.verify) return gateway::verify_file(*asked.verify, stdout, stderr);
     auto configuration = gateway::load(asked.given);
     if (asked.check || asked.print) return gateway::show(std::move(configuration), asked.check, asked.print);
     return gateway::run(std::move(configuration));

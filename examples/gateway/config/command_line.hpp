@@ -1,5 +1,6 @@
 #pragma once
 
+#include "commands/verify.hpp"
 #include "config/file.hpp"
 #include "config/load.hpp"
 #include "config/options.hpp"
@@ -20,6 +21,7 @@ struct command_line {
   bool check = false;            ///< --check-config
   bool print = false;            ///< --print-config
   std::optional<int> exit_code;  ///< set: the question is answered (--help, --version, a mistake)
+  std::optional<verify_request> verify;  ///< set: a file is to be verified, whatever the settings
 };
 
 /// Reads the flags alone; nothing else is read before. Throws config_error for a --log-level that is none.
@@ -33,6 +35,8 @@ inline command_line read_command_line(int argc, char** argv) {
                "say what is wrong with the configuration; exit status 0 if nothing is, else 1");
   app.add_flag("--print-config", out.print, "print each setting and where it comes from; secrets are not shown");
   app.set_version_flag("--version", MGW_VERSION);
+  verify_request to_verify;
+  CLI::App const* const verify = add_verify(app, to_verify);
   std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
   for (option const& o : options())
     footer += "  " + o.key + (o.environment.empty() ? "" : "  " + o.environment) + "\n      " + o.help + "; " +
@@ -41,7 +45,11 @@ inline command_line read_command_line(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {
-    out.exit_code = app.exit(e);
+    out.exit_code = app.exit(e) == 0 ? 0 : 2;
+    return out;
+  }
+  if (verify->parsed()) {
+    out.verify = to_verify;
     return out;
   }
   configuration level;

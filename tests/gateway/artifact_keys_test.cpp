@@ -1,0 +1,148 @@
+#include "artifact/keys.hpp"
+
+#include "artifact_support.hpp"
+
+#include <doctest/doctest.h>
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/ecdsa.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+
+#include <cstddef>
+#include <ostream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace gateway {
+namespace {
+
+using key_ptr = detail::openssl_ptr<EVP_PKEY>;
+
+std::string pem_of(key_ptr const& key) {
+  detail::openssl_ptr<BIO> const out(BIO_new(BIO_s_mem()));
+  PEM_write_bio_PUBKEY(out.get(), key.get());
+  char* text = nullptr;
+  long const n = BIO_get_mem_data(out.get(), &text);
+  return {text, static_cast<std::size_t>(n)};
+}
+
+std::string sign(key_ptr const& key, std::string_view text) {
+  detail::openssl_ptr<EVP_MD_CTX> const context(EVP_MD_CTX_new());
+  std::string out(static_cast<std::size_t>(EVP_PKEY_get_size(key.get())), '\0');
+  std::size_t n = out.size();
+  if (EVP_DigestSignInit(context.get(), nullptr, EVP_sha256(), nullptr, key.get()) != 1 ||
+      EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(out.data()), &n, detail::as_unsigned(text),
+                     text.size()) != 1)
+    throw std::runtime_error("cannot sign");
+  out.resize(n);
+  return out;
+}
+
+/// r and s, 32 bytes each, as mender-artifact writes them.
+std::string raw_of(std::string const& der) {
+  unsigned char const* p = detail::as_unsigned(der);
+  detail::openssl_ptr<ECDSA_SIG> const both(d2i_ECDSA_SIG(nullptr, &p, static_cast<long>(der.size())));
+  std::string out(64, '\0');
+  BN_bn2binpad(ECDSA_SIG_get0_r(both.get()), reinterpret_cast<unsigned char*>(out.data()), 32);
+  BN_bn2binpad(ECDSA_SIG_get0_s(both.get()), reinterpret_cast<unsigned char*>(out.data()) + 32, 32);
+  return out;
+}
+
+std::string base64(std::string_view bytes) {
+  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), detail::as_unsigned(bytes),
+                  static_cast<int>(bytes.size()));
+  out.pop_back();
+  return out;
+}
+
+struct signing {
+  key_ptr rsa{EVP_RSA_gen(2048)};
+  key_ptr other_rsa{EVP_RSA_gen(2048)};
+  key_ptr ec{EVP_EC_gen("P-256")};
+  key_ptr other_ec{EVP_EC_gen("P-256")};
+};
+
+}  // namespace
+
+TEST_CASE("artifact keys: which are taken") {
+  artifact_keys keys;
+  CHECK(keys.empty());
+  CHECK(keys.add(pem_of(key_ptr(EVP_RSA_gen(2048))), "rsa"));
+  CHECK(keys.add("text before\n" + pem_of(key_ptr(EVP_EC_gen("P-256"))) + pem_of(key_ptr(EVP_EC_gen("P-256"))), "two"));
+  CHECK(keys.label(0) == "rsa");
+  CHECK(keys.label(2) == "two");
+  artifact_keys none;
+  CHECK_FALSE(none.add("", "x"));
+  CHECK_FALSE(none.add("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "x"));
+  CHECK_FALSE(none.add(pem_of(key_ptr(EVP_RSA_gen(1024))), "x"));
+  CHECK_FALSE(none.add(pem_of(key_ptr(EVP_EC_gen("P-384"))), "x"));
+  CHECK_FALSE(none.add(pem_of(key_ptr(EVP_EC_gen("P-256"))) + pem_of(key_ptr(EVP_EC_gen("P-384"))), "x"));
+  CHECK_FALSE(none.add(pem_of(key_ptr(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"))), "x"));
+  CHECK(none.empty());
+}
+
+TEST_CASE("artifact keys: signatures, any of several keys") {
+  signing const k;
+  artifact_sample s;
+  std::string const text = s.manifest();
+  struct {
+    char const* what;
+    std::string signature;
+    key_ptr const& key;
+  } const cases[] = {
+      {"RSA", sign(k.rsa, text), k.rsa},
+      {"ECDSA, DER", sign(k.ec, text), k.ec},
+      {"ECDSA, r and s", raw_of(sign(k.ec, text)), k.ec},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.what);
+    s.signature = base64(c.signature);
+    artifact_keys keys;
+    CHECK(keys.add(pem_of(k.other_rsa), "other rsa"));
+    CHECK(keys.add(pem_of(k.other_ec), "other ec"));
+    check_refused(s, artifact_error::bad_signature, "manifest.sig", {}, keys);
+    CHECK(keys.add(pem_of(c.key), "right"));
+    std::string const bytes = s.all();
+    artifact_reader reader(read_from(bytes, 100), keys, {});
+    CHECK(reader.read_head());
+    CHECK(reader.info().signature == signature_state::good);
+    CHECK(keys.label(reader.info().signer) == "right");
+    CHECK(reader.read_payloads());
+
+    // Without keys it is not looked at.
+    artifact_keys const no_keys;
+    artifact_reader unchecked(read_from(bytes), no_keys, {});
+    CHECK(unchecked.read_payloads());
+    CHECK(unchecked.info().signature == signature_state::not_checked);
+
+    // Each byte of the signature counts; so does each of the manifest.
+    for (std::size_t i = 0; i < c.signature.size(); i += 9) {
+      std::string wrong = c.signature;
+      wrong[i] ^= 16;
+      artifact_sample bad = s;
+      bad.signature = base64(wrong);
+      check_refused(bad, artifact_error::bad_signature, "manifest.sig", {}, keys);
+    }
+    artifact_sample other = s;
+    other.files[0].content += 'x';
+    check_refused(other, artifact_error::bad_signature, "manifest.sig", {}, keys);
+    for (std::string const& spoiled :
+         {s.signature + "\n", s.signature + "=", " " + s.signature, std::string("!"), base64(c.signature + "x"),
+          base64(c.signature.substr(1)), base64(std::string(64, '\0')), base64(std::string(64, '\xff')), base64("0")}) {
+      artifact_sample bad = s;
+      bad.signature = spoiled;
+      check_refused(bad, artifact_error::bad_signature, "manifest.sig", {}, keys);
+    }
+    artifact_sample unsigned_one = s;
+    unsigned_one.signature.clear();
+    check_refused(unsigned_one, artifact_error::unsigned_manifest, "", {}, keys);
+    CHECK(ERR_peek_error() == 0);
+  }
+}
+
+}  // namespace gateway
