@@ -3,7 +3,8 @@
 # each with its seeds (NAME_seed_corpus.zip) and its dictionary. To try it without them:
 #   CXX=clang++-19 CXXFLAGS="-O1 -fsanitize=address,fuzzer-no-link" LIB_FUZZING_ENGINE=-fsanitize=fuzzer OUT=/tmp/out \
 #     fuzz/build_oss_fuzz.sh
-# Needs Asio's and OpenSSL's headers and libraries, zip, and for one harness Boost.JSON's headers.
+# Needs Asio's and OpenSSL's headers and libraries, zip, for one harness Boost.JSON's headers, and for one its library,
+# libarchive, liblzma, zlib and libzstd.
 set -eu
 cd "$(dirname "$0")/.."
 : "${CXX:?}" "${LIB_FUZZING_ENGINE:?}" "${OUT:?}"
@@ -27,7 +28,15 @@ for source in fuzz/*.cpp; do
     echo "build_oss_fuzz.sh: $name is left out: no Boost.JSON" >&2
     continue
   fi
-  "$CXX" "${flags[@]}" "$source" "$work/asio.o" "${engine[@]}" "${libraries[@]}" -o "$OUT/$name"
+  more=()
+  if [ "$name" = artifact ]; then
+    more=(-larchive -llzma -lz -lzstd -lboost_json)
+    if ! printf '#include <%s>\n' archive.h boost/json.hpp lzma.h zlib.h zstd.h | "$CXX" "${flags[@]}" -E -x c++ - >/dev/null 2>&1; then
+      echo "build_oss_fuzz.sh: $name is left out: no libarchive, liblzma, zlib, libzstd or Boost.JSON" >&2
+      continue
+    fi
+  fi
+  "$CXX" "${flags[@]}" "$source" "$work/asio.o" "${engine[@]}" ${more[@]+"${more[@]}"} "${libraries[@]}" -o "$OUT/$name"
   dict=fuzz/http.dict
   [ ! -f "fuzz/$name.dict" ] || dict=fuzz/$name.dict
   cp "$dict" "$OUT/$name.dict"
