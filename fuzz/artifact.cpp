@@ -76,10 +76,14 @@ void check(std::string_view bytes, std::size_t piece, bool small) {
   mgw::fuzz::exact_copy const copy(bytes);
   auto const whole = read(copy.view(), std::string_view::npos, limits);
   auto const cut = read(copy.view(), piece, limits);
-  must(whole.verdict.error == cut.verdict.error, "cutting does not change the verdict");
-  must(whole.verdict.entry == cut.verdict.entry, "cutting does not change which entry is bad");
-  must(whole.verdict.detail == cut.verdict.detail, "cutting does not change the detail");
-  must(whole.info.files.size() == cut.info.files.size(), "cutting does not change the files");
+  must(bool(whole.verdict) == bool(cut.verdict), "cutting makes nothing good or bad");
+  // How much comes out of broken data before a decompressor notices is its own matter, and may show another fault first.
+  if (whole.verdict.error != artifact_error::cannot_unpack && cut.verdict.error != artifact_error::cannot_unpack) {
+    must(whole.verdict.error == cut.verdict.error, "cutting does not change the verdict");
+    must(whole.verdict.entry == cut.verdict.entry, "cutting does not change which entry is bad");
+    must(whole.verdict.detail == cut.verdict.detail, "cutting does not change the detail");
+    must(whole.info.files.size() == cut.info.files.size(), "cutting does not change the files");
+  }
   must(whole.info.header.artifact_name == cut.info.header.artifact_name, "cutting does not change the name");
   must(!whole.verdict.source_failed(), "a source that did not fail is not blamed");
   must(whole.verdict || !whole.verdict.message().empty(), "a refusal says why");

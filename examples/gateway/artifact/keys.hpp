@@ -83,7 +83,7 @@ public:
     return !found.empty();
   }
   bool empty() const noexcept { return keys_.empty(); }
-  std::string const& label(std::size_t key) const { return keys_.at(key).label; }
+  std::string const& label(std::size_t i) const { return keys_.at(i).label; }
 
   /// The key by which `signature` is that of `text`: RSA PKCS#1 v1.5 or ECDSA, over SHA-256. ECDSA signatures are r and
   /// s, 32 bytes each, as mender-artifact writes them, or DER, which a hardware module makes.
