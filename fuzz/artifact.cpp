@@ -1,8 +1,8 @@
 // Properties of the reader of Mender artifacts: the same verdict on the same bytes however they are cut; no more comes
 // out than the limits say; what is good is no longer good with its end cut off or with something after it; the source
 // is never asked again after its end. Input: plan, then the artifact; with the plan's second switch, the archives
-// inside one, which get an outer archive and a manifest with the right checksums: a byte for their compression, two for
-// the length of header.tar, the two archives.
+// inside one, which get an outer archive and a manifest with the right checksums: a byte for their compression (and for
+// tar sums put right), two for the length of header.tar, the two archives.
 #include "property.hpp"
 
 #include "artifact/keys.hpp"
@@ -77,7 +77,8 @@ void check(std::string_view bytes, std::size_t piece, bool small) {
   auto const whole = read(copy.view(), std::string_view::npos, limits);
   auto const cut = read(copy.view(), piece, limits);
   must(bool(whole.verdict) == bool(cut.verdict), "cutting makes nothing good or bad");
-  // How much comes out of broken data before a decompressor notices is its own matter, and may show another fault first.
+  // How much comes out of broken data before a decompressor notices is its own matter, and may show another fault
+  // first.
   if (whole.verdict.error != artifact_error::cannot_unpack && cut.verdict.error != artifact_error::cannot_unpack) {
     must(whole.verdict.error == cut.verdict.error, "cutting does not change the verdict");
     must(whole.verdict.entry == cut.verdict.entry, "cutting does not change which entry is bad");
@@ -100,15 +101,28 @@ void check(std::string_view bytes, std::size_t piece, bool small) {
        "the end may not be missing");
 }
 
+/// The blocks that look like headers get the sums that tar wants, or no change to one would get any further.
+std::string with_tar_sums(std::string archive) {
+  for (std::size_t at = 0; at + 512 <= archive.size(); at += 512)
+    if (archive.compare(at + 257, 5, "ustar") == 0)
+      archive.replace(at, 512, mgw::test::tar_entry::with_checksum(archive.substr(at, 512)));
+  return archive;
+}
+
 std::string with_right_checksums(std::string_view recipe) {
   if (recipe.size() < 3) return {};
   auto const byte = [recipe](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(recipe[i])); };
   std::string const header_suffix(mgw::test::suffixes[byte(0) & 3U]);
   std::string const data_suffix(mgw::test::suffixes[byte(0) >> 2U & 3U]);
   std::size_t const length = byte(1) | byte(2) << 8U;
-  recipe.remove_prefix(3);
-  std::string const header(recipe.substr(0, length));
-  std::string const data(recipe.substr(std::min(length, recipe.size())));
+  bool const tar_sums = (byte(0) & 16U) != 0;
+  recipe = recipe.substr(3);
+  std::string header(recipe.substr(0, length));
+  std::string data(recipe.substr(std::min(length, recipe.size())));
+  if (tar_sums) {
+    header = with_tar_sums(header);
+    data = with_tar_sums(data);
+  }
   auto const line = mgw::test::artifact_sample::line;
   std::string const version = R"({"format":"mender","version":3})";
   std::string const listed = line(version, "version") + line(header, "header.tar" + header_suffix) +

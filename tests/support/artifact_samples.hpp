@@ -91,7 +91,7 @@ inline std::string packed(std::string_view bytes, std::string_view suffix) {
   archive_write_set_format_raw(a);
   archive_write_set_bytes_per_block(a, 0);
   if (suffix == ".gz")
-    archive_write_add_filter_gzip(a);
+    archive_write_add_filter_gzip(a), archive_write_set_filter_option(a, "gzip", "timestamp", nullptr);
   else if (suffix == ".xz")
     archive_write_add_filter_xz(a);
   else

@@ -66,6 +66,7 @@ public:
   /// `keys` stays the caller's; without a key, signatures are not looked at.
   artifact_reader(byte_source source, artifact_keys const& keys, artifact_limits const& limits)
       : limits_(limits), keys_(keys), outer_(std::move(source), limits.max_entry_headers, limits.max_padding) {}
+  artifact_reader(byte_source, artifact_keys const&&, artifact_limits const&) = delete;
   artifact_reader(artifact_reader const&) = delete;
   artifact_reader& operator=(artifact_reader const&) = delete;
 
