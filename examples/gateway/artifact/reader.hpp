@@ -2,6 +2,7 @@
 
 #include "artifact/error.hpp"
 #include "artifact/header_info.hpp"
+#include "artifact/info.hpp"
 #include "artifact/keys.hpp"
 #include "artifact/limits.hpp"
 #include "artifact/manifest.hpp"
@@ -21,30 +22,8 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 namespace gateway {
-
-enum class signature_state {
-  unknown,      ///< so far
-  none,         ///< there is no manifest.sig
-  not_checked,  ///< there is one, but no key was given
-  good,
-};
-
-/// What was read of an artifact so far. Texts are the artifact's own: any characters may be in them.
-struct artifact_info {
-  struct file {
-    std::string name;  ///< as in the manifest: data/0000/NAME
-    std::uint64_t size = 0;
-    std::string sha256;
-    bool augmented = false;  ///< its checksum stands in manifest-augment, which no signature covers
-  };
-  header_info header;                                    ///< from read_header() on
-  signature_state signature = signature_state::unknown;  ///< from read_head() on
-  std::size_t signer = 0;                                ///< which of the keys, if the signature is good
-  std::vector<file> files;                               ///< those that are whole and have the right checksum
-};
 
 /// Reads and checks a Mender artifact, format version 3, as it comes in. Nothing is unpacked to anywhere: memory is
 /// bounded by `artifact_limits`, whatever is fed; time by the artifact's size and by what it may unpack to.
@@ -94,8 +73,8 @@ private:
   }
 
   bool head();
-  bool version();
-  bool signature();
+  std::optional<std::string> version();
+  bool signature(std::string_view signed_text);
   bool header();
   bool payloads();
   bool payload(std::size_t index, compression how);
@@ -158,42 +137,50 @@ inline bool artifact_reader::right_checksum(mgw::cache::sha256 const& hash, mani
 }
 
 inline bool artifact_reader::head() {
-  if (!outer_.next()) {
-    auto const ec = outer_.error();
-    bool const no_tar = !ec || ec == artifact_error::broken_archive || ec == artifact_error::truncated ||
-                        ec == artifact_error::trailing_data;
-    // An entry that is no file may still be called `version`.
-    return refuse(no_tar || (ec == artifact_error::bad_entry_type && outer_.name() != "version")
-                      ? make_error_code(artifact_error::not_an_artifact)
-                      : ec,
-                  no_tar ? std::string() : outer_.name());
-  }
-  if (outer_.name() != "version") return refuse(artifact_error::not_an_artifact);
-  auto const version = whole_entry(outer_, limits_.max_version, {});
-  if (!version) return false;
-  auto const number = read_format_version(*version);
-  if (!number) return refuse(artifact_error::bad_version, "version");
-  if (*number != 3)
-    return refuse(artifact_error::unsupported_version, "version",
-                  "format version " + std::to_string(*number) + ", not 3");
-
-  if (!next()) return false;
+  auto const version_text = version();
+  if (!version_text || !next()) return false;
   if (!at("manifest")) return unexpected();
   auto const text = whole_entry(outer_, limits_.max_manifest, {});
   if (!text) return false;
   auto parsed = manifest::parse(*text, manifest::kind::main);
   if (!parsed) return refuse(parsed.error(), "manifest");
   manifest_ = std::move(*parsed);
-  if (!right_checksum(*version, *manifest_.find("version"), "version")) return false;
+  return right_checksum(*version_text, *manifest_.find("version"), "version") && next() && signature(*text);
+}
 
-  if (!next()) return false;
+inline std::optional<std::string> artifact_reader::version() {
+  if (!outer_.next()) {
+    auto const ec = outer_.error();
+    bool const no_tar = !ec || ec == artifact_error::broken_archive || ec == artifact_error::truncated ||
+                        ec == artifact_error::trailing_data;
+    // An entry that is no file may still be called `version`.
+    bool const another = ec == artifact_error::bad_entry_type && outer_.name() != "version";
+    if (no_tar || another)
+      refuse(artifact_error::not_an_artifact);
+    else
+      refuse(ec, outer_.name());
+    return std::nullopt;
+  }
+  if (outer_.name() != "version") return refuse(artifact_error::not_an_artifact), std::nullopt;
+  auto text = whole_entry(outer_, limits_.max_version, {});
+  if (!text) return std::nullopt;
+  auto const number = read_format_version(*text);
+  if (!number)
+    refuse(artifact_error::bad_version, "version");
+  else if (*number != 3)
+    refuse(artifact_error::unsupported_version, "version", "format version " + std::to_string(*number) + ", not 3");
+  return verdict_ ? text : std::nullopt;
+}
+
+/// Looks at manifest.sig, if it is there, and goes on to the next entry.
+inline bool artifact_reader::signature(std::string_view signed_text) {
   info_.signature = at("manifest.sig") ? signature_state::not_checked : signature_state::none;
   if (!at("manifest.sig")) return keys_.empty() || refuse(artifact_error::unsigned_manifest);
   auto const encoded = whole_entry(outer_, limits_.max_signature, {});
   if (!encoded) return false;
   if (!keys_.empty()) {
-    auto const signature = mgw::mender::decode_base64(*encoded);
-    auto const signer = signature ? keys_.signer(*text, *signature) : std::nullopt;
+    auto const decoded = mgw::mender::decode_base64(*encoded);
+    auto const signer = decoded ? keys_.signer(signed_text, *decoded) : std::nullopt;
     if (!signer) return refuse(artifact_error::bad_signature, "manifest.sig");
     info_.signature = signature_state::good;
     info_.signer = *signer;
