@@ -90,12 +90,14 @@ inline std::string packed(std::string_view bytes, std::string_view suffix) {
   archive* const a = archive_write_new();
   archive_write_set_format_raw(a);
   archive_write_set_bytes_per_block(a, 0);
-  if (suffix == ".gz")
-    archive_write_add_filter_gzip(a), archive_write_set_filter_option(a, "gzip", "timestamp", nullptr);
-  else if (suffix == ".xz")
+  if (suffix == ".gz") {
+    archive_write_add_filter_gzip(a);
+    archive_write_set_filter_option(a, "gzip", "timestamp", nullptr);  // the same bytes at any time
+  } else if (suffix == ".xz") {
     archive_write_add_filter_xz(a);
-  else
+  } else {
     archive_write_add_filter_zstd(a);
+  }
   auto const write = [](archive*, void* to, void const* p, std::size_t n) -> la_ssize_t {
     static_cast<std::string*>(to)->append(static_cast<char const*>(p), n);
     return static_cast<la_ssize_t>(n);

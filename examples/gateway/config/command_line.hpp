@@ -18,9 +18,9 @@ namespace gateway {
 /// What was asked for.
 struct command_line {
   flags given;
-  bool check = false;            ///< --check-config
-  bool print = false;            ///< --print-config
-  std::optional<int> exit_code;  ///< set: the question is answered (--help, --version, a mistake)
+  bool check = false;                    ///< --check-config
+  bool print = false;                    ///< --print-config
+  std::optional<int> exit_code;          ///< set: the question is answered (--help, --version, a mistake)
   std::optional<verify_request> verify;  ///< set: a file is to be verified, whatever the settings
 };
 
