@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
-#   tests/run.sh               everything a change must pass; about 20 minutes from nothing on two cores
+#   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
 #   tests/run.sh --all         also the end-to-end tests under AddressSanitizer, programs under g++, 300 s of each fuzzer
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz (may be given several times)
 #

@@ -114,6 +114,15 @@ TEST_CASE("artifact keys: signatures, any of several keys") {
     CHECK(keys.label(reader.info().signer) == "right");
     CHECK(reader.read_payloads());
 
+    // Line ends in it mean nothing.
+    for (std::string const& lines : {s.signature + "\n", s.signature.substr(0, 64) + "\r\n" + s.signature.substr(64)}) {
+      artifact_sample wrapped = s;
+      wrapped.signature = lines;
+      std::string const all = wrapped.all();
+      artifact_reader again(read_from(all), keys, {});
+      CHECK(again.read_head());
+    }
+
     // Without keys it is not looked at.
     artifact_keys const no_keys;
     artifact_reader unchecked(read_from(bytes), no_keys, {});
@@ -132,7 +141,7 @@ TEST_CASE("artifact keys: signatures, any of several keys") {
     other.files[0].content += 'x';
     check_refused(other, artifact_error::bad_signature, "manifest.sig", {}, keys);
     for (std::string const& spoiled :
-         {s.signature + "\n", s.signature + "=", " " + s.signature, std::string("!"), base64(c.signature + "x"),
+         {s.signature + "=", " " + s.signature, std::string("!"), base64(c.signature + "x"),
           base64(c.signature.substr(1)), base64(std::string(64, '\0')), base64(std::string(64, '\xff')), base64("0")}) {
       artifact_sample bad = s;
       bad.signature = spoiled;

@@ -176,8 +176,9 @@ inline std::optional<std::string> artifact_reader::version() {
 inline bool artifact_reader::signature(std::string_view signed_text) {
   info_.signature = at("manifest.sig") ? signature_state::not_checked : signature_state::none;
   if (!at("manifest.sig")) return keys_.empty() || refuse(artifact_error::unsigned_manifest);
-  auto const encoded = whole_entry(outer_, limits_.max_signature, {});
+  auto encoded = whole_entry(outer_, limits_.max_signature, {});
   if (!encoded) return false;
+  std::erase_if(*encoded, [](char c) { return c == '\r' || c == '\n'; });  // Go's decoder, so clients, pass over them
   if (!keys_.empty()) {
     auto const decoded = mgw::mender::decode_base64(*encoded);
     auto const signer = decoded ? keys_.signer(signed_text, *decoded) : std::nullopt;
