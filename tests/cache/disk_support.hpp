@@ -6,6 +6,8 @@
 #include <mgw/cache/meta.hpp>
 #include <mgw/core/result.hpp>
 
+#include <support/temporary_directory.hpp>
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,28 +29,7 @@
 
 namespace mgw::cache::test {
 
-/// A directory of its own, removed at the end.
-class temporary_directory {
-public:
-  /// `in_memory`: where the system has such a place, for tests that make thousands of stores.
-  explicit temporary_directory(bool in_memory = false) {
-    std::filesystem::path const memory = "/dev/shm";
-    bool const found = in_memory && ::access(memory.c_str(), W_OK | X_OK) == 0;
-    std::string name = ((found ? memory : std::filesystem::temp_directory_path()) / "mgw-cache-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-    path_ = name;
-  }
-  temporary_directory(temporary_directory const&) = delete;
-  temporary_directory& operator=(temporary_directory const&) = delete;
-  ~temporary_directory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path const& path() const { return path_; }
-
-private:
-  std::filesystem::path path_;
-};
+using mgw::test::temporary_directory;
 
 /// The real file system until the n-th operation: that one fails, or it and all later ones (a crash, a dead disk).
 /// A failing write leaves half of its bytes. Successful writes are short.

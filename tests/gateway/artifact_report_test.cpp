@@ -2,18 +2,16 @@
 
 #include "artifact_support.hpp"
 
+#include <support/temporary_directory.hpp>
+
 #include <doctest/doctest.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <ostream>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,26 +23,18 @@ namespace {
 /// A directory that goes with the test.
 class scratch {
 public:
-  scratch() {
-    std::string name = (std::filesystem::temp_directory_path() / "mgw-artifact-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-    path_ = name;
-  }
-  scratch(scratch const&) = delete;
-  scratch& operator=(scratch const&) = delete;
-  ~scratch() { std::filesystem::remove_all(path_); }
-  std::string file(std::string const& name) const { return (path_ / name).string(); }
+  std::string file(std::string const& name) const { return (directory_.path() / name).string(); }
   std::string write(std::string const& name, std::string_view content) const {
     std::ofstream(file(name), std::ios::binary) << content;
     return file(name);
   }
   /// Runs it in the directory, quietly.
   bool run(std::string const& command) const {
-    return std::system(("cd '" + path_.string() + "' && { " + command + "; } >log 2>&1").c_str()) == 0;
+    return std::system(("cd '" + directory_.path().string() + "' && { " + command + "; } >log 2>&1").c_str()) == 0;
   }
 
 private:
-  std::filesystem::path path_;
+  mgw::test::temporary_directory directory_;
 };
 
 struct answer {

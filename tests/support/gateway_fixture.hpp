@@ -11,12 +11,11 @@
 #include <mgw/upstream/pool_set.hpp>
 
 #include <support/blocking_socket.hpp>
+#include <support/temporary_directory.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/ip/address_v4.hpp>
 #include <asio/ip/tcp.hpp>
-
-#include <stdlib.h>
 
 #include <chrono>
 #include <cstdint>
@@ -34,26 +33,6 @@
 #include <vector>
 
 namespace mgw::test {
-
-/// A directory that goes with the object.
-class temporary_directory {
-public:
-  temporary_directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "mgw-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  temporary_directory(temporary_directory const&) = delete;
-  temporary_directory& operator=(temporary_directory const&) = delete;
-  ~temporary_directory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path const& path() const noexcept { return path_; }
-
-private:
-  std::filesystem::path path_;
-};
 
 /// Collects log lines.
 class log_lines {
