@@ -107,6 +107,8 @@ inline bool read_start_line(std::string_view line, reading const& how, message& 
 }
 
 inline bool frame(reading const& how, message& out, std::uint64_t& length) {
+  bool const interim = !how.request && out.status < 200;
+  if (interim && !how.ours) return true;  // no body, whatever its fields say (RFC 9112 6.3)
   std::size_t const lengths = out.count("Content-Length"), codings = out.count("Transfer-Encoding");
   if (lengths > 1 || codings > 1 || (lengths != 0 && codings != 0)) return false;
   if (codings != 0 && (out.minor == 0 || !same(out.value("Transfer-Encoding"), "chunked"))) return false;
@@ -117,7 +119,6 @@ inline bool frame(reading const& how, message& out, std::uint64_t& length) {
     if (digits.size() > 19) return false;
     for (char const c : digits) length = length * 10 + static_cast<std::uint64_t>(c - '0');
   }
-  bool const interim = out.status >= 100 && out.status < 200;
   if (!how.request && how.ours && (interim || out.status == 204) && lengths + codings != 0) return false;
   if (!how.request && (interim || out.status == 204 || out.status == 304 || how.method == "HEAD")) return true;
   if (codings != 0)

@@ -478,6 +478,22 @@ TEST_CASE("an early refusal reaches a client that is still sending") {
   CHECK(test::get(r.port(), "/").body == "ok");
 }
 
+TEST_CASE("RFC 9110 7.8: a switch of protocols that nobody asked for ends a request whose body is still coming") {
+  origin o("ok");
+  mishap m;
+  m.skip_request_body = true;
+  m.status = 101;
+  o.standing([m](origin::seen_request const& r) { return r.method() == "POST" ? m : mishap(); });
+  relay r(o);
+  http_client c(r.port());
+  c.send(post_head("Content-Length: 12000000"));
+  CHECK(c.send(pattern(100'000)));  // no more: the relay waits for the rest when the answer comes
+  reply const got = c.read_reply();
+  CHECK(got.status() == 502);
+  CHECK(got.value("Connection") == "close");
+  CHECK(test::get(r.port(), "/").body == "ok");
+}
+
 TEST_CASE("a client that leaves in the middle of its request leaves no whole request upstream") {
   origin o("ok");
   relay r(o);

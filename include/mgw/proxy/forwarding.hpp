@@ -63,6 +63,7 @@ private:
   asio::awaitable<forward_outcome> attempt(forward_call const& call, bool fresh);
   asio::awaitable<forward_outcome> ask_and_listen();
   asio::awaitable<std::error_code> hear_out();
+  std::error_code judge_switch() const;
   asio::awaitable<bool> answered_before_body(std::error_code& ec);
   asio::awaitable<void> relay_tunnel();
   asio::awaitable<std::error_code> relay_interim();
@@ -131,10 +132,18 @@ inline asio::awaitable<std::error_code> forwarding::relay_interim() {
 inline asio::awaitable<std::error_code> forwarding::hear_out() {
   for (;;) {
     std::error_code ec = co_await up_->next_head(x_.request().method);
-    if (ec || !up_->interim()) co_return ec;
-    ec = co_await relay_interim();
+    if (!ec && up_->interim()) ec = co_await relay_interim();
     if (ec) co_return ec;
+    if (!up_->interim()) break;
   }
+  co_return judge_switch();
+}
+
+/// A 101 that nobody asked for.
+inline std::error_code forwarding::judge_switch() const {
+  if (up_->head().status != 101) return {};
+  bool const asked = !upgrade_.empty() && up_->head().fields.list_contains("Upgrade", upgrade_);
+  return asked ? std::error_code() : make_error_code(upstream::error::unasked_upgrade);
 }
 
 /// A client holds its body back until the upstream, or we for it, tells it to go on. True: there is a final answer, or
@@ -148,6 +157,7 @@ inline asio::awaitable<bool> forwarding::answered_before_body(std::error_code& e
       ec.clear();
       co_return false;
     }
+    if (!ec && !up_->interim()) ec = judge_switch();
     if (ec || !up_->interim()) co_return true;
     if (up_->head().status == 100) co_return false;
     ec = co_await relay_interim();
@@ -200,10 +210,6 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
     if (sent) up_->request_cut();
     out.ec = co_await hear_out();  // even after a failed write there may be an answer: an early refusal
     if (out.ec && sent) out.ec = sent;
-  }
-  if (!out.ec && up_->head().status == 101) {
-    bool const asked = !upgrade_.empty() && up_->head().fields.list_contains("Upgrade", upgrade_);
-    if (!asked) out.ec = upstream::error::unasked_upgrade;
   }
   if (!out.ec || out.client_failed) co_return out;
   bool const cut = sent || (upload_ && upload_->outcome().ec);
