@@ -5,11 +5,13 @@
 
 #include <mgw/cache/crc32c.hpp>
 #include <mgw/cache/journal.hpp>
+#include <mgw/cache/ledger_file.hpp>
 #include <mgw/cache/meta.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -61,10 +63,24 @@ void check_journal(std::string_view text, std::size_t cut) {
        "a torn journal has the same records");
 }
 
+void check_ledger(std::string_view text) {
+  cache::ledger_contents found;
+  if (cache::read_ledger(text, found)) return;
+  must(found.read <= text.size(), "no more is read than there is");
+  std::string again(cache::ledger_header);
+  for (auto const& [link, about] : found.links) cache::append_ledger_record(again, link, about);
+  for (auto const& [k, about] : found.objects) cache::append_ledger_record(again, k, about);
+  cache::ledger_contents back;
+  must(!cache::read_ledger(again, back) && back.read == again.size(), "what is written can be read whole");
+  must(back.links.size() == found.links.size() && back.objects.size() == found.objects.size(),
+       "what was read writes and reads the same");
+}
+
 void check(plan const& input) {
   std::string_view wire = input.wire;
   if (!input.small) {
     check_meta(wire);
+    check_ledger(wire);
     check_journal(wire, input.piece * 7);
     return;
   }
@@ -89,6 +105,21 @@ void check(plan const& input) {
   }
   file.append(input.piece % 48, 'C');
   check_journal(file, input.piece * 7);
+
+  std::string book(cache::ledger_header);
+  for (std::string_view rest = input.wire; rest.size() >= 64; rest.remove_prefix(64)) {
+    cache::link_id link;
+    cache::key::bytes_type k;
+    std::memcpy(link.bytes.data(), rest.data(), link.bytes.size());
+    std::memcpy(k.data(), rest.data() + 16, k.size());
+    cache::ledger_link about;
+    std::memcpy(&about.generation, rest.data() + 48, sizeof about.generation);
+    std::memcpy(&about.until, rest.data() + 56, sizeof about.until);
+    cache::append_ledger_record(book, link, about);
+    cache::append_ledger_record(book, cache::key(k), {about.generation, about.until, about.until});
+  }
+  if (input.option && !book.empty()) book[input.piece % book.size()] ^= 1;
+  check_ledger(book);
 }
 
 }  // namespace

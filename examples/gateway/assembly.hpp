@@ -167,6 +167,7 @@ private:
   mgw::proxy::tee_options tee_options(settings const& s) const {
     mgw::proxy::tee_options o;
     o.reader.hold = s.proxy.hold;
+    if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
     o.fetch.log = log_;
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {

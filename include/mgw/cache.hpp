@@ -9,9 +9,13 @@
 #include <mgw/cache/error.hpp>
 #include <mgw/cache/file.hpp>
 #include <mgw/cache/fill.hpp>
+#include <mgw/cache/generation.hpp>
 #include <mgw/cache/growth.hpp>
 #include <mgw/cache/journal.hpp>
 #include <mgw/cache/key.hpp>
+#include <mgw/cache/ledger.hpp>
+#include <mgw/cache/ledger_file.hpp>
+#include <mgw/cache/link_id.hpp>
 #include <mgw/cache/meta.hpp>
 #include <mgw/cache/part.hpp>
 #include <mgw/cache/read_at.hpp>

@@ -11,6 +11,7 @@
 #include <mgw/proxy/forward_options.hpp>
 #include <mgw/proxy/forwarding.hpp>
 #include <mgw/proxy/handler.hpp>
+#include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/middleware.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/options.hpp>

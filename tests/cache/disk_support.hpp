@@ -150,6 +150,7 @@ inline meta test_meta(unsigned char n, std::uint64_t length) {
   m.key = test_key(n);
   m.length = length;
   m.etag = "\"" + std::to_string(n) + "\"";
+  m.generation = 7;
   return m;
 }
 

@@ -22,7 +22,7 @@ meta full_meta() {
   m.content_type = "application/octet-stream";
   m.content_disposition = "attachment; filename=\"gr\xc3\xbc\xc3\x9f\x65.mender\"";
   m.stored_at = 1'700'000'000;
-  m.replaced_at = -5;
+  m.generation = 12'345'678'901;
   m.sha256 = std::string(64, 'e');
   return m;
 }

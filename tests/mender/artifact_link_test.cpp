@@ -35,6 +35,16 @@ link_claims sample() {
 
 }  // namespace
 
+TEST_CASE("each token has an id of its own, the same each time") {
+  link_sealer const sealer({secret_of('s')});
+  std::string const one = sealer.seal(key_of('a'), sample()), other = sealer.seal(key_of('a'), sample());
+  auto const id = token_id(one);
+  REQUIRE(id);
+  CHECK(token_id(std::string(one)) == id);
+  CHECK(token_id(other) != id);
+  CHECK_FALSE(token_id("short"));
+}
+
 TEST_CASE("a token opens to what was sealed, beside its own key only") {
   link_sealer const sealer({secret_of('s')});
   std::string const token = sealer.seal(key_of('a'), sample());

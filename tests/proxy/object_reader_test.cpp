@@ -33,7 +33,8 @@ struct site {
   std::shared_ptr<cache::fill> fill = std::make_shared<cache::fill>();
   blocking_pool disk{1};
   reader_options options;
-  bool stale = false;
+  cache::ledger book{{}};
+  fetch_source link;  // what clients come with
   test::gateway g;
 
   explicit site(std::size_t size, reader_options o = {}) : body(pattern(size)), options(o) {
@@ -51,10 +52,12 @@ struct site {
     cache::meta m;
     m.length = body.size();
     m.etag = "\"v1\"";
+    m.generation = 1;
     fill->begin(m, file, stored);
   }
   static asio::awaitable<void> answer(site& self, exchange& x) {
-    auto reader = std::make_unique<object_reader>(x, self.fill, self.disk, self.options, self.stale);
+    link_promise promise(self.book, self.disk, cache::key(), self.link);
+    auto reader = std::make_unique<object_reader>(x, self.fill, self.disk, self.options, promise);
     auto const outcome = co_await reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
     body_position const p = reader->position();
@@ -171,9 +174,17 @@ TEST_CASE("how a fill ends is how its readers end") {
   }
 }
 
-TEST_CASE("a link older than the object: no resume, but a first GET") {
+TEST_CASE("a link that was begun with another generation, or is older than this one: no resume, but a first GET") {
   site s(1000);
-  s.stale = true;
+  SUBCASE("begun with another one") {
+    s.link.link = cache::link_id();
+    s.book.begin(cache::link_id(), 2, 4'000'000'000);
+  }
+  SUBCASE("older than the replacement") {
+    s.link.issued = 1;
+    s.book.saw(cache::key(), 2);
+    CHECK(s.book.saw(cache::key(), 1));
+  }
   s.begin(1000);
   s.fill->completed();
   for (std::string const range : {"bytes=1-", "bytes=-5"}) {

@@ -17,6 +17,7 @@
 #include <asio/ip/address_v4.hpp>
 #include <asio/ip/tcp.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -137,7 +138,8 @@ struct caching_options {
 };
 
 /// A gateway that serves `origin`'s object from a cache in `directory`: every target leads to the same target there.
-/// `X-Issued` in a request is the link's age, `X-Source` another target for the same key.
+/// `X-Issued` in a request is when its link was made, `X-Link` which one it is, `X-Source` another target for the same
+/// key.
 class caching_gateway {
 public:
   using store_type = cache::disk_store;
@@ -189,6 +191,11 @@ private:
     proxy::fetch_source source;
     source.url = self.base_ + (other.empty() ? target : std::string(other));
     source.issued = issued.empty() ? 4'000'000'000 : std::atoll(std::string(issued).c_str());
+    if (auto const link = x.request().fields.value("X-Link"); !link.empty()) {
+      source.link.emplace();
+      std::copy_n(link.begin(), std::min(link.size(), source.link->bytes.size()), source.link->bytes.begin());
+      source.link_ends = 4'000'000'000;
+    }
     cache::key const key = self.key_of(target);
     co_await self.tee_->serve(x, key, std::move(source));
   }

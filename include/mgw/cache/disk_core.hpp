@@ -72,7 +72,7 @@ public:
   void keep_part(disk_index::part& p);
   /// Ends a part and deletes its files. `body`, if given, counts as used space until its last reader closes it.
   void discard_part(disk_index::part& p, std::shared_ptr<file const> const& body);
-  /// Makes an object of a part whose body has been flushed. `m`: length and sha256 are set; the times are set here.
+  /// Makes an object of a part whose body has been flushed. `m`: length and sha256 are set; the time is set here.
   ///
   /// The rename of the metadata is the only commit point. An error before it leaves the part as it was, or sets `lost`.
   /// An error after it, of the last flush of a directory, is returned with `committed` set: the object is complete and
@@ -378,11 +378,6 @@ inline std::error_code disk_core::commit(disk_index::part& p, cache::meta& m, st
   std::lock_guard const names(names_mutex_);
   cache::meta done = m;
   done.stored_at = ops_.now();
-  done.replaced_at = with_index([&](disk_index& index) {
-    auto const* const o = index.find(p.key);
-    if (o == nullptr) return m.replaced_at;
-    return o->meta.sha256 == done.sha256 ? std::max(o->meta.replaced_at, m.replaced_at) : done.stored_at;
-  });
   auto const text = write_meta(done);
   if (!text) return text.error();
   std::string const object = layout_.object_path(done.sha256), path = layout_.meta_path(p.key);

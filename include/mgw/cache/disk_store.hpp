@@ -32,7 +32,7 @@ struct stored {
 /// crash leaves behind is either absent, or a part that can be resumed, or complete.
 ///
 /// Thread rule: any thread; `open`, `create`, `resume` and `remove` block on the disk and are for a pool, not for a
-/// network thread. `contains`, `replaced_at`, `list` and `used` only take a short lock.
+/// network thread. `contains`, `list` and `used` only take a short lock.
 class disk_store {
 public:
   using part_type = part;
@@ -60,8 +60,8 @@ public:
   bool contains(key const& k) const {
     return core_->with_index([&](disk_index& index) { return index.find(k) != nullptr; });
   }
-  /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. `m.replaced_at` is kept
-  /// (an earlier generation may have been dropped before it was complete); the other times and the digest are set here.
+  /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. Time and digest are set
+  /// here.
   /// Errors: error::not_enough_space, error::being_filled, error::value_too_long, I/O.
   result<part> create(meta const& m) { return part::create(core_, m); }
   /// A part that was suspended or left by a crash, cut back to its last good checkpoint. Its bytes are read once.
@@ -71,8 +71,6 @@ public:
   /// Removes an object and a suspended part; readers go on. Errors: std::errc::no_such_file_or_directory; I/O, when
   /// the object is still there, or gone while its bytes could not be deleted before the next start.
   std::error_code remove(key const& k) { return core_->remove(k); }
-  /// When an object of this key gave way to other bytes here, seconds since 1970; 0 if never or if there is no object.
-  std::int64_t replaced_at(key const& k) const;
   /// All complete objects, in no order.
   std::vector<meta> list() const;
   usage used() const;
@@ -100,13 +98,6 @@ inline result<stored> disk_store::open(key const& k) {
   s.meta = std::move(found->first);
   s.body = std::move(found->second);
   return s;
-}
-
-inline std::int64_t disk_store::replaced_at(key const& k) const {
-  return core_->with_index([&](disk_index& index) {
-    auto const* const o = index.find(k);
-    return o == nullptr ? std::int64_t{0} : o->meta.replaced_at;
-  });
 }
 
 inline std::vector<meta> disk_store::list() const {

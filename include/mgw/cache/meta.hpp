@@ -2,6 +2,7 @@
 
 #include <mgw/cache/crc32c.hpp>
 #include <mgw/cache/error.hpp>
+#include <mgw/cache/generation.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/sha256.hpp>
 #include <mgw/core/result.hpp>
@@ -11,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -28,7 +30,8 @@ struct meta {
   std::string content_type;   ///
   std::string content_disposition;
   std::int64_t stored_at = 0;    ///< when it was committed, seconds since 1970
-  std::int64_t replaced_at = 0;  ///< when other bytes stored here under this key were replaced; 0 = never
+  /// Which bytes of this key these are; readers of one link get those of one generation only. 0: nothing tells.
+  std::uint64_t generation = 0;
   std::string sha256;            ///< of the whole body, 64 lower-case digits; set by commit
 
   friend bool operator==(meta const&, meta const&) = default;
@@ -116,7 +119,7 @@ inline bool read_line(meta& m, unsigned& seen, std::string_view line) {
   if (blank == std::string_view::npos) return false;
   std::string_view const name = line.substr(0, blank), value = line.substr(blank + 1);
   constexpr std::array<std::string_view, 9> names{"key",           "length",       "sha256",
-                                                  "stored-at",     "replaced-at",  "etag",
+                                                  "stored-at",     "generation",   "etag",
                                                   "last-modified", "content-type", "content-disposition"};
   std::size_t i = 0;
   while (i < names.size() && names[i] != name) ++i;
@@ -132,7 +135,7 @@ inline bool read_line(meta& m, unsigned& seen, std::string_view line) {
     case 1: m.length_known = value != "unknown"; return !m.length_known || read_number(m.length, value);
     case 2: m.sha256 = value; return is_sha256_hex(value);
     case 3: return read_number(m.stored_at, value);
-    case 4: return read_number(m.replaced_at, value);
+    case 4: return read_number(m.generation, value);
     case 5: return unescape(m.etag, value);
     case 6: return unescape(m.last_modified, value);
     case 7: return unescape(m.content_type, value);
@@ -155,7 +158,7 @@ inline result<std::string> write_meta(meta const& m) {
   line("length", m.length_known ? std::to_string(m.length) : "unknown");
   if (!m.sha256.empty()) line("sha256", m.sha256);
   if (m.stored_at != 0) line("stored-at", std::to_string(m.stored_at));
-  if (m.replaced_at != 0) line("replaced-at", std::to_string(m.replaced_at));
+  if (m.generation != 0) line("generation", std::to_string(m.generation));
   std::pair<std::string_view, std::string_view> const values[] = {{"etag", m.etag},
                                                                   {"last-modified", m.last_modified},
                                                                   {"content-type", m.content_type},
@@ -184,6 +187,8 @@ inline result<meta> read_meta(std::string_view text) {
     rest.remove_prefix(end + 1);
   }
   if ((seen & 3u) != 3u) return error::malformed;  // key and length are always there
+  if (m.generation == 0)
+    m.generation = generation_of(m.etag, m.last_modified, m.length_known ? std::optional(m.length) : std::nullopt);
   return m;
 }
 

@@ -58,7 +58,7 @@ public:
   std::error_code checkpoint();
   /// Whether a checkpoint is due: after 8 MiB or 30 s of progress, but not twice within a second.
   bool checkpoint_due(std::chrono::steady_clock::time_point now) const noexcept;
-  /// Makes the complete object of it; `meta()` then has its times and its SHA-256.
+  /// Makes the complete object of it; `meta()` then has its time and its SHA-256.
   /// Errors: error::length_mismatch if `total_length` is not `size()` or not what was announced; I/O. After an error
   /// the part can be suspended or committed again, unless it is lost. One exception: if only the last flush of a
   /// directory failed, the part is closed and the object is complete and served, but a power cut may take it.

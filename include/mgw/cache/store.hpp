@@ -34,7 +34,6 @@ concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_vi
 /// | `s.create(m)` | result<part>: an empty part with its length reserved; replaces a suspended one |
 /// | `s.resume(k)` | result<part>: the part of an earlier fill up to its last checkpoint |
 /// | `s.contains(k)` | whether a complete object is known; never blocks |
-/// | `s.replaced_at(k)` | when another generation of `k` was replaced here, unix seconds; 0: never |
 ///
 /// Single flight, readers and policy stand above it. Model: disk_store. Page: docs/concepts/cache_store.md
 template <class S>
@@ -45,7 +44,6 @@ concept CacheStore = requires(S& s, S const& c, key const& k, meta const& m) {
   { s.create(m) } -> std::same_as<result<typename S::part_type>>;
   { s.resume(k) } -> std::same_as<result<typename S::part_type>>;
   { c.contains(k) } -> std::same_as<bool>;
-  { c.replaced_at(k) } -> std::same_as<std::int64_t>;
 };
 
 }  // namespace mgw::cache

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/cache/key.hpp>
+#include <mgw/cache/link_id.hpp>
 #include <mgw/core/result.hpp>
 #include <mgw/mender/base64.hpp>
 #include <mgw/mender/error.hpp>
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -59,6 +61,16 @@ inline std::optional<artifact_path_parts> match_artifact_path(std::string_view p
   auto const key = cache::key::from_hex(path.substr(0, key_size));
   if (!key) return std::nullopt;
   return artifact_path_parts{*key, token};
+}
+
+/// What tells this token from every other one: its salt. Precondition: link_sealer::open has accepted it.
+inline std::optional<cache::link_id> token_id(std::string_view token) {
+  constexpr std::size_t version_and_salt = 24;  // in base64: 18 bytes
+  auto const bytes = decode_base64url(token.substr(0, version_and_salt));
+  cache::link_id id;
+  if (!bytes || bytes->size() < 1 + id.bytes.size()) return std::nullopt;
+  std::memcpy(id.bytes.data(), bytes->data() + 1, id.bytes.size());
+  return id;
 }
 
 /// 32 random bytes. Throws std::runtime_error if the system has no randomness to give.

@@ -79,7 +79,10 @@ private:
       x.notes().failure = "artifact link expired";
       return std::nullopt;
     }
-    return std::pair(*key, proxy::fetch_source(std::move(claims->url), std::move(claims->headers), claims->issued));
+    proxy::fetch_source from(std::move(claims->url), std::move(claims->headers), claims->issued);
+    from.link = token_id(parts->token);
+    from.link_ends = claims->issued + resume_life.count();
+    return std::pair(*key, std::move(from));
   }
   static asio::awaitable<void> refuse(proxy::exchange& x) {
     std::string const text = x.options().error_body ? x.options().error_body(403, x) : std::string();

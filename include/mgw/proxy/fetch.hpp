@@ -2,6 +2,8 @@
 
 #include <mgw/cache/error.hpp>
 #include <mgw/cache/fill.hpp>
+#include <mgw/cache/generation.hpp>
+#include <mgw/cache/ledger.hpp>
 #include <mgw/cache/read_at.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
@@ -54,9 +56,10 @@ public:
   using part = typename Store::part_type;
   using clock = std::chrono::steady_clock;
 
-  fetch(std::shared_ptr<fetch_job> job, Store& store, blocking_pool& disk, blocking_pool& sync, fetch_options const& options,
-        fetch_counters& counters, net::deadline_queue& deadlines, std::shared_ptr<upstream::pool> pool)
-      : job_(std::move(job)), store_(store), disk_(disk), sync_(sync), options_(options), counters_(counters),
+  fetch(std::shared_ptr<fetch_job> job, Store& store, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
+        fetch_options const& options, fetch_counters& counters, net::deadline_queue& deadlines,
+        std::shared_ptr<upstream::pool> pool)
+      : job_(std::move(job)), store_(store), book_(book), disk_(disk), sync_(sync), options_(options), counters_(counters),
         pool_(std::move(pool)), origin_(*pool_, deadlines, options, counters) {}
 
   /// Until the object is complete, refused, abandoned or the job is stopped. A part is kept for later where it can be.
@@ -89,6 +92,7 @@ private:
 
   std::shared_ptr<fetch_job> job_;
   Store& store_;
+  cache::ledger& book_;
   blocking_pool& disk_;
   blocking_pool& sync_;
   fetch_options const& options_;
@@ -97,7 +101,7 @@ private:
   origin_request origin_;
 
   std::optional<part> part_;
-  std::int64_t replaced_at_ = 0;        // for the next generation, when an earlier one was found to be replaced
+  std::uint64_t dropped_ = 0;           // the generation that was found to be replaced
   std::optional<std::uint64_t> length_;  // of the whole, as soon as it is known
   std::optional<std::uint64_t> unconfirmed_end_;  // where a close-delimited body ended, if nothing else told its length
   bool whole_ = false;
@@ -307,7 +311,9 @@ asio::awaitable<bool> fetch<Store>::begin_part(http::response_head const& head, 
   m.content_type = head.fields.value("Content-Type");
   m.content_disposition = head.fields.value("Content-Disposition");
   m.stored_at = static_cast<std::int64_t>(std::time(nullptr));
-  m.replaced_at = replaced_at_;
+  m.generation = cache::generation_of(m.etag, m.last_modified, length);
+  // One that nothing tells, or that is not what its name says, is like no other.
+  while (m.generation == 0 || m.generation == dropped_) m.generation = std::random_device{}() * std::uint64_t{0x1'0000'0001} + 1;
   auto make = [&] { return store_.create(m); };
   auto made = co_await disk_.run(make);
   if (!made) {
@@ -317,6 +323,10 @@ asio::awaitable<bool> fetch<Store>::begin_part(http::response_head const& head, 
   part_.emplace(*std::move(made));
   length_ = length;
   ever_ = synced_ = 0;
+  if (book_.saw(m.key, m.generation)) {
+    auto note = [this] { return book_.flush(); };
+    (void)co_await sync_.run(note);
+  }
   job_->current()->begin(part_->meta(), part_->body(), 0);
   co_return true;
 }
@@ -430,6 +440,7 @@ asio::awaitable<void> fetch<Store>::keep_part() {
 template <cache::CacheStore Store>
 asio::awaitable<void> fetch<Store>::drop_generation() {
   if (part_) {
+    dropped_ = part_->meta().generation;
     auto drop = [this] {
       part_->drop();
       return 0;
@@ -441,8 +452,7 @@ asio::awaitable<void> fetch<Store>::drop_generation() {
   ranges_useless_ = false;
   length_.reset();
   unconfirmed_end_.reset();
-  replaced_at_ = static_cast<std::int64_t>(std::time(nullptr));
-  job_->replace(replaced_at_);
+  job_->replace();
 }
 
 template <cache::CacheStore Store>

@@ -87,19 +87,14 @@ public:
   bool stopping() const noexcept { return stopping_.load(); }
 
   /// The current generation is over, another one begins.
-  void replace(std::int64_t when) {
+  void replace() {
     auto next = std::make_shared<cache::fill>();
     std::shared_ptr<cache::fill> old;
     {
       std::lock_guard const lock(mutex_);
       old = std::exchange(current_, std::move(next));
-      replaced_at_ = when;
     }
     old->cut();
-  }
-  std::int64_t replaced_at() const {
-    std::lock_guard const lock(mutex_);
-    return replaced_at_;
   }
   void publish_stored(cache::meta about, std::shared_ptr<cache::file const> body) {
     auto const f = current();
@@ -133,7 +128,6 @@ private:
   std::shared_ptr<cache::fill> current_ = std::make_shared<cache::fill>();
   std::vector<fetch_source> sources_;
   std::string tried_;
-  std::int64_t replaced_at_ = 0;
   std::atomic<int> readers_{0};
   std::atomic<bool> stopping_{false}, ends_with_readers_{false};
   asio::steady_timer timer_;

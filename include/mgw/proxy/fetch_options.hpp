@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/cache/key.hpp>
+#include <mgw/cache/link_id.hpp>
 #include <mgw/core/log.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/upstream/client_exchange.hpp>
@@ -10,7 +11,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace mgw::proxy {
 
@@ -19,6 +22,8 @@ struct fetch_source {
   std::string url;
   cache::header_list headers;
   std::int64_t issued = 0;  ///< unix seconds; the newest is used
+  std::optional<cache::link_id> link;  ///< the client's own link, if it has one: what it begins with, it gets the rest of
+  std::int64_t link_ends = 0;          ///< unix seconds: until when it may be resumed
   fetch_source() = default;
   fetch_source(std::string u, cache::header_list h, std::int64_t t) : url(std::move(u)), headers(std::move(h)), issued(t) {}
 };

@@ -7,6 +7,7 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/link_promise.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
@@ -66,16 +67,17 @@ struct body_position {
 ///   without a response (clients retry that; a status would end their deployment);
 /// - a begun body is never silent: the last `reserve` bytes before the growing edge are withheld and given out one
 ///   every `trickle` while nothing new comes;
-/// - when the object is replaced, the connection is cut: bytes of two generations never follow each other;
+/// - when the object is replaced, the connection is cut, and a resume gets the generation that was begun or nothing:
+///   bytes of two generations never follow each other (link_promise);
 /// - only a definite refusal is a status, and only to a first GET: a resume is closed.
 ///
 /// Answers GET and HEAD, single ranges (RFC 9110 14), If-Range (13.1.5), If-None-Match (13.1.2).
 /// Thread rule: the exchange's worker.
 class object_reader {
 public:
-  /// `stale_link`: the link is older than a replacement of the object; a range beyond 0 on it is closed.
-  object_reader(exchange& x, std::shared_ptr<cache::fill> object, blocking_pool& disk, reader_options const& options, bool stale_link)
-      : x_(x), object_(std::move(object)), disk_(disk), options_(options), stale_link_(stale_link), ticket_(x.worker().io.get_executor()) {}
+  object_reader(exchange& x, std::shared_ptr<cache::fill> object, blocking_pool& disk, reader_options const& options,
+                link_promise& promise)
+      : x_(x), object_(std::move(object)), disk_(disk), options_(options), promise_(promise), ticket_(x.worker().io.get_executor()) {}
 
   /// Serves the exchange to its end, or up to where the object cannot be followed any more because it is not stored:
   /// then somebody else has to go on from `position()`.
@@ -102,7 +104,7 @@ private:
   std::shared_ptr<cache::fill> object_;
   blocking_pool& disk_;
   reader_options const& options_;
-  bool const stale_link_;
+  link_promise& promise_;
   cache::growth_ticket ticket_;
   std::optional<http::range_spec> range_;
   bool partial_ = false;
@@ -127,11 +129,6 @@ inline asio::awaitable<object_reader::outcome> object_reader::serve() {
     co_return outcome::done;
   }
   if (get) range_ = http::parse_range(x_.request().fields.value("Range"));
-  if (stale_link_ && is_resume()) {
-    x_.notes().failure = "a resume on a link older than the object";
-    x_.abort();
-    co_return outcome::done;
-  }
   x_.on_drain([](void* t) noexcept { static_cast<cache::growth_ticket*>(t)->wake(); }, &ticket_);
   step s = co_await wait_for_head();
   if (s == step::go_on && get && at_ < end_) s = co_await send_body();
@@ -176,6 +173,11 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
       case cache::fill_phase::pending: break;
       case cache::fill_phase::growing:
       case cache::fill_phase::complete: {
+        if (is_resume() && !promise_.allows_resume(v.about->generation)) {
+          x_.notes().failure = "a resume of an object that was replaced";
+          x_.abort();
+          co_return step::done;
+        }
         if (!v.length) break;
         length_ = *v.length;
         if (not_modified(*v.about)) {
@@ -201,6 +203,7 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
         end_ = partial_ ? resolved.range.last + 1 : length_;
         bool const follows = x_.request().method == "HEAD" || v.stored >= end_ || v.stored > at_ + options_.reserve;
         if (!follows) break;
+        if (x_.request().method == "GET" && at_ < end_) co_await promise_.begin(v.about->generation);
         write_head(*v.about);
         co_return step::go_on;
       }

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <mgw/cache/generation.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
 
@@ -15,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -31,8 +34,8 @@ namespace mgw::proxy {
 class pass_through {
 public:
   pass_through(exchange& x, origin_request origin, fetch_source source, fetch_options const& fetch, reader_options const& reader,
-               body_position begun)
-      : x_(x), origin_(origin), source_(std::move(source)), fetch_(fetch), reader_(reader), at_(std::move(begun)),
+               link_promise& promise, body_position begun)
+      : x_(x), origin_(origin), source_(std::move(source)), fetch_(fetch), reader_(reader), promise_(promise), at_(std::move(begun)),
         timer_(x.worker().io.get_executor()) {}
 
   asio::awaitable<void> serve();
@@ -46,12 +49,18 @@ private:
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
   bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
   void start(upstream::client_exchange& up);
+  bool is_resume() const {
+    auto const range = http::parse_range(x_.request().fields.value("Range"));
+    return range && range->first.value_or(1) != 0;
+  }
+  static std::uint64_t generation_of(upstream::client_exchange const& up);
 
   exchange& x_;
   origin_request origin_;
   fetch_source source_;
   fetch_options const& fetch_;
   reader_options const& reader_;
+  link_promise& promise_;
   body_position at_;
   asio::steady_timer timer_;
   clock::time_point progress_ = clock::now();
@@ -110,6 +119,18 @@ inline bool pass_through::continues(upstream::client_exchange const& up, std::ui
   return head.status == 200 && (framing.kind != http::body_kind::length || framing.length == at_.length);
 }
 
+inline std::uint64_t pass_through::generation_of(upstream::client_exchange const& up) {
+  auto const& fields = up.head().fields;
+  auto const framing = up.framing();
+  std::optional<std::uint64_t> length;
+  if (framing.kind == http::body_kind::length) length = framing.length;
+  if (up.head().status == 206) {
+    auto const range = http::parse_content_range(fields.value("Content-Range"));
+    length = range ? range->length : std::nullopt;
+  }
+  return cache::generation_of(fields.value("ETag"), fields.value("Last-Modified"), length);
+}
+
 inline void pass_through::start(upstream::client_exchange& up) {
   auto const& head = up.head();
   x_.start(head.status);
@@ -150,6 +171,13 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   if (status == 200 || status == 206) {
     std::uint64_t skip = 0;
     if (!at_.head_out) {
+      std::uint64_t const generation = generation_of(*got.up);
+      if (status == 206 && is_resume() && !promise_.allows_resume(generation)) {
+        x_.notes().failure = "a resume of an object that was replaced";
+        x_.abort();
+        co_return outcome::done;
+      }
+      if (x_.request().method == "GET") co_await promise_.begin(generation);
       start(*got.up);
     } else if (!continues(*got.up, skip)) {
       x_.notes().failure = "the object was replaced upstream";
@@ -169,9 +197,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     (void)co_await x_.finish();
     co_return outcome::done;
   }
-  auto const range = http::parse_range(x_.request().fields.value("Range"));
-  bool const resume = range && range->first.value_or(0) != 0;
-  if (at_.head_out || resume) {
+  if (at_.head_out || is_resume()) {
     x_.abort();
   } else {
     std::string const text = x_.options().error_body ? x_.options().error_body(status, x_) : std::string();

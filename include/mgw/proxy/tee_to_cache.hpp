@@ -2,6 +2,7 @@
 
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/growth.hpp>
+#include <mgw/cache/ledger.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
 #include <mgw/core/blocking_pool.hpp>
@@ -10,6 +11,7 @@
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
+#include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/pass_through.hpp>
@@ -33,6 +35,7 @@ namespace mgw::proxy {
 struct tee_options {
   fetch_options fetch;
   reader_options reader;
+  cache::ledger_options ledger;
 };
 
 /// The streaming tee-to-cache handler: serves an object from the store and, on a miss, starts or joins its fill.
@@ -45,13 +48,13 @@ template <cache::CacheStore Store>
 class tee_to_cache {
 public:
   tee_to_cache(Store& store, upstream::pool_set& upstreams, tee_options options)
-      : store_(&store), upstreams_(upstreams), options_(std::move(options)) {}
+      : store_(&store), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
   /// Without a store: every client fetches for itself, under the same rules.
   tee_to_cache(upstream::pool_set& upstreams, tee_options options)
-      : store_(nullptr), upstreams_(upstreams), options_(std::move(options)) {}
+      : store_(nullptr), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
 
-  /// Answers a GET or HEAD for the object `k`. `source` is where it can be had; `source.issued` also says how old the
-  /// client's link is: a resume on a link that is older than a replacement of the object is closed, never spliced.
+  /// Answers a GET or HEAD for the object `k`. `source` is where it can be had, and what the client's link is: bytes of
+  /// two generations are never spliced (link_promise).
   asio::awaitable<void> serve(exchange& x, cache::key k, fetch_source source);
   /// The same for the object at `root` ("https://host/prefix") with the request's path and query behind it, whose URI is
   /// its key. 400 where that makes no URI. Precondition: `root` lives as long as the exchange.
@@ -87,6 +90,7 @@ private:
   Store* store_;
   upstream::pool_set& upstreams_;
   tee_options options_;
+  cache::ledger book_;
   blocking_pool disk_{2};
   blocking_pool sync_{1};  // fsync has a thread of its own: reads never wait behind it
   cache::single_flight<fetch_job> flights_;
@@ -96,8 +100,8 @@ private:
 
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker) {
-  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.disk_, self.sync_, self.options_.fetch, self.counters_,
-                                                 worker.deadlines, self.upstreams_.of(worker));
+  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.book_, self.disk_, self.sync_, self.options_.fetch,
+                                                 self.counters_, worker.deadlines, self.upstreams_.of(worker));
   try {
     co_await f->run();
   } catch (std::exception const& e) {
@@ -117,6 +121,7 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
     auto const executor = x.worker().io.get_executor();
     if (stored) {
       x.notes().cache = "hit";
+      (void)book_.saw(k, stored->meta.generation);
       job = std::make_shared<fetch_job>(k, executor);
       job->publish_stored(std::move(stored->meta), std::move(stored->body));
       co_return job;
@@ -159,18 +164,18 @@ asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string c
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetch_source source) {
   body_position begun;
+  link_promise promise(book_, sync_, k, source);
   if (store_ != nullptr) {
     auto job = co_await find(x, k, source);
     fetch_job::reader_count const here(job);
-    std::int64_t const replaced = std::max(job->replaced_at(), store_->replaced_at(k));
-    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, source.issued < replaced);
+    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise);
     auto const outcome = co_await reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
     begun = reader->position();
   }
   x.notes().cache = "bypass";
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
-  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, std::move(begun));
+  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, std::move(begun));
   co_await own->serve();
 }
 

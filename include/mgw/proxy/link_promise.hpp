@@ -1,0 +1,48 @@
+#pragma once
+
+#include <mgw/cache/key.hpp>
+#include <mgw/cache/ledger.hpp>
+#include <mgw/core/blocking_pool.hpp>
+#include <mgw/proxy/fetch_options.hpp>
+
+#include <asio/awaitable.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace mgw::proxy {
+
+/// What a client may be given on its link: the bytes of one generation and no others. Clients resume by offset alone
+/// and compare nothing but the total, so it is here that two generations are kept from being spliced.
+///
+/// The first byte of a body pins the link to its generation; a resume is served from that one only. A link that was
+/// not begun here may be resumed unless the object was replaced after the link was made.
+/// Thread rule: one exchange's worker. Precondition: ledger and pool outlive it.
+class link_promise {
+public:
+  link_promise(cache::ledger& book, blocking_pool& sync, cache::key const& k, fetch_source const& source)
+      : book_(book), sync_(sync), key_(k), link_(source.link), issued_(source.issued), until_(source.link_ends) {}
+
+  /// Whether a body that does not begin with the first byte may be sent of this generation; 0: an unknown one.
+  bool allows_resume(std::uint64_t generation) const {
+    auto const begun = link_ ? book_.begun_with(*link_) : std::nullopt;
+    if (begun) return generation != 0 && *begun == generation;
+    return issued_ >= book_.replaced_at(key_);
+  }
+  /// A body of this generation is about to begin. Returns when the pin is durable, or cannot be made so.
+  asio::awaitable<void> begin(std::uint64_t generation) {
+    if (!link_ || book_.begun_with(*link_) == generation) co_return;
+    book_.begin(*link_, generation, until_);
+    auto flush = [this] { return book_.flush(); };
+    (void)co_await sync_.run(flush);
+  }
+
+private:
+  cache::ledger& book_;
+  blocking_pool& sync_;
+  cache::key const key_;
+  std::optional<cache::link_id> const link_;
+  std::int64_t const issued_, until_;
+};
+
+}  // namespace mgw::proxy

@@ -1,0 +1,211 @@
+#include <mgw/cache/ledger.hpp>
+
+#include <cache/disk_support.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace mgw::cache {
+namespace {
+
+using test::faulty_ops;
+using test::temporary_directory;
+using test::test_key;
+
+link_id link(unsigned n) {
+  link_id id;
+  id.bytes[0] = static_cast<unsigned char>(n);
+  id.bytes[1] = static_cast<unsigned char>(n >> 8);
+  return id;
+}
+ledger_options at(temporary_directory const& dir) {
+  ledger_options o;
+  o.path = (dir.path() / "ledger").string();
+  return o;
+}
+std::string read(temporary_directory const& dir) {
+  std::ifstream in(dir.path() / "ledger", std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+void write(temporary_directory const& dir, std::string const& text) {
+  std::ofstream(dir.path() / "ledger", std::ios::binary) << text;
+}
+constexpr std::int64_t late = 4'000'000'000;
+
+}  // namespace
+
+TEST_CASE("the generation of a response is its strong ETag, else its date and length") {
+  auto const one = generation_of("\"a\"", "", 5);
+  CHECK(one != 0);
+  CHECK(generation_of("\"a\"", "Tue, 15 Nov 1994 12:45:26 GMT", 6) == one);
+  CHECK(generation_of("\"b\"", "", 5) != one);
+  auto const dated = generation_of("W/\"a\"", "Tue, 15 Nov 1994 12:45:26 GMT", 5);
+  CHECK(dated != 0);
+  CHECK(generation_of("", "Tue, 15 Nov 1994 12:45:26 GMT", 5) == dated);
+  CHECK(generation_of("", "Tue, 15 Nov 1994 12:45:26 GMT", 6) != dated);
+  CHECK(generation_of("", "Tue, 15 Nov 1994 12:45:26 GMT", std::nullopt) != dated);
+  CHECK(generation_of("", "", 5) == 0);
+  CHECK(generation_of("W/\"a\"", "", 5) == 0);
+}
+
+TEST_CASE("what a link was begun with, and that an object was replaced, outlive a restart") {
+  temporary_directory const dir;
+  faulty_ops ops;
+  {
+    ledger l(at(dir), {}, ops);
+    CHECK_FALSE(l.begun_with(link(1)));
+    l.begin(link(1), 7, late);
+    l.begin(link(2), 8, late);
+    CHECK_FALSE(l.flush());
+    l.begin(link(1), 9, late);  // begun anew
+    CHECK_FALSE(l.saw(test_key(1), 7));
+    CHECK(l.replaced_at(test_key(1)) == 0);
+    ops.time += 5;
+    CHECK(l.saw(test_key(1), 9));
+    CHECK(l.replaced_at(test_key(1)) == ops.time);
+    CHECK_FALSE(l.saw(test_key(1), 9));
+    CHECK_FALSE(l.flush());
+  }
+  ledger const l(at(dir), {}, ops);
+  CHECK(l.begun_with(link(1)) == 9);
+  CHECK(l.begun_with(link(2)) == 8);
+  CHECK_FALSE(l.begun_with(link(3)));
+  CHECK(l.replaced_at(test_key(1)) == ops.time);
+  CHECK(l.replaced_at(test_key(2)) == 0);
+}
+
+TEST_CASE("what has ended is forgotten at the next start") {
+  temporary_directory const dir;
+  faulty_ops ops;
+  {
+    ledger l(at(dir), {}, ops);
+    l.begin(link(1), 7, ops.time + 10);
+    l.begin(link(2), 7, ops.time + 20);
+    CHECK_FALSE(l.flush());
+  }
+  ops.time += 15;
+  ledger const l(at(dir), {}, ops);
+  CHECK_FALSE(l.begun_with(link(1)));
+  CHECK(l.begun_with(link(2)) == 7);
+}
+
+TEST_CASE("wherever a crash tears the ledger, what is before the tear counts, and it goes on") {
+  temporary_directory const dir;
+  {
+    ledger l(at(dir));
+    l.begin(link(1), 1, late);
+    l.saw(test_key(1), 2);
+    l.begin(link(2), 3, late);
+    CHECK_FALSE(l.flush());
+  }
+  std::string const whole = read(dir);
+  std::size_t const first = ledger_header.size();
+  REQUIRE(whole.size() == first + 2 * ledger_link_size + ledger_object_size);
+  for (std::size_t n = 0; n <= whole.size(); ++n) {
+    CAPTURE(n);
+    for (bool const garbled : {false, true}) {
+      std::string torn = whole.substr(0, n);
+      if (garbled) torn += std::string(100, '\0');
+      write(dir, torn);
+      {
+        ledger l(at(dir));
+        std::size_t const links = (l.begun_with(link(1)) == 1) + (l.begun_with(link(2)) == 3);
+        ledger_contents found;
+        bool const readable = !read_ledger(torn, found);
+        CHECK(readable == (n >= first));
+        CHECK(links == found.links.size());
+        l.begin(link(9), 9, late);
+        CHECK_FALSE(l.flush());
+      }
+      ledger const again(at(dir));
+      CHECK(again.begun_with(link(9)) == 9);
+    }
+  }
+}
+
+TEST_CASE("a ledger of a newer release is left alone, and this one goes on in memory") {
+  temporary_directory const dir;
+  write(dir, "mgw-ledger 2\nwhatever");
+  std::string logged;
+  ledger l(at(dir), [&logged](log_level, std::string_view line) { logged += line; });
+  l.begin(link(1), 1, late);
+  CHECK_FALSE(l.flush());
+  CHECK(l.begun_with(link(1)) == 1);
+  CHECK(read(dir) == "mgw-ledger 2\nwhatever");
+  CHECK(logged.find("newer release") != std::string::npos);
+}
+
+TEST_CASE("whichever operation of a ledger fails, it knows all of it, and the next flush writes it") {
+  for (std::size_t n = 0;; ++n) {
+    CAPTURE(n);
+    temporary_directory const dir;
+    faulty_ops ops;
+    bool failed = false;
+    {
+      ledger l(at(dir), {}, ops);
+      l.begin(link(1), 1, late);
+      CHECK_FALSE(l.flush());
+      ops.fail_at = ops.seen + n;
+      l.begin(link(2), 2, late);
+      failed = static_cast<bool>(l.flush());
+      l.begin(link(3), 3, late);
+      failed = static_cast<bool>(l.flush()) || failed;
+      ops.fail_at = faulty_ops::never;
+      CHECK(l.begun_with(link(2)) == 2);
+      l.begin(link(4), 4, late);
+      CHECK_FALSE(l.flush());
+    }
+    ledger const l(at(dir), {}, ops);
+    for (unsigned i = 1; i <= 4; ++i) CHECK(l.begun_with(link(i)) == i);
+    if (!failed) break;
+    REQUIRE(n < 50);
+  }
+}
+
+TEST_CASE("a ledger is bounded: what ends first is forgotten first, and the file is written anew in time") {
+  temporary_directory const dir;
+  ledger_options o = at(dir);
+  o.max_links = 100;
+  o.max_objects = 1;
+  ledger l(o);
+  for (unsigned round = 0; round < 300; ++round) {
+    for (unsigned i = 0; i < 150; ++i) l.begin(link(i), round, late + i);
+    l.saw(test_key(1), 1);
+    l.saw(test_key(2), round);
+    CHECK_FALSE(l.flush());
+  }
+  CHECK(l.begun_with(link(149)) == 299);
+  CHECK_FALSE(l.begun_with(link(0)));
+  CHECK(read(dir).size() < (std::size_t{2} << 20));
+  ledger const again(o);
+  CHECK(again.begun_with(link(149)) == 299);
+}
+
+TEST_CASE("many threads begin and flush: each finds its own in the file") {
+  temporary_directory const dir;
+  {
+    ledger l(at(dir));
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < 4; ++t)
+      threads.emplace_back([&l, t] {
+        for (unsigned i = 0; i < 50; ++i) {
+          l.begin(link(t * 50 + i), t, late);
+          if (l.flush() || l.begun_with(link(t * 50 + i)) != t) return;
+        }
+      });
+    for (auto& t : threads) t.join();
+  }
+  ledger const l(at(dir));
+  for (unsigned i = 0; i < 200; ++i) CHECK(l.begun_with(link(i)) == i / 50);
+}
+
+}  // namespace mgw::cache
