@@ -157,6 +157,7 @@ private:
     o.limits.max_target -= less;
     o.max_connections = s.limits.max_connections;
     o.max_connections_per_peer = s.limits.max_connections_per_peer;
+    o.make_room = [this] { return cache_->end_longest_held(); };
     o.error_type = "application/json; charset=utf-8";
     o.error_body = [](int status, mgw::proxy::exchange const& x) {
       return mgw::mender::error_body(mgw::http::reason_phrase(status), x.notes().request_id);
@@ -167,6 +168,11 @@ private:
   mgw::proxy::tee_options tee_options(settings const& s) const {
     mgw::proxy::tee_options o;
     o.reader.hold = s.proxy.hold;
+    std::size_t const connections = s.limits.max_connections;
+    o.reader.max_held = s.proxy.max_held != 0 ? s.proxy.max_held : std::max<std::size_t>(1, connections * 6 / 10);
+    o.max_clients = connections - connections / 8;  // the rest is for the API and for handshakes
+    o.fetch.max_fills = s.cache.max_fills;
+    o.fetch.max_pass_through = s.cache.max_pass_through;
     if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
     o.fetch.log = log_;
     if (!s.proxy.whitelist.empty())

@@ -11,6 +11,7 @@
 #include <mgw/proxy/forward_options.hpp>
 #include <mgw/proxy/forwarding.hpp>
 #include <mgw/proxy/handler.hpp>
+#include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/middleware.hpp>
 #include <mgw/proxy/object_reader.hpp>
@@ -26,6 +27,7 @@
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/serve.hpp>
 #include <mgw/proxy/server.hpp>
+#include <mgw/proxy/slots.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
 #include <mgw/proxy/tunnel.hpp>
 #include <mgw/proxy/upload.hpp>

@@ -11,6 +11,7 @@
 #include <asio/write.hpp>
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -105,6 +106,13 @@ TEST_CASE("an address that cannot be had is named") {
 
 namespace {
 
+int option_of(tcp_stream& s, int level, int name) {
+  int value = -1;
+  socklen_t size = sizeof value;
+  ::getsockopt(s.socket().native_handle(), level, name, &value, &size);
+  return value;
+}
+
 asio::awaitable<void> accept_some(asio::io_context& io) {
   listener l(io, tcp::endpoint(asio::ip::address_v6::any(), 0));  // IPv4 too
   std::vector<tcp_stream> accepted;
@@ -123,6 +131,7 @@ asio::awaitable<void> accept_some(asio::io_context& io) {
   co_await running.join();
   REQUIRE(accepted.size() == 40);
   CHECK(l.pauses() == 0);
+  CHECK(option_of(accepted[0], IPPROTO_TCP, TCP_USER_TIMEOUT) == 300'000);
   CHECK(accepted[0].remote() == clients[0].local_endpoint());  // not ::ffff:127.0.0.1
   std::error_code ec;
   tcp::socket late(io);
@@ -133,10 +142,16 @@ asio::awaitable<void> accept_some(asio::io_context& io) {
 asio::awaitable<void> adopt(asio::io_context& io) {
   tcp::acceptor inherited(io, loopback());
   int const fd = inherited.release();
-  listener l(io, fd);
+  listener_options chosen;
+  chosen.peer_timeout = std::chrono::seconds(40);
+  listener l(io, fd, chosen);
   int count = 0;
-  auto const once = [&](tcp_stream) {
+  auto const once = [&](tcp_stream s) {
     ++count;
+    CHECK(option_of(s, SOL_SOCKET, SO_KEEPALIVE) == 1);
+    CHECK(option_of(s, IPPROTO_TCP, TCP_KEEPIDLE) == 20);
+    CHECK(option_of(s, IPPROTO_TCP, TCP_KEEPINTVL) == 4);
+    CHECK(option_of(s, IPPROTO_TCP, TCP_USER_TIMEOUT) == 40'000);
     l.stop();
   };
   background running(io.get_executor(), l.run(once));

@@ -81,6 +81,12 @@ int status_of(std::uint16_t port, std::string_view request) {
 std::string post_head(std::string_view framing) {
   return "POST /p HTTP/1.1\r\nHost: gateway.test\r\n" + std::string(framing) + "\r\n\r\n";
 }
+/// Waits for the request's body; one that the client holds back is asked for.
+asio::awaitable<void> answer_after_body(exchange& x) {
+  body::chunk const c = co_await x.read_body();
+  if (c.ec) co_return;
+  (void)co_await x.respond(204, {}, {});
+}
 /// A client that takes next to nothing into its kernel.
 http_client slow_reader(std::uint16_t port) {
   blocking_socket s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -259,22 +265,54 @@ TEST_CASE("limit: who pipelines and reads no answer is read no further") {
 TEST_CASE("limit: connections in all, at and past it, and one log line for a burst") {
   server_options options;
   options.max_connections = 2;
-  site s(options);
-  auto first = std::make_unique<http_client>(s.port());
-  http_client second(s.port());
-  CHECK(first->get("/").status() == 204);
-  CHECK(second.get("/").status() == 204);
+  test::gateway g;
+  g.start(answer_after_body, options);
+  auto first = std::make_unique<http_client>(g.port());
+  http_client second(g.port());
+  for (auto* const c : {first.get(), &second}) {  // in the middle of a request
+    c->send(post_head("Content-Length: 1\r\nExpect: 100-continue"));
+    CHECK(c->read_head().status() == 100);
+  }
   for (int i = 0; i < 5; ++i) {
-    http_client past(s.port());
+    http_client past(g.port());
     past.request("GET", "/");
     CHECK_FALSE(past.read_reply().head.there());
   }
-  CHECK(second.get("/").status() == 204);
-  CHECK(s.g.server().refused() == 5);
-  CHECK(s.g.log.count("2 are open (max_connections)") == 1);
+  second.send("x");
+  CHECK(second.read_reply().status() == 204);
+  CHECK(g.server().refused() == 5);
+  CHECK(g.log.count("2 are open (max_connections)") == 1);
   first.reset();
-  CHECK(eventually([&] { return s.g.server().connections() == 1; }));
-  CHECK(test::get(s.port(), "/").status() == 204);
+  CHECK(eventually([&] { return g.server().connections() == 1; }));
+  CHECK(test::get(g.port(), "/").status() == 204);
+}
+
+TEST_CASE("limit: for a connection past the limit an idle one is closed, then what a handler can spare, then that one") {
+  server_options options;
+  options.max_connections = 2;
+  std::atomic<int> spare{1};
+  options.make_room = [&spare] { return spare-- > 0; };
+  test::gateway g;
+  g.start(answer_after_body, options);
+  http_client busy(g.port()), idle(g.port());
+  busy.send(post_head("Content-Length: 1\r\nExpect: 100-continue"));
+  CHECK(busy.read_head().status() == 100);
+  CHECK(idle.get("/").status() == 204);
+  CHECK(eventually([&] { return g.records().size() == 1; }));
+  http_client third(g.port());
+  third.send(post_head("Content-Length: 1\r\nExpect: 100-continue"));
+  CHECK(third.read_head().status() == 100);
+  CHECK(idle.closed());
+  http_client fourth(g.port());
+  CHECK(fourth.get("/").status() == 204);  // a handler has made room
+  CHECK(spare == 0);
+  http_client fifth(g.port());  // for the fourth, which is idle
+  CHECK(fifth.get("/").status() == 204);
+  CHECK(g.server().refused() == 0);
+  busy.send("x");
+  third.send("x");
+  CHECK(busy.read_reply().status() == 204);
+  CHECK(third.read_reply().status() == 204);
 }
 
 TEST_CASE("limit: connections of one client, at and past it, over all workers") {

@@ -34,6 +34,7 @@ struct site {
   blocking_pool disk{1};
   reader_options options;
   cache::ledger book{{}};
+  held_requests held{100};
   fetch_source link;  // what clients come with
   test::gateway g;
 
@@ -57,7 +58,7 @@ struct site {
   }
   static asio::awaitable<void> answer(site& self, exchange& x) {
     link_promise promise(self.book, self.disk, cache::key(), self.link);
-    auto reader = std::make_unique<object_reader>(x, self.fill, self.disk, self.options, promise);
+    auto reader = std::make_unique<object_reader>(x, self.fill, self.disk, self.options, promise, self.held);
     auto const outcome = co_await reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
     body_position const p = reader->position();

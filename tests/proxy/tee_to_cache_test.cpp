@@ -932,6 +932,127 @@ TEST_CASE("two keys never mix") {
   CHECK(o.sent() == a.size() + b.size());
 }
 
+TEST_CASE("so many objects are fetched at once, the others in their turn; one that pauses gives its turn away") {
+  tee_options options = quick_tee();
+  options.fetch.max_fills = 1;
+  options.fetch.backoff_first = options.fetch.backoff_max = std::chrono::hours(1);
+  site s(300'000, options, 2);
+  mishap m;
+  m.cut_after = 100'000;
+  m.stall_after = 100'000;
+  s.origin.script(0, m);
+  m = mishap();
+  m.stall_after = 50'000;
+  s.origin.script(1, m);
+  http_client a(s.g.port()), b(s.g.port()), c(s.g.port());
+  a.request("GET", "/a");
+  CHECK(s.origin.saw(1));
+  b.request("GET", "/b");
+  CHECK(eventually([&] { return s.g.tee().fills() == 2 && s.g.tee().waiting_fills() == 1; }));
+  CHECK(s.origin.count() == 1);
+  s.origin.release();  // the first one breaks off, and pauses
+  CHECK(s.origin.saw(2));
+  c.request("GET", "/c");
+  CHECK(eventually([&] { return s.g.tee().waiting_fills() == 1; }));
+  CHECK(s.origin.requests()[1].target() == "/b");
+  s.origin.release();
+  CHECK(is_whole(b.read_reply(), s.body));
+  CHECK(is_whole(c.read_reply(), s.body));
+  CHECK(s.origin.count() == 3);
+  CHECK(s.g.suspend());  // also what waits an hour
+}
+
+TEST_CASE("a fill that waits in line ends at once when it is told to") {
+  tee_options options = quick_tee();
+  options.fetch.max_fills = 1;
+  site s(300'000, options);
+  mishap m;
+  m.silent = true;
+  s.origin.script(0, m);
+  http_client a(s.g.port()), b(s.g.port());
+  a.request("GET", "/a");
+  CHECK(s.origin.saw(1));
+  b.request("GET", "/b");
+  CHECK(eventually([&] { return s.g.tee().waiting_fills() == 1; }));
+  CHECK(s.g.suspend());
+  CHECK(a.closed());
+  CHECK(b.closed());
+  CHECK(s.origin.count() == 1);
+}
+
+TEST_CASE("so many requests are held: for one more the longest-held is closed, and on each link the last one counts") {
+  for (bool const store : {true, false}) {
+    CAPTURE(store);
+    caching_options options = with(quick_tee());
+    options.store = store;
+    options.tee.reader.max_held = 2;
+    site s(300'000, options);
+    mishap m;
+    m.silent = true;
+    for (std::size_t i = 0; i < 10; ++i) s.origin.script(i, m);
+    http_client a(s.g.port()), b(s.g.port()), again(s.g.port()), c(s.g.port());
+    a.request("GET", "/o", {{"X-Link", "a"}});
+    CHECK(eventually([&] { return s.g.tee().held() == 1; }));
+    b.request("GET", "/o", {{"X-Link", "b"}});
+    CHECK(eventually([&] { return s.g.tee().held() == 2; }));
+    again.request("GET", "/o", {{"X-Link", "b"}});
+    CHECK(b.closed());
+    CHECK(s.g.tee().held() == 2);
+    c.request("GET", "/o", {{"X-Link", "c"}});
+    CHECK(a.closed());
+    s.origin.release();
+    if (store) {
+      CHECK(is_whole(again.read_reply(), s.body));
+      CHECK(is_whole(c.read_reply(), s.body));
+      CHECK(s.g.tee().held() == 0);
+    }
+    s.g.base().stop([&] { s.g.tee().close(); });
+  }
+}
+
+TEST_CASE("so many clients are served: one more takes the place of one that is held, or is closed unanswered") {
+  tee_options options = quick_tee();
+  options.max_clients = 2;
+  site s(300'000, options);
+  mishap m;
+  m.stall_after = 100'000;
+  s.origin.script(0, m);
+  mishap silent;
+  silent.silent = true;
+  s.origin.script(1, silent);
+  http_client begun(s.g.port()), held(s.g.port()), third(s.g.port());
+  begun.request("GET", "/a");
+  CHECK(begun.read_bytes(1000).size() == 1000);
+  held.request("GET", "/b");
+  CHECK(eventually([&] { return s.g.tee().held() == 1; }));
+  third.request("GET", "/a");
+  CHECK(held.closed());
+  CHECK(third.read_bytes(1000).size() == 1000);
+  http_client past(s.g.port());
+  past.request("GET", "/a");
+  CHECK(past.closed());
+  CHECK(s.origin.count() == 2);
+}
+
+TEST_CASE("so many clients at once go past a store that fails, the others wait in line") {
+  caching_options options = with(quick_tee());
+  options.store = false;
+  options.tee.fetch.max_pass_through = 1;
+  site s(300'000, options);
+  mishap m;
+  m.stall_after = 100'000;
+  s.origin.script(0, m);
+  http_client a(s.g.port()), b(s.g.port());
+  a.request("GET", "/o");
+  CHECK(a.read_bytes(1000).size() == 1000);
+  b.request("GET", "/o");
+  CHECK(eventually([&] { return s.g.tee().held() == 1; }));
+  CHECK(s.origin.count() == 1);
+  s.origin.release();
+  CHECK(is_whole(b.read_reply(), s.body));
+  CHECK(s.origin.count() == 2);
+}
+
 TEST_CASE("draining closes what is held, and with its last reader the fill ends") {
   site s(300'000);
   mishap m;

@@ -37,6 +37,7 @@ struct settings {
     std::string gateway_url;
     std::vector<std::string> whitelist;
     std::chrono::milliseconds hold{270'000};
+    std::size_t max_held = 0;  ///< 0: 60 % of the connections
   } proxy;
   struct {
     bool enabled = true;
@@ -45,6 +46,8 @@ struct settings {
     std::chrono::milliseconds link_life{24 * 3'600'000};
     std::uint64_t max_size = 0;
     std::uint64_t min_free = 0;
+    std::size_t max_fills = 16;
+    std::size_t max_pass_through = 8;
   } cache;
   struct {
     std::size_t max_connections = 10'000;

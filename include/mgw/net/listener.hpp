@@ -14,9 +14,11 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
@@ -35,6 +37,9 @@ namespace mgw::net {
 struct listener_options {
   bool reuse_port = true;  ///< several listeners share the address, and the kernel spreads connections over them
   int backlog = 1024;      ///< connections waiting to be accepted; the kernel caps it at net.core.somaxconn
+  /// Of an accepted connection: a peer that is silent, also to the kernel's probes, for so long is gone (SO_KEEPALIVE,
+  /// TCP_USER_TIMEOUT). Zero: no probes.
+  std::chrono::seconds peer_timeout{300};
   /// Called before each pause, with what was wanting. On the listener's thread; must not throw.
   std::function<void(std::error_code why)> on_pause;
 };
@@ -51,7 +56,7 @@ public:
   /// `[::]` takes IPv4 as well; on a host without IPv6 it means 0.0.0.0.
   listener(asio::io_context& io, asio::ip::tcp::endpoint address, listener_options chosen = {});
   /// Takes over a listening socket (socket activation). Precondition: `listening` is one, of IPv4 or IPv6.
-  listener(asio::io_context& io, int listening);
+  listener(asio::io_context& io, int listening, listener_options chosen = {});
 
   /// Calls `on_connection(tcp_stream)` for each, until stop(). What it throws for want of memory costs that
   /// connection only; any other exception ends the run. Precondition: the listener outlives it.
@@ -73,6 +78,7 @@ private:
   static constexpr int burst = 16;
 
   std::error_code open(asio::ip::tcp::endpoint const& address, listener_options const& chosen);
+  std::error_code probe_peers(std::chrono::seconds timeout);
 
   asio::ip::tcp::acceptor acceptor_;
   asio::steady_timer pause_;
@@ -118,7 +124,8 @@ inline listener::listener(asio::io_context& io, asio::ip::tcp::endpoint address,
   }
 }
 
-inline listener::listener(asio::io_context& io, int listening) : acceptor_(io), pause_(io) {
+inline listener::listener(asio::io_context& io, int listening, listener_options chosen)
+    : acceptor_(io), pause_(io), on_pause_(chosen.on_pause) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   std::error_code ec;
@@ -127,6 +134,7 @@ inline listener::listener(asio::io_context& io, int listening) : acceptor_(io), 
   else
     acceptor_.assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), listening, ec);
   if (!ec) local_ = acceptor_.local_endpoint(ec);
+  if (!ec) ec = probe_peers(chosen.peer_timeout);
   if (!ec) acceptor_.non_blocking(true, ec);
   if (ec) throw std::system_error(ec, "cannot listen on descriptor " + std::to_string(listening));
 }
@@ -142,8 +150,25 @@ inline std::error_code listener::open(asio::ip::tcp::endpoint const& address, li
     return system_error(errno);
   if (address.address() == asio::ip::address_v6::any()) acceptor_.set_option(asio::ip::v6_only(false), ec);
   acceptor_.bind(address, ec);
+  if (!ec) ec = probe_peers(chosen.peer_timeout);
   if (!ec) acceptor_.listen(chosen.backlog, ec);
   return ec;
+}
+
+/// Accepted sockets inherit these from the listening one. Source: tcp(7).
+inline std::error_code listener::probe_peers(std::chrono::seconds timeout) {
+  if (timeout.count() <= 0) return {};
+  int const fd = acceptor_.native_handle();
+  auto const seconds = static_cast<int>(std::min<std::int64_t>(timeout.count(), 32'767));
+  struct {
+    int level, name, value;
+  } const wanted[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
+                      {IPPROTO_TCP, TCP_KEEPIDLE, std::max(1, seconds / 2)},
+                      {IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, seconds / 10)},
+                      {IPPROTO_TCP, TCP_USER_TIMEOUT, seconds * 1000}};
+  for (auto const& o : wanted)
+    if (::setsockopt(fd, o.level, o.name, &o.value, sizeof o.value) != 0) return system_error(errno);
+  return {};
 }
 
 template <class F>

@@ -156,6 +156,8 @@ public:
   /// Shuts down so that the peer can still read what was sent (RFC 9112 9.6).
   asio::awaitable<void> linger();
   void drain() noexcept;
+  /// It waits for the first byte of a request.
+  bool idle() const noexcept { return in_.idle(); }
 
 private:
   asio::awaitable<bool> refuse(http::parse_error why);

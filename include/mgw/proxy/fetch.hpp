@@ -13,6 +13,7 @@
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/origin_request.hpp>
+#include <mgw/proxy/slots.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool.hpp>
 
@@ -57,9 +58,10 @@ public:
   using clock = std::chrono::steady_clock;
 
   fetch(std::shared_ptr<fetch_job> job, Store& store, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
-        fetch_options const& options, fetch_counters& counters, net::deadline_queue& deadlines,
+        slots& turns, fetch_options const& options, fetch_counters& counters, net::deadline_queue& deadlines,
         std::shared_ptr<upstream::pool> pool)
-      : job_(std::move(job)), store_(store), book_(book), disk_(disk), sync_(sync), options_(options), counters_(counters),
+      : job_(std::move(job)), store_(store), book_(book), disk_(disk), sync_(sync), turn_(turns, job_->executor()),
+        options_(options), counters_(counters),
         pool_(std::move(pool)), origin_(*pool_, deadlines, options, counters) {}
 
   /// Until the object is complete, refused, abandoned or the job is stopped. A part is kept for later where it can be.
@@ -79,6 +81,7 @@ private:
   asio::awaitable<std::error_code> store_batch(std::string_view bytes, std::uint64_t& compare);
   asio::awaitable<bool> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> checkpoint_if_due();
+  asio::awaitable<void> wait_for_turn();
   asio::awaitable<void> pause();
   asio::awaitable<void> finish();
   asio::awaitable<void> keep_part();
@@ -95,6 +98,7 @@ private:
   cache::ledger& book_;
   blocking_pool& disk_;
   blocking_pool& sync_;
+  slots::place turn_;
   fetch_options const& options_;
   fetch_counters& counters_;
   std::shared_ptr<upstream::pool> pool_;
@@ -141,6 +145,8 @@ asio::awaitable<void> fetch<Store>::run() {
       co_await finish();
       co_return;
     }
+    co_await wait_for_turn();
+    if (job_->stopping()) break;
     fetch_source const source = job_->freshest();
     std::uint64_t const before = have();
     answer const a = co_await attempt(source);
@@ -455,8 +461,17 @@ asio::awaitable<void> fetch<Store>::drop_generation() {
   job_->replace();
 }
 
+/// While others fetch, this one waits in line; the turn is kept until the next pause.
+template <cache::CacheStore Store>
+asio::awaitable<void> fetch<Store>::wait_for_turn() {
+  job_->watch(&turn_, [](void* p) noexcept { static_cast<slots::place*>(p)->wake(); });
+  for (bool mine = false; !mine && !job_->stopping();) mine = co_await turn_.wait_until(clock::time_point::max());
+  job_->watch(nullptr);
+}
+
 template <cache::CacheStore Store>
 asio::awaitable<void> fetch<Store>::pause() {
+  turn_.leave();
   auto const jitter = std::chrono::milliseconds(std::uniform_int_distribution<int>(0, static_cast<int>(backoff_.count() / 2))(random_));
   auto const length = backoff_ / 2 + jitter + std::chrono::milliseconds(1);
   backoff_ = std::min(backoff_ * 2, options_.backoff_max);

@@ -32,6 +32,7 @@ public:
   fetch_job(cache::key const& k, asio::any_io_executor executor) : key_(k), timer_(std::move(executor)) {}
 
   cache::key const& object_key() const noexcept { return key_; }
+  asio::any_io_executor executor() { return timer_.get_executor(); }
   std::shared_ptr<cache::fill> current() const {
     std::lock_guard const lock(mutex_);
     return current_;
@@ -110,8 +111,11 @@ public:
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }
 
-  /// What `stop` interrupts, besides a pause; null: nothing is under way.
-  void watch(upstream::client_exchange* up) noexcept { running_ = up; }
+  /// What `stop` interrupts, besides a pause, and how; null: nothing is under way.
+  void watch(void* what, void (*end)(void*) noexcept) noexcept { running_ = what, end_ = end; }
+  void watch(upstream::client_exchange* up) noexcept {
+    watch(up, [](void* p) noexcept { static_cast<upstream::client_exchange*>(p)->cancel(); });
+  }
 
 private:
   static constexpr std::size_t max_sources = 4;
@@ -119,7 +123,7 @@ private:
   void wake() {
     asio::post(timer_.get_executor(), [self = shared_from_this()] {
       self->timer_.cancel();
-      if (self->stopping() && self->running_ != nullptr) self->running_->cancel();
+      if (self->stopping() && self->running_ != nullptr) self->end_(self->running_);
     });
   }
 
@@ -131,7 +135,8 @@ private:
   std::atomic<int> readers_{0};
   std::atomic<bool> stopping_{false}, ends_with_readers_{false};
   asio::steady_timer timer_;
-  upstream::client_exchange* running_ = nullptr;
+  void* running_ = nullptr;
+  void (*end_)(void*) noexcept = nullptr;
 };
 
 }  // namespace mgw::proxy

@@ -35,6 +35,8 @@ struct fetch_options {
   std::chrono::milliseconds backoff_max{30'000};
   std::chrono::milliseconds abandon_after{600'000};  ///< without progress and without a reader: suspended
   std::size_t batch = 128 * 1024;                    ///< bytes gathered before they are written to the store
+  std::size_t max_fills = 16;                        ///< objects that are fetched at once; the others wait in line
+  std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails
   std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what has arrived is made durable
   std::string user_agent = "mgw";
   /// Whether this host may be asked for an object (each hop of a redirect is). Empty: any.

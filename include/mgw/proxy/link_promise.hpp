@@ -23,6 +23,7 @@ public:
   link_promise(cache::ledger& book, blocking_pool& sync, cache::key const& k, fetch_source const& source)
       : book_(book), sync_(sync), key_(k), link_(source.link), issued_(source.issued), until_(source.link_ends) {}
 
+  std::optional<cache::link_id> const& link() const noexcept { return link_; }
   /// Whether a body that does not begin with the first byte may be sent of this generation; 0: an unknown one.
   bool allows_resume(std::uint64_t generation) const {
     auto const begun = link_ ? book_.begun_with(*link_) : std::nullopt;

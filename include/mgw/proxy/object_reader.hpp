@@ -7,6 +7,7 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/link_promise.hpp>
 
 #include <asio/awaitable.hpp>
@@ -29,6 +30,7 @@ struct reader_options {
   std::chrono::milliseconds hold{270'000};    ///< how long a request without a head may wait: then it is closed unanswered
   std::chrono::milliseconds look{5'000};      ///< how often a held connection is looked at: has the client left?
   std::chrono::milliseconds trickle{60'000};  ///< a begun body that has nothing new gives one byte so often
+  std::size_t max_held = 6'000;               ///< requests held at once; beyond, the longest-held is closed
   std::uint64_t reserve = 4096;               ///< bytes withheld at the growing edge, to be trickled during an outage
 };
 
@@ -76,8 +78,9 @@ struct body_position {
 class object_reader {
 public:
   object_reader(exchange& x, std::shared_ptr<cache::fill> object, blocking_pool& disk, reader_options const& options,
-                link_promise& promise)
-      : x_(x), object_(std::move(object)), disk_(disk), options_(options), promise_(promise), ticket_(x.worker().io.get_executor()) {}
+                link_promise& promise, held_requests& held)
+      : x_(x), object_(std::move(object)), disk_(disk), options_(options), promise_(promise), held_(held),
+        ticket_(x.worker().io.get_executor()) {}
 
   /// Serves the exchange to its end, or up to where the object cannot be followed any more because it is not stored:
   /// then somebody else has to go on from `position()`.
@@ -96,6 +99,11 @@ private:
   asio::awaitable<bool> send_piece(std::uint64_t limit);
   asio::awaitable<std::size_t> read(std::uint64_t limit);
   asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
+  static void crowd_out(void* self) noexcept {
+    auto& me = *static_cast<object_reader*>(self);
+    me.crowded_out_ = true;
+    me.ticket_.wake();
+  }
   bool not_modified(cache::meta const& about) const;
   void write_head(cache::meta const& about);
   bool is_resume() const noexcept { return range_ && range_->first.value_or(1) != 0; }
@@ -105,6 +113,8 @@ private:
   blocking_pool& disk_;
   reader_options const& options_;
   link_promise& promise_;
+  held_requests& held_;
+  bool crowded_out_ = false;
   cache::growth_ticket ticket_;
   std::optional<http::range_spec> range_;
   bool partial_ = false;
@@ -155,6 +165,7 @@ inline body_position object_reader::position() const {
 /// Waits until a head can go out and writes it, or answers otherwise.
 inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
   auto const until = clock::now() + options_.hold;
+  std::optional<held_requests::place> held;
   for (;;) {
     cache::fill_view const v = object_->view();
     switch (v.phase) {
@@ -208,11 +219,15 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
         co_return step::go_on;
       }
     }
-    if (clock::now() >= until || x_.draining() || x_.client_gone()) {
-      x_.notes().failure = x_.draining() ? "draining" : clock::now() >= until ? "held too long" : "the client left";
+    if (clock::now() >= until || x_.draining() || crowded_out_ || x_.client_gone()) {
+      x_.notes().failure = x_.draining()           ? "draining"
+                           : crowded_out_          ? "held while others came"
+                           : clock::now() >= until ? "held too long"
+                                                   : "the client left";
       x_.abort();
       co_return step::done;
     }
+    if (!held) held.emplace(held_, x_.worker().io.get_executor(), promise_.link(), crowd_out, this);
     auto const next_look = std::min(until, clock::now() + options_.look);
     co_await wait(v, next_look);
   }

@@ -22,7 +22,7 @@ struct server_options {
   std::chrono::milliseconds body_silence{300'000};     ///< a request body brings no byte
   std::chrono::milliseconds send_silence{300'000};     ///< the client takes no byte of a response
   std::chrono::milliseconds linger{2'000};             ///< how long a closed connection may still be read
-  std::size_t max_connections = 10'000;                ///< in all; more are closed at once
+  std::size_t max_connections = 10'000;                ///< in all; for one more an idle one is closed, else that one
   /// Of one client at a time, over all workers (an IPv6 client is its /64); more are closed at once. 0: no limit, since
   /// a whole fleet may come from one address.
   std::size_t max_connections_per_peer = 0;
@@ -32,6 +32,8 @@ struct server_options {
   /// The body of a refusal that the server itself makes (400, 414, 431, …), and its type.
   std::function<std::string(int status, exchange const&)> error_body;
   std::string error_type = "application/json";
+  /// Called when there are `max_connections` and none is idle; true: a handler is about to end one. Any worker's thread.
+  std::function<bool()> make_room;
   /// Called once when an exchange has ended, on its thread: the access log, metrics. Must not throw or block.
   std::function<void(exchange const&)> observer;
 };

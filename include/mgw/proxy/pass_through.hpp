@@ -4,9 +4,11 @@
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
+#include <mgw/proxy/slots.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/redirect_error.hpp>
@@ -30,13 +32,16 @@ namespace mgw::proxy {
 ///
 /// The same rules as with the cache: what breaks off upstream is asked for again from where it stopped, on the same
 /// generation only; a passing fault is never a status: without a head the client is held up to `reader_options::hold`.
-/// Back-pressure: the client's. Thread rule: the exchange's worker.
+/// So many at once, the others are held; who has begun goes first. Back-pressure: the client's. Thread rule: the
+/// exchange's worker.
 class pass_through {
 public:
   pass_through(exchange& x, origin_request origin, fetch_source source, fetch_options const& fetch, reader_options const& reader,
-               link_promise& promise, body_position begun)
+               link_promise& promise, held_requests& held, slots& turns, body_position begun)
       : x_(x), origin_(origin), source_(std::move(source)), fetch_(fetch), reader_(reader), promise_(promise), at_(std::move(begun)),
-        timer_(x.worker().io.get_executor()) {}
+        turn_(turns, x.worker().io.get_executor()), timer_(x.worker().io.get_executor()) {
+    if (!at_.head_out) held_.emplace(held, x.worker().io.get_executor(), promise.link(), crowd_out, this);
+  }
 
   asio::awaitable<void> serve();
 
@@ -44,6 +49,17 @@ private:
   using clock = std::chrono::steady_clock;
   enum class outcome { done, fault };
 
+  /// Something has happened besides the upstream: waits end, an answer that is still to come is not waited for.
+  void wake() noexcept {
+    turn_.wake();
+    timer_.cancel();
+    if (asking_ != nullptr && !at_.head_out) asking_->cancel();
+  }
+  static void crowd_out(void* self) noexcept {
+    auto& me = *static_cast<pass_through*>(self);
+    me.crowded_out_ = true;
+    me.wake();
+  }
   std::string fields() const;
   asio::awaitable<outcome> attempt();
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
@@ -62,28 +78,39 @@ private:
   reader_options const& reader_;
   link_promise& promise_;
   body_position at_;
+  slots::place turn_;
+  std::optional<held_requests::place> held_;  // until the head is out
+  upstream::client_exchange* asking_ = nullptr;
+  bool crowded_out_ = false;
   asio::steady_timer timer_;
   clock::time_point progress_ = clock::now();
 };
 
 inline asio::awaitable<void> pass_through::serve() {
   auto backoff = fetch_.backoff_first;
-  x_.on_drain([](void* t) noexcept { static_cast<asio::steady_timer*>(t)->cancel(); }, &timer_);
+  x_.on_drain([](void* self) noexcept { static_cast<pass_through*>(self)->wake(); }, this);
   for (;;) {
+    auto const look = std::min(clock::now() + reader_.look, progress_ + reader_.hold);
+    bool const mine = co_await turn_.wait_until(look, at_.head_out);
     auto const before = progress_;
-    outcome const o = co_await attempt();
-    if (o == outcome::done) co_return;
-    if (progress_ != before) backoff = fetch_.backoff_first;
-    bool const over = clock::now() - progress_ >= reader_.hold || (x_.draining() && !at_.head_out) || x_.client_gone();
-    if (over) {
-      x_.abort();
-      co_return;
+    if (mine) {
+      outcome const o = co_await attempt();
+      if (o == outcome::done) break;
+      turn_.leave();
     }
+    if (progress_ != before) backoff = fetch_.backoff_first;
+    bool const unwanted = !at_.head_out && (x_.draining() || crowded_out_);
+    if (unwanted || clock::now() - progress_ >= reader_.hold || x_.client_gone()) {
+      x_.abort();
+      break;
+    }
+    if (!mine) continue;
     std::error_code ignored;
     timer_.expires_after(backoff);
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     backoff = std::min(backoff * 2, fetch_.backoff_max);
   }
+  x_.on_drain(nullptr, nullptr);
 }
 
 inline std::string pass_through::fields() const {
@@ -155,6 +182,7 @@ inline void pass_through::start(upstream::client_exchange& up) {
   at_.resumable = known && framing.kind == http::body_kind::length && (at_.strong_etag() || !at_.modified.empty());
   x_.end_head(framing);
   at_.head_out = true;
+  held_.reset();
 }
 
 inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
@@ -164,8 +192,8 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     co_return outcome::done;
   }
   std::string const conditions = fields();
-  auto const unwatched = [](upstream::client_exchange*) {};
-  origin_answer got = co_await origin_.ask(source_, conditions, unwatched);
+  auto const watch = [this](upstream::client_exchange* up) { asking_ = up; };
+  origin_answer got = co_await origin_.ask(source_, conditions, watch);
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
   x_.notes().failure = got.up ? "upstream answered " + std::to_string(status) : got.why;
   if (status == 200 || status == 206) {

@@ -37,7 +37,8 @@ namespace mgw::proxy {
 /// Accepts connections on every worker and serves their exchanges with one handler.
 ///
 /// `listen` before `worker_pool::run`. `drain` stops accepting, closes idle connections and lets running exchanges
-/// finish. What is over a limit on connections is closed at once, and one log line in ten seconds says so at most.
+/// finish. For a connection beyond `max_connections` another one ends that nobody misses: an idle one of its worker, or
+/// what `make_room` finds; else it is closed at once, and one log line in ten seconds says so at most.
 /// Thread rule: `listen` before the workers run; `drain`, `idle` and the counters from any thread. Lifetime: `close`
 /// after the workers' threads have ended; the object ends after their contexts, in which its coroutines live
 /// (run_until_signal keeps that order).
@@ -110,7 +111,7 @@ private:
     net::tls_context const* tls;
     accept_on(server& s, net::worker& w, net::tls_context const* t) : self(s), worker(w), tls(t) {}
     void operator()(net::tcp_stream s) const {
-      admission place(self, s.remote().address());
+      admission place(self, worker, s.remote().address());
       if (!place) return;  // closed: better than serving none
       asio::co_spawn(worker.io.get_executor(), connection(self, worker, std::move(place), std::move(s), tls),
                      asio::detached);
@@ -119,7 +120,7 @@ private:
   /// A connection's place among the limits, from when it is accepted to its end; false if there is none.
   class admission {
   public:
-    admission(server& s, asio::ip::address client) : client_(std::move(client)) {
+    admission(server& s, net::worker& w, asio::ip::address client) : client_(std::move(client)) {
       if (!s.peers_.enter(client_)) {
         s.refuse(s.hogged_, [&] {
           return client_.to_string() + " has " + std::to_string(s.options_.max_connections_per_peer) +
@@ -127,7 +128,7 @@ private:
         });
         return;
       }
-      if (s.connections_.fetch_add(1) < s.options_.max_connections) {
+      if (s.connections_.fetch_add(1) < s.options_.max_connections || s.make_room(w)) {
         server_ = &s;
         return;
       }
@@ -161,6 +162,7 @@ private:
   private:
     std::atomic<std::chrono::steady_clock::duration> last_{std::chrono::steady_clock::duration::min() / 2};
   };
+  bool make_room(net::worker& w);
   template <class Why>
   void refuse(seldom& line, Why why) {
     std::uint64_t const n = refused_.fetch_add(1) + 1;
@@ -222,5 +224,20 @@ private:
   seldom crowded_, hogged_, pausing_;
   std::atomic<bool> draining_{false};
 };
+
+/// Ends one connection that nobody misses. Looks at a part of them each time, so that a flood of new ones costs little.
+template <Handler H>
+bool server<H>::make_room(net::worker& w) {
+  constexpr int look_at = 256;
+  auto& live = live_[w.index];
+  for (int i = 0; i < look_at && i < static_cast<int>(live.size()); ++i) {
+    exchange* const x = live.front();
+    live.splice(live.end(), live, live.begin());
+    if (!x->idle() || x->draining()) continue;
+    x->drain();
+    return true;
+  }
+  return options_.make_room && options_.make_room();
+}
 
 }  // namespace mgw::proxy

@@ -11,10 +11,12 @@
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
+#include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/pass_through.hpp>
+#include <mgw/proxy/slots.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
 #include <asio/awaitable.hpp>
@@ -36,6 +38,7 @@ struct tee_options {
   fetch_options fetch;
   reader_options reader;
   cache::ledger_options ledger;
+  std::size_t max_clients = 8'750;  ///< served at once; one more ends the longest-held, or is closed unanswered
 };
 
 /// The streaming tee-to-cache handler: serves an object from the store and, on a miss, starts or joins its fill.
@@ -63,8 +66,14 @@ public:
   /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
   bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
 
+  /// Closes the request that has been held for the longest time; false: none is held. For server_options::make_room.
+  bool end_longest_held() { return held_.end_longest(); }
+  std::size_t held() const { return held_.size(); }
+
   fetch_counters const& counters() const noexcept { return counters_; }
   std::size_t fills() const { return flights_.size(); }
+  /// Those of them that wait in line (fetch_options::max_fills).
+  std::size_t waiting_fills() const { return fills_.waiting_now(); }
   /// Fills go on for as long as somebody follows them.
   void drain() {
     draining_.store(true);
@@ -84,6 +93,15 @@ public:
   }
 
 private:
+  struct client_count {
+    explicit client_count(std::atomic<std::size_t>& n) : all(n), before(n.fetch_add(1)) {}
+    client_count(client_count const&) = delete;
+    client_count& operator=(client_count const&) = delete;
+    ~client_count() { all.fetch_sub(1); }
+    std::atomic<std::size_t>& all;
+    std::size_t before;
+  };
+
   asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
 
@@ -91,6 +109,9 @@ private:
   upstream::pool_set& upstreams_;
   tee_options options_;
   cache::ledger book_;
+  held_requests held_{options_.reader.max_held};
+  slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
+  std::atomic<std::size_t> clients_{0};
   blocking_pool disk_{2};
   blocking_pool sync_{1};  // fsync has a thread of its own: reads never wait behind it
   cache::single_flight<fetch_job> flights_;
@@ -100,8 +121,8 @@ private:
 
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker) {
-  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.book_, self.disk_, self.sync_, self.options_.fetch,
-                                                 self.counters_, worker.deadlines, self.upstreams_.of(worker));
+  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.book_, self.disk_, self.sync_, self.fills_,
+                                                 self.options_.fetch, self.counters_, worker.deadlines, self.upstreams_.of(worker));
   try {
     co_await f->run();
   } catch (std::exception const& e) {
@@ -163,19 +184,26 @@ asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string c
 
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetch_source source) {
+  client_count const here(clients_);
+  if (here.before >= options_.max_clients && !held_.end_longest()) {
+    x.notes().failure = "too many downloads";
+    x.abort();
+    co_return;
+  }
   body_position begun;
   link_promise promise(book_, sync_, k, source);
   if (store_ != nullptr) {
     auto job = co_await find(x, k, source);
-    fetch_job::reader_count const here(job);
-    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise);
+    fetch_job::reader_count const reading(job);
+    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise, held_);
     auto const outcome = co_await reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
     begun = reader->position();
   }
   x.notes().cache = "bypass";
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
-  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, std::move(begun));
+  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, held_, pass_through_,
+                                            std::move(begun));
   co_await own->serve();
 }
 

@@ -1,0 +1,113 @@
+#pragma once
+
+#include <mgw/cache/link_id.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/post.hpp>
+
+#include <cstddef>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+namespace mgw::proxy {
+
+/// The requests that wait for what cannot be answered yet: so many at most, and one for each link. Who comes in excess
+/// is taken in, and the one that was held for the longest time ends; a client that asks again on its link replaces its
+/// own request.
+///
+/// Thread rule: any thread; a place belongs to its executor's. Precondition: outlives its places.
+class held_requests {
+  using function = void (*)(void*) noexcept;
+  struct held;
+  using line = std::list<std::shared_ptr<held>>;
+  struct held {
+    asio::any_io_executor executor;
+    std::optional<cache::link_id> link;
+    function end = nullptr;  // these two belong to the executor's thread; null: nobody is held any more
+    void* whom = nullptr;
+    bool in_line = false;  // these two belong to the mutex
+    line::iterator at;
+  };
+
+public:
+  /// Precondition: `most` is at least 1.
+  explicit held_requests(std::size_t most) : most_(most) {}
+  held_requests(held_requests const&) = delete;
+  held_requests& operator=(held_requests const&) = delete;
+
+  /// A request is held while there is one of these. `end(whom)` is called on the executor, once, if it has to end.
+  class place {
+  public:
+    place(held_requests& all, asio::any_io_executor executor, std::optional<cache::link_id> const& link, function end,
+          void* whom)
+        : all_(all), me_(std::make_shared<held>()) {
+      me_->executor = std::move(executor);
+      me_->link = link;
+      me_->end = end;
+      me_->whom = whom;
+      all_.enter(me_);
+    }
+    place(place const&) = delete;
+    place& operator=(place const&) = delete;
+    ~place() {
+      me_->end = nullptr;
+      all_.leave(me_);
+    }
+
+  private:
+    held_requests& all_;
+    std::shared_ptr<held> me_;
+  };
+
+  /// Ends the one that was held for the longest time. False: there is none.
+  bool end_longest() {
+    std::lock_guard const hold(mutex_);
+    if (line_.empty()) return false;
+    end(line_.front());
+    return true;
+  }
+  std::size_t size() const {
+    std::lock_guard const hold(mutex_);
+    return line_.size();
+  }
+
+private:
+  void enter(std::shared_ptr<held> const& h) {
+    std::lock_guard const hold(mutex_);
+    if (auto const same = h->link ? by_link_.find(*h->link) : by_link_.end(); same != by_link_.end()) end(same->second);
+    if (line_.size() >= most_) end(line_.front());
+    h->at = line_.insert(line_.end(), h);
+    h->in_line = true;
+    if (h->link) by_link_[*h->link] = h;
+  }
+  void leave(std::shared_ptr<held> const& h) {
+    std::lock_guard const hold(mutex_);
+    take_out(h);
+  }
+  // Precondition of these: the lock is held.
+  bool take_out(std::shared_ptr<held> const& h) {
+    if (!h->in_line) return false;
+    h->in_line = false;
+    line_.erase(h->at);
+    if (h->link) by_link_.erase(*h->link);
+    return true;
+  }
+  void end(std::shared_ptr<held> h) {  // a copy: the one given may lie in what it is taken out of
+    take_out(h);
+    auto const executor = h->executor;
+    asio::post(executor, [h = std::move(h)] {
+      if (h->end != nullptr) std::exchange(h->end, nullptr)(h->whom);
+    });
+  }
+
+  std::size_t const most_;
+  mutable std::mutex mutex_;
+  line line_;  // the longest-held first
+  std::unordered_map<cache::link_id, std::shared_ptr<held>> by_link_;
+};
+
+}  // namespace mgw::proxy
