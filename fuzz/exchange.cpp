@@ -319,7 +319,7 @@ answers answers_of(origin const& o, std::size_t requests, std::string_view rest)
     reading how;
     how.request = false;
     how.method = o.request(out.all.size()).method;
-    how.closed = !o.actor.broke_off();
+    how.closed = !o.actor.broke_off() || o.actor.ended();  // a FIN before the RST may have been seen
     out.last = read_message(rest, how, m);
     if (out.last != ending::whole) {
       out.all.push_back(std::move(m));
