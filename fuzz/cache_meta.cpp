@@ -116,7 +116,7 @@ void check(plan const& input) {
     std::memcpy(&about.generation, rest.data() + 48, sizeof about.generation);
     std::memcpy(&about.until, rest.data() + 56, sizeof about.until);
     cache::append_ledger_record(book, link, about);
-    cache::append_ledger_record(book, cache::key(k), {about.generation, about.until, about.until});
+    cache::append_ledger_record(book, cache::key(k), {about.generation, about.until, about.until, about.generation});
   }
   if (input.option && !book.empty()) book[input.piece % book.size()] ^= 1;
   check_ledger(book);

@@ -7,6 +7,7 @@
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/fill_writer.hpp>
 #include <mgw/proxy/forward.hpp>
 #include <mgw/proxy/forward_head.hpp>
 #include <mgw/proxy/forward_options.hpp>

@@ -19,6 +19,7 @@ enum class fill_phase : std::uint8_t {
   growing,   ///< bytes arrive (or will again, after an outage)
   complete,  ///< all bytes are there
   refused,   ///< the upstream said a definite no
+  condemned, ///< the bytes were found to be bad: nobody sees more of them than what was shown
   cut,       ///< this generation is over: its readers end, new ones get another
   bypassed,  ///< it cannot be stored: its readers go on by themselves, after what is there
 };
@@ -84,6 +85,12 @@ public:
     publish([&](fill_view& v) {
       v.phase = fill_phase::refused;
       v.status = status;
+    });
+  }
+  void condemn() {
+    publish([&](fill_view& v) {
+      v.phase = fill_phase::condemned;
+      v.status = 403;
     });
   }
   void cut() {

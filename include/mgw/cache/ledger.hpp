@@ -31,8 +31,8 @@ struct ledger_options {
 };
 
 /// What this cache has given out, so that no client ever gets the end of one generation behind the start of another:
-/// with which generation of its object each link was begun, and when an object was last found to be another one. It
-/// outlives the objects: one that is evicted and fetched again may have been replaced meanwhile.
+/// with which generation of its object each link was begun, and when an object was last found to be another one, or
+/// bad. It outlives the objects: one that is evicted and fetched again may have been replaced meanwhile.
 ///
 /// What cannot be written is kept in memory and written with what comes next. Format: docs/cache-format.md.
 /// Thread rule: any thread; only `flush` and the constructor block on the disk. Precondition: one owner of the file.
@@ -59,6 +59,14 @@ public:
   }
   /// The object was seen with this generation. True if it was another one before: then `flush` before it is given out.
   bool saw(key const& k, std::uint64_t generation);
+
+  /// Whether the bytes of this generation were found to be bad.
+  bool is_condemned(key const& k, std::uint64_t generation) const {
+    std::lock_guard const hold(mutex_);
+    auto const it = objects_.find(k);
+    return it != objects_.end() && generation != 0 && it->second.condemned == generation;
+  }
+  void condemn(key const& k, std::uint64_t generation);
 
   /// Makes durable what was told before. One flush serves all who wait for one.
   std::error_code flush();
@@ -166,6 +174,14 @@ inline bool ledger::saw(key const& k, std::uint64_t generation) {
   if (writable_) append_ledger_record(pending_, k, o);
   trim(objects_, options_.max_objects, [](ledger_object const& x) { return x.seen_at; });
   return replaced;
+}
+
+inline void ledger::condemn(key const& k, std::uint64_t generation) {
+  std::lock_guard const hold(mutex_);
+  ledger_object& o = objects_[k];
+  o.condemned = generation;
+  o.seen_at = ops_.now();
+  if (writable_) append_ledger_record(pending_, k, o);
 }
 
 inline std::error_code ledger::flush() {

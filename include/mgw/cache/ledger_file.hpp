@@ -29,6 +29,7 @@ struct ledger_object {
   std::uint64_t generation = 0;  ///< the last one seen
   std::int64_t seen_at = 0;      ///< unix seconds, to the day
   std::int64_t replaced_at = 0;  ///< when it had become another one; 0: never
+  std::uint64_t condemned = 0;   ///< the generation whose bytes were found to be bad; 0: none
 };
 
 struct ledger_contents {
@@ -40,7 +41,7 @@ struct ledger_contents {
 inline constexpr std::string_view ledger_header = "mgw-ledger 1\n";
 inline constexpr unsigned ledger_version = 1;
 inline constexpr std::size_t ledger_link_size = 4 + 16 + 8 + 8 + 4;
-inline constexpr std::size_t ledger_object_size = 4 + 32 + 8 + 8 + 8 + 4;
+inline constexpr std::size_t ledger_object_size = 4 + 32 + 8 + 8 + 8 + 8 + 4;
 
 namespace ledger_detail {
 
@@ -82,6 +83,7 @@ inline void append_ledger_record(std::string& out, key const& k, ledger_object c
   journal_detail::append_little_endian(out, about.generation);
   journal_detail::append_little_endian(out, static_cast<std::uint64_t>(about.seen_at));
   journal_detail::append_little_endian(out, static_cast<std::uint64_t>(about.replaced_at));
+  journal_detail::append_little_endian(out, about.condemned);
   ledger_detail::append_checksum(out, begin);
 }
 
@@ -106,6 +108,7 @@ inline std::error_code read_ledger(std::string_view text, ledger_contents& out) 
       o.generation = number_at<std::uint64_t>(rest, 36);
       o.seen_at = number_at<std::int64_t>(rest, 44);
       o.replaced_at = number_at<std::int64_t>(rest, 52);
+      o.condemned = number_at<std::uint64_t>(rest, 60);
       out.objects.emplace_back(key(bytes), o);
       rest.remove_prefix(ledger_object_size);
     } else {

@@ -4,6 +4,7 @@
 #include <mgw/cache/link_id.hpp>
 #include <mgw/core/log.hpp>
 #include <mgw/http/uri.hpp>
+#include <mgw/proxy/body_verifier.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 
 #include <atomic>
@@ -39,6 +40,8 @@ struct fetch_options {
   std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails
   std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what has arrived is made durable
   std::string user_agent = "mgw";
+  verifier_factory verifier;              ///< judges what is stored; empty: any bytes are good
+  std::uint64_t withheld = 64 * 1024;     ///< bytes at the end that nobody sees before the verifier's verdict
   /// Whether this host may be asked for an object (each hop of a redirect is). Empty: any.
   std::function<bool(http::uri const&)> allows;
   log_sink log;

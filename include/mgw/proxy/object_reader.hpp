@@ -71,7 +71,8 @@ struct body_position {
 ///   every `trickle` while nothing new comes;
 /// - when the object is replaced, the connection is cut, and a resume gets the generation that was begun or nothing:
 ///   bytes of two generations never follow each other (link_promise);
-/// - only a definite refusal is a status, and only to a first GET: a resume is closed.
+/// - only a definite refusal is a status, and only to a first GET: a resume is closed;
+/// - when the object is found to be bad, a begun body is filled up with zeros.
 ///
 /// Answers GET and HEAD, single ranges (RFC 9110 14), If-Range (13.1.5), If-None-Match (13.1.2).
 /// Thread rule: the exchange's worker.
@@ -97,6 +98,7 @@ private:
   asio::awaitable<step> wait_for_head();
   asio::awaitable<step> send_body();
   asio::awaitable<bool> send_piece(std::uint64_t limit);
+  asio::awaitable<bool> send_zeros();
   asio::awaitable<std::size_t> read(std::uint64_t limit);
   asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
   static void crowd_out(void* self) noexcept {
@@ -169,8 +171,10 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
   for (;;) {
     cache::fill_view const v = object_->view();
     switch (v.phase) {
-      case cache::fill_phase::refused: {
-        x_.notes().failure = "upstream refused with " + std::to_string(v.status);
+      case cache::fill_phase::refused:
+      case cache::fill_phase::condemned: {
+        bool const refused = v.phase == cache::fill_phase::refused;
+        x_.notes().failure = refused ? "upstream refused with " + std::to_string(v.status) : "the object is condemned";
         if (is_resume()) {
           x_.abort();
           co_return step::done;
@@ -271,6 +275,11 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     std::uint64_t limit = std::min(v.stored, end_);
     if (grows && limit < end_) limit -= std::min(limit, options_.reserve);
     if (at_ >= limit && v.phase == cache::fill_phase::bypassed) co_return step::bypassed;
+    if (at_ >= limit && v.phase == cache::fill_phase::condemned) {
+      bool const ended = co_await send_zeros();
+      if (!ended) x_.abort();
+      co_return ended ? step::go_on : step::done;
+    }
     if (at_ >= limit && !grows) {
       x_.notes().failure = "the object ended before its end";
       x_.abort();
@@ -298,6 +307,21 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     last_sent = clock::now();
   }
   co_return step::go_on;
+}
+
+/// What must not be seen is zeros: the client's own check fails at once, and says so, where a cut would make it try for
+/// an hour.
+inline asio::awaitable<bool> object_reader::send_zeros() {
+  static constexpr std::array<char, block_bytes> zeros{};
+  x_.notes().failure = "the object was condemned";
+  while (at_ < end_) {
+    auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(end_ - at_, zeros.size()));
+    std::string_view const piece(zeros.data(), n);
+    std::error_code const ec = co_await x_.write(piece);
+    if (ec) co_return false;
+    at_ += n;
+  }
+  co_return true;
 }
 
 inline asio::awaitable<bool> object_reader::send_piece(std::uint64_t limit) {

@@ -122,7 +122,7 @@ private:
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker) {
   auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.book_, self.disk_, self.sync_, self.fills_,
-                                                 self.options_.fetch, self.counters_, worker.deadlines, self.upstreams_.of(worker));
+                                                 self.options_.fetch, self.counters_, worker, self.upstreams_.of(worker));
   try {
     co_await f->run();
   } catch (std::exception const& e) {

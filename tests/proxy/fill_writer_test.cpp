@@ -1,0 +1,234 @@
+#include <mgw/proxy/fill_writer.hpp>
+
+#include <support/gateway_fixture.hpp>
+#include <support/http_client.hpp>
+#include <support/origin.hpp>
+
+#include <doctest/doctest.h>
+
+#include <asio/awaitable.hpp>
+#include <asio/io_context.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mgw::proxy {
+namespace {
+
+using test::caching_gateway;
+using test::caching_options;
+using test::eventually;
+using test::field_list;
+using test::http_client;
+using test::mishap;
+using test::pattern;
+using test::reply;
+
+constexpr std::size_t object_size = 300'000, withheld = 65'536;
+
+/// What the verifiers of a gateway find, and what they were given.
+struct findings {
+  std::uint64_t head_at = 100;          // the head ends there
+  std::optional<std::uint64_t> bad_at;  // found when this byte is seen
+  bool bad_at_end = false;
+  std::atomic<int> unable{0};  // so many of the next ones fail at their first byte
+  std::atomic<int> made{0};
+  std::atomic<std::uint64_t> taken{0};
+};
+
+class scripted final : public body_verifier {
+public:
+  explicit scripted(findings& f) : f_(f) { ++f.made; }
+  asio::awaitable<body_verdict> take(std::string_view bytes) override {
+    taken_ += bytes.size();
+    f_.taken += bytes.size();
+    if (f_.unable > 0) {
+      --f_.unable;
+      conclude(body_verdict::state::unable, "out of order");
+    }
+    if (f_.bad_at && taken_ > *f_.bad_at) conclude(body_verdict::state::bad, "rotten");
+    if (!v_.is_final() && taken_ >= f_.head_at) v_.what = body_verdict::state::head_good;
+    co_return v_;
+  }
+  asio::awaitable<body_verdict> head() override { co_return v_; }
+  asio::awaitable<body_verdict> finish() override {
+    conclude(f_.bad_at_end ? body_verdict::state::bad : body_verdict::state::good, f_.bad_at_end ? "rotten end" : "");
+    co_return v_;
+  }
+
+private:
+  void conclude(body_verdict::state what, std::string why) {
+    if (v_.is_final()) return;
+    v_.what = what;
+    v_.why = std::move(why);
+  }
+  findings& f_;
+  body_verdict v_;
+  std::uint64_t taken_ = 0;
+};
+
+/// An origin, and a gateway with such verifiers that can be started anew.
+struct site {
+  std::string const body = pattern(object_size), other = pattern(object_size, 5);
+  findings found;
+  test::origin origin{body};
+  test::temporary_directory directory;
+  std::optional<caching_gateway> g;
+
+  site() = default;
+  void start() {
+    g.reset();
+    caching_options o;
+    o.tee.ledger.path = (directory.path() / "ledger").string();
+    o.tee.fetch.checkpoint_every = std::chrono::milliseconds(0);
+    o.tee.fetch.verifier = [this](asio::io_context&) { return std::make_unique<scripted>(found); };
+    g.emplace(directory.path(), origin.authority(), std::move(o));
+  }
+  reply get(field_list const& fields = {}) const { return test::get(g->port(), "/o", fields); }
+  bool closes(field_list const& fields) const {
+    http_client c(g->port());
+    c.request("GET", "/o", fields);
+    return c.closed();
+  }
+  bool arrived(std::uint64_t n) {
+    return eventually([this, n] { return g->tee().counters().first_time_bytes == n; });
+  }
+};
+mishap stall(std::size_t n) {
+  mishap m;
+  m.stall_after = n;
+  return m;
+}
+
+}  // namespace
+
+TEST_CASE("nobody sees a byte before the head was found good, nor the end before the verdict") {
+  site s;
+  s.found.head_at = 100'000;
+  s.origin.script(0, stall(99'000));
+  s.start();
+  http_client c(s.g->port());
+  c.request("GET", "/o");
+  CHECK(s.arrived(99'000));
+  CHECK(eventually([&] { return s.g->tee().held() == 1; }));
+  s.origin.release();
+  reply const r = c.read_reply();
+  CHECK((r.whole && r.body == s.body));
+  CHECK(s.found.taken == object_size);
+  CHECK(eventually([&] { return s.g->stored("/o"); }));
+}
+
+TEST_CASE("a bad head is a refusal: 403 to a first GET, a resume is closed, also after a restart") {
+  site s;
+  s.found.bad_at = 50;
+  s.start();
+  for (bool const again : {false, true}) {
+    CAPTURE(again);
+    if (again) s.start();
+    CHECK(s.get().status() == 403);
+    CHECK(s.closes({{"Range", "bytes=1000-"}}));
+    CHECK_FALSE(s.g->stored("/o"));
+  }
+  CHECK(s.found.made == 1);  // it was known, and not looked at again
+  CHECK(s.g->log().count("found to be bad before") >= 1);
+  s.found.bad_at.reset();
+  s.origin.set_object(s.other, "\"v2\"");
+  CHECK((s.get().body == s.other));  // another object under the same name is another one
+}
+
+TEST_CASE("a body that turns out bad is filled up with zeros, so that the client's own check fails") {
+  site s;
+  bool early = false;
+  SUBCASE("in the middle") {
+    s.found.bad_at = 150'000;
+    early = true;
+  }
+  SUBCASE("at its end") {
+    s.found.bad_at_end = true;
+  }
+  s.origin.script(0, stall(100'000));
+  s.start();
+  http_client c(s.g->port());
+  c.request("GET", "/o");
+  reply r;
+  r.head = c.read_head();
+  CHECK(r.head.status() == 200);
+  r.body = c.read_bytes(1000);
+  s.origin.release();
+  c.read_body(r);
+  CHECK(r.whole);
+  REQUIRE(r.body.size() == object_size);
+  std::size_t const right = early ? 150'000 : object_size - withheld;
+  std::size_t same = 0;
+  while (same < object_size && r.body[same] == s.body[same]) ++same;
+  CHECK(same >= 1000);
+  CHECK(same <= right + 16);  // a zero may be right by chance
+  CHECK(r.body.find_first_not_of('\0', same) == std::string::npos);
+  CHECK(eventually([&] { return s.g->tee().fills() == 0; }));
+  CHECK_FALSE(s.g->stored("/o"));
+  CHECK(s.get().status() == 403);
+  CHECK(s.g->log().count("condemned: rotten") == 1);
+}
+
+TEST_CASE("a small object is seen after the verdict only") {
+  site s;
+  s.found.bad_at_end = true;
+  s.origin.set_object(s.body.substr(0, 1000), "\"v1\"");
+  s.start();
+  CHECK(s.get().status() == 403);
+}
+
+TEST_CASE("a verifier that fails is a passing fault: the next one is fed from the beginning") {
+  site s;
+  SUBCASE("at once") {
+    s.found.unable = 3;
+    s.start();
+  }
+  SUBCASE("in the middle of a begun body") {
+    s.origin.script(0, stall(200'000));
+    s.start();
+    http_client c(s.g->port());
+    c.request("GET", "/o");
+    CHECK(c.read_bytes(1000).size() == 1000);
+    s.found.unable = 2;
+    s.origin.release();
+  }
+  CHECK((s.get().body == s.body));
+  CHECK(s.found.made > 2);
+  CHECK(s.g->log().count("out of order") >= 2);
+}
+
+TEST_CASE("after a restart the verifier is fed what is stored, then what comes") {
+  site s;
+  s.origin.script(0, stall(200'000));
+  s.start();
+  {
+    http_client c(s.g->port());
+    c.request("GET", "/o");
+    CHECK(s.arrived(200'000));
+    CHECK(s.g->suspend());
+  }
+  s.found.taken = 0;
+  SUBCASE("good") {
+    s.start();
+    CHECK((s.get().body == s.body));
+    CHECK(s.found.taken == object_size);
+    CHECK(s.origin.sent() == object_size);
+  }
+  SUBCASE("bad in what is stored") {
+    s.found.bad_at = 100'000;
+    s.start();
+    CHECK(s.get().status() == 403);
+    CHECK(s.origin.count() == 1);
+  }
+}
+
+}  // namespace mgw::proxy
