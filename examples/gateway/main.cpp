@@ -3,12 +3,14 @@
 #include "commands/show.hpp"
 #include "config/command_line.hpp"
 #include "config/load.hpp"
+#include "verifier/child.hpp"
 
 #include <cstdio>
 #include <exception>
 #include <utility>
 
 int main(int argc, char** argv) {
+  if (gateway::is_verifier_child(argc, argv)) return gateway::run_verifier_child(argc, argv);
   try {
     auto const asked = gateway::read_command_line(argc, argv);
     if (asked.exit_code) return *asked.exit_code;
