@@ -10,7 +10,7 @@ from support import BIN, check
 from verify import artifact
 
 MEMORY, CPU = 256 << 20, 60
-SANITIZER = os.environ.get('MGW_E2E_SANITIZER') == '1'  # no filter of system calls, no limit of memory then
+SANITIZER = os.environ.get('MGW_E2E_SANITIZER') == '1'  # it needs system calls, memory and descriptors of its own
 
 
 def child(keys=b'', memory=MEMORY, **more):
@@ -56,7 +56,7 @@ def test_good_bad_and_none(bench):
         check(re.fullmatch(r'ready\n(want \d+\n)+head\nbad (data/0000/blob.bin: )?the end is missing\n', text),
               f'{compression}, cut: {text}')
     text = judge(b'x' * 1000)
-    check(text.endswith('\nbad this is no Mender artifact\n'), text)
+    check(text.endswith('\nother\n'), text)
     text = judge(artifact(payload, ''), keys=b'no key')
     check(text == 'unable the keys are not to be used\n', text)
 
@@ -74,7 +74,7 @@ def test_it_is_shut_in_before_it_reads(bench):
         open_ones = [0, 1, 2]  # it may not be looked into, which is the point
     check(open_ones == [0, 1, 2], f'{open_ones}')
     check('NoNewPrivs:\t1\n' in status, status)
-    for name in ('core file size', 'file size', 'open files'):
+    for name in ('core file size', 'file size') + (() if SANITIZER else ('open files',)):
         check(re.search(rf'^Max {name} +0 +0 ', limits, re.M), f'{name}: {limits}')
     check(re.search(rf'^Max cpu time +{CPU} ', limits, re.M), limits)
     if not SANITIZER:

@@ -68,6 +68,7 @@ int try_in_sandbox(std::string_view what) {
 /// A child that takes its input and then does what an artifact must never make one do.
 [[noreturn]] void misbehave(std::string_view how, char const* cpu) {
   using gateway::detail::say;
+  std::signal(SIGSEGV, SIG_DFL);  // a sanitizer has a handler
   (void)gateway::detail::limit(RLIMIT_CPU, std::strtoull(cpu, nullptr, 10), false);
   if (how == "status 7 before") ::_exit(7);
   if (how == "crash before") std::raise(SIGSEGV);
@@ -83,7 +84,7 @@ int try_in_sandbox(std::string_view what) {
     for (int i = 0; i != 20000; ++i) say("xxxxxxxxxxxxxxxxxxxx");
   if (how == "control characters") say("bad \x1b[31m\xc3\xa4\n");
   if (how == "computes")
-    for (std::size_t volatile n = 0;; n = n + 1) {
+    for (bool const volatile forever = true; forever;) {
     }
   if (how == "environment") say(std::getenv("MGW_TEST_SECRET") == nullptr ? "unable it is clean\n" : "bad it is not\n");
   if (how == "hangs")

@@ -220,6 +220,22 @@ TEST_CASE("verifier: a bad head is known without another byte") {
   mgw::test::run_io(bad_head("<html>" + std::string(600, ' '), 600, "this is no Mender artifact"));
 }
 
+TEST_CASE("verifier: what is no artifact is bad, or good where others are welcome; a broken artifact is always bad") {
+  auto options = child_options();
+  options.only_artifacts = false;
+  std::string const artifact = artifact_sample().all();
+  for (std::string const& bytes :
+       {std::string(), std::string("x"), std::string(1'000'000, 'x'), std::string(9999, '\0')}) {
+    for (std::size_t const piece : {std::size_t{100'000}, std::size_t{999}}) {
+      check_bad(verified(bytes, piece), "this is no Mender artifact");
+      CHECK(verified(bytes, piece, options).what == state::good);
+    }
+  }
+  CHECK(verified(artifact, 1000, options).what == state::good);
+  check_bad(verified(artifact.substr(0, 1000), 1000, options), "the end is missing");
+  check_bad(verified(artifact + 'x', 1000, options), "something follows");
+}
+
 TEST_CASE("verifier: archive bombs end soon, with a reason") {
   struct {
     char const* what;

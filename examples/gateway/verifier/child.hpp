@@ -36,6 +36,7 @@ namespace gateway {
 //   want N       N bytes were looked at, more are needed for the head (not said any more after `head`)
 //   head         version, manifest and signature are good
 //   good         the last line
+//   other        the last line: this is no Mender artifact
 //   bad WHY      the last line
 //   unable WHY   the last line: the child could not do its work
 
@@ -109,6 +110,8 @@ inline void judge_standard_input(artifact_keys const& keys) {
   auto const& verdict = reader.read_payloads();
   if (verdict)
     say("good\n");
+  else if (verdict.not_an_artifact())
+    say("other\n");
   else if (verdict.error == artifact_error::unable)
     say("bad over its limit of memory\n");
   else

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "artifact/error.hpp"
 #include "artifact/report.hpp"
 #include "verifier/options.hpp"
 #include "verifier/process.hpp"
@@ -69,9 +70,13 @@ public:
   }
   asio::awaitable<verdict> finish() override {
     co_await feed_keys();
+    if (other_) conclude(verdict::state::good, {});
     if (child_ && !finishing_) ::shutdown(child_->socket().native_handle(), SHUT_WR);
     finishing_ = true;
-    while (!verdict_.is_final()) co_await hear();
+    while (!verdict_.is_final()) {
+      co_await hear();
+      if (other_) conclude(verdict::state::good, {});
+    }
     co_return verdict_;
   }
 
@@ -93,6 +98,8 @@ private:
   void line(std::string_view text);
   void judge_status(std::optional<int> status);
 
+  /// Whether the child has nothing to say any more.
+  bool settled() const noexcept { return verdict_.is_final() || other_; }
   /// The first conclusion stays.
   void conclude(verdict::state what, std::string why) {
     if (verdict_.is_final()) return;
@@ -111,15 +118,16 @@ private:
   bool finishing_ = false;
   bool cpu_is_ours_ = true;
   bool silent_ = false;  // killed for silence
+  bool other_ = false;   // no artifact, and welcome
   verdict verdict_;
 };
 
-/// Gives all of `bytes`, or as much as is needed for a final verdict.
+/// Gives all of `bytes`, or as much as is needed for the last of its lines.
 inline asio::awaitable<void> child_verifier::feed(std::string_view bytes) {
-  while (!bytes.empty() && !verdict_.is_final()) {
+  while (!bytes.empty() && !settled()) {
     // What it says is read between any two writes, so that neither waits for the other.
     bool const hung_up = !read_lines();
-    if (verdict_.is_final()) break;
+    if (settled()) break;
     ssize_t n = -1;
     if (!hung_up) n = ::send(child_->socket().native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0) {
@@ -129,10 +137,10 @@ inline asio::awaitable<void> child_verifier::feed(std::string_view bytes) {
       co_await wait(child_->socket(), asio::posix::stream_descriptor::wait_write);
     } else {
       if (!hung_up) read_lines();
-      if (!verdict_.is_final()) co_await judge_end();
+      if (!settled()) co_await judge_end();
     }
   }
-  if (child_ && !verdict_.is_final() && !read_lines()) co_await judge_end();
+  if (child_ && !settled() && !read_lines()) co_await judge_end();
 }
 
 /// Waits for the next of what it says.
@@ -176,7 +184,7 @@ inline asio::awaitable<void> child_verifier::wait(asio::posix::stream_descriptor
 /// Takes in what it has said so far. False: it has hung up.
 inline bool child_verifier::read_lines() {
   char buffer[4096];
-  while (!verdict_.is_final()) {
+  while (!settled()) {
     ssize_t const n = ::recv(child_->socket().native_handle(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return true;
@@ -205,6 +213,12 @@ inline void child_verifier::line(std::string_view text) {
     if (verdict_.what == verdict::state::open) verdict_.what = verdict::state::head_good;
   } else if (text == "good" && finishing_ && verdict_.what == verdict::state::head_good) {
     conclude(verdict::state::good, {});
+  } else if (text == "other" && ready_ && verdict_.what == verdict::state::open) {
+    other_ = !options_.only_artifacts;
+    if (other_)
+      verdict_.what = verdict::state::head_good;
+    else
+      conclude(verdict::state::bad, make_error_code(artifact_error::not_an_artifact).message());
   } else if (text.starts_with("bad ") && ready_) {
     conclude(verdict::state::bad, after("bad "));
   } else if (text.starts_with("unable ")) {

@@ -12,6 +12,8 @@ struct verifier_options {
   std::string program = "/proc/self/exe";
   /// Public keys, PEM, any number one after another: one of them must have signed. Empty: signatures are not looked at.
   std::string keys;
+  /// Whether a body that is no Mender artifact is bad. If not, it is good: there is nothing to check it against.
+  bool only_artifacts = true;
   /// Bytes of address space, beyond those of the program itself. An artifact that needs more is bad. At least what
   /// artifact_limits::max_header and max_unpacker_memory allow, with copies.
   std::size_t max_memory = std::size_t{256} << 20U;

@@ -28,7 +28,8 @@ namespace gateway {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool built_with_sanitizer = true;
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer) || \
+    __has_feature(undefined_behavior_sanitizer)
 inline constexpr bool built_with_sanitizer = true;
 #else
 inline constexpr bool built_with_sanitizer = false;
@@ -111,10 +112,10 @@ inline std::string enter_sandbox(sandbox_limits const& l) {
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return failed("dumpable", mgw::net::system_error(errno));
   if (auto const ec = detail::limit(RLIMIT_CORE, 0)) return failed("limit of core files", ec);
   if (auto const ec = detail::limit(RLIMIT_FSIZE, 0)) return failed("limit of files", ec);
-  if (auto const ec = detail::limit(RLIMIT_NOFILE, 0)) return failed("limit of descriptors", ec);
   if (auto const ec = detail::limit(RLIMIT_CPU, static_cast<rlim_t>(l.cpu.count()), false))
     return failed("limit of processor time", ec);
   if constexpr (!built_with_sanitizer) {
+    if (auto const ec = detail::limit(RLIMIT_NOFILE, 0)) return failed("limit of descriptors", ec);
     if (auto const ec = detail::limit(RLIMIT_AS, own + l.memory)) return failed("limit of memory", ec);
     if (auto const ec = detail::filter_system_calls()) return failed("seccomp", ec);
   }
