@@ -2,6 +2,7 @@
 
 #include <mgw/cache/error.hpp>
 #include <mgw/cache/file.hpp>
+#include <mgw/cache/journal.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/meta.hpp>
 #include <mgw/cache/sha256.hpp>
@@ -14,6 +15,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -73,7 +76,7 @@ public:
 private:
   struct survey {
     contents found;
-    std::map<std::string, std::uint64_t> bodies;  // SHA-256 to size
+    std::map<std::string, std::uint64_t> bodies;  // SHA-256 to size; once matched, only those of no object
     std::size_t unknown = 0, swept = 0, damaged = 0, refused = 0, incomplete = 0;
     std::string unknown_example, refused_example;
   };
@@ -88,6 +91,8 @@ private:
   void load_meta(survey& s, std::string const& path, directory_entry const& e) const;
   void load_parts(survey& s) const;
   void match_bodies(survey& s) const;
+  void sweep_bodies(survey& s) const;
+  std::optional<found_part> take_back(survey& s, key const& k) const;
   void report(survey const& s) const;
   bool sweep(survey& s, std::string const& path) const;
   static void note_unknown(survey& s, std::string const& path);
@@ -112,6 +117,7 @@ inline void disk_layout::make_path(std::string const& path) const {
     made = ops_.make_directory(path);
   }
   if (!made) throw std::system_error(made.error(), "cannot make the cache directory " + path);
+  if (*made) (void)ops_.fsync_directory(path.rfind('/') == 0 ? "/" : parent(path));
 }
 
 inline std::shared_ptr<file const> disk_layout::lock() const {
@@ -143,9 +149,12 @@ inline disk_layout::contents disk_layout::load() const {
   });
   match_bodies(s);
   load_parts(s);
+  sweep_bodies(s);
   // Directories made by an owner that was killed before it could flush their names.
   for (char const* tree : {"/objects", "/meta"}) (void)ops_.fsync_directory(path_ + tree);
-  s.found.clean = !ops_.unlink(clean_path()) && !ops_.fsync_directory(path_);
+  bool const clean = !ops_.unlink(clean_path());
+  bool const flushed = !ops_.fsync_directory(path_);
+  s.found.clean = clean && flushed;
   report(s);
   return std::move(s.found);
 }
@@ -211,28 +220,49 @@ inline void disk_layout::load_meta(survey& s, std::string const& path, directory
 }
 
 inline void disk_layout::match_bodies(survey& s) const {
-  std::map<std::string, bool> wanted;
+  std::set<std::string> wanted;
   std::erase_if(s.found.objects, [&](found_object const& o) {
     auto const b = s.bodies.find(o.meta.sha256);
     if (b != s.bodies.end() && b->second == o.meta.length) {
-      wanted[o.meta.sha256] = true;
+      wanted.insert(o.meta.sha256);
       return false;
     }
     ++s.incomplete;
     sweep(s, meta_path(o.meta.key));
     return true;
   });
-  for (auto const& [sha256, size] : s.bodies) {
-    if (wanted.contains(sha256)) continue;
-    // Refused metadata may belong to any body.
+  std::erase_if(s.bodies, [&](auto const& b) { return wanted.contains(b.first); });
+}
+
+inline void disk_layout::sweep_bodies(survey& s) const {
+  // Refused metadata may belong to any body.
+  for (auto const& [sha256, size] : s.bodies)
     if (s.refused != 0 || !sweep(s, object_path(sha256))) s.found.foreign_bytes += size;
-  }
+}
+
+/// A commit was cut short between naming the body and its metadata: makes a part of it again, if its journal has lost
+/// its body and says that it is this one.
+inline std::optional<disk_layout::found_part> disk_layout::take_back(survey& s, key const& k) const {
+  if (s.bodies.empty() || s.refused != 0) return std::nullopt;
+  auto const text = ops_.read_file(journal_path(k), max_journal_file);
+  auto const j = text ? read_journal(*text) : result<journal>(text.error());
+  if (!j || j->meta.key != k || j->records.empty()) return std::nullopt;
+  auto const& last = j->records.back();
+  auto const b = s.bodies.find(to_hex(last.digest));
+  if (b == s.bodies.end() || b->second != last.size || ops_.rename(object_path(b->first), part_path(k)))
+    return std::nullopt;
+  s.bodies.erase(b);
+  found_part p;
+  p.key = k;
+  p.size = last.size;
+  return p;
 }
 
 inline void disk_layout::load_parts(survey& s) const {
   struct halves {
     directory_entry body;
     bool has_body = false, has_journal = false;
+    std::int64_t journal_ns = 0;
   };
   std::map<key, halves> parts;
   for (auto& e : list(parts_directory())) {
@@ -241,6 +271,7 @@ inline void disk_layout::load_parts(survey& s) const {
     std::string const kind = k && e.is_regular ? e.name.substr(64) : std::string();
     if (kind == ".journal") {
       parts[*k].has_journal = true;
+      parts[*k].journal_ns = e.modified_ns;
     } else if (kind == ".body") {
       parts[*k].has_body = true;
       parts[*k].body = std::move(e);
@@ -255,6 +286,9 @@ inline void disk_layout::load_parts(survey& s) const {
       p.size = h.body.size;
       p.used_ns = h.body.modified_ns;
       s.found.parts.push_back(p);
+    } else if (auto back = h.has_journal ? take_back(s, k) : std::nullopt) {
+      back->used_ns = h.journal_ns;
+      s.found.parts.push_back(*back);
     } else {
       sweep(s, h.has_body ? part_path(k) : journal_path(k));
     }

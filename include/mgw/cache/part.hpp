@@ -87,6 +87,7 @@ private:
     std::uint64_t journal_end = 0;
     std::uint32_t header_crc = 0;
     bool named = false;  // the files' names are durable
+    bool torn = false;   // a failed write may have left bytes behind `size`
     bool lost = false;
     bool open = true;
     std::chrono::steady_clock::time_point checkpoint_at = std::chrono::steady_clock::now();
@@ -125,7 +126,10 @@ inline std::error_code part::append(std::string_view bytes) {
     if (ec && need < reserve_step) ec = core_->reserve(*s.entry, need);
     if (ec) return ec;
   }
-  if (auto const ec = core_->ops().write_all(s.body->fd(), bytes, s.size)) return ec;
+  if (auto const ec = core_->ops().write_all(s.body->fd(), bytes, s.size)) {
+    s.torn = true;
+    return ec;
+  }
   if (auto const ec = s.digest.update(bytes)) {
     s.lost = true;
     return ec;
@@ -168,6 +172,13 @@ inline std::error_code part::commit(std::uint64_t total_length) {
   if (auto const ec = usable()) return ec;
   auto& s = *s_;
   if (total_length != s.size || (s.meta.length_known && total_length != s.meta.length)) return error::length_mismatch;
+  if (s.torn)
+    if (auto const ec = core_->ops().truncate(s.body->fd(), s.size)) return ec;
+  s.torn = false;
+  // Power may fail when the body has its new name and the metadata has not: where checkpoints have promised something,
+  // a last one says in the journal which body it is. That it cannot be written does not matter.
+  auto const recorded = s.checkpointed == 0 ? std::error_code{} : checkpoint();
+  if (s.lost) return recorded;
   if (auto const ec = flush(*s.body)) return ec;
   sha256_digest d{};
   if (auto const ec = s.digest.digest(d)) return ec;
