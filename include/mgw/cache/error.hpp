@@ -17,7 +17,8 @@ enum class error {
   part_lost,          ///< an earlier fsync of this part failed: it can only be dropped
   part_closed,        ///< the part was committed, suspended or dropped
   length_mismatch,    ///< more or fewer bytes than announced
-  digest_unavailable  ///< the crypto library has no SHA-256
+  digest_unavailable, ///< the crypto library has no SHA-256
+  no_checkpoint       ///< a part that never came to its first checkpoint
 };
 
 class error_category_type final : public std::error_category {
@@ -35,6 +36,7 @@ public:
       case error::part_closed: return "the part is closed";
       case error::length_mismatch: return "the body is longer or shorter than announced";
       case error::digest_unavailable: return "the crypto library has no SHA-256";
+      case error::no_checkpoint: return "the part has no checkpoint";
     }
     return "unknown cache error";
   }
@@ -50,6 +52,7 @@ public:
       case error::part_closed: return std::errc::bad_file_descriptor;
       case error::length_mismatch: return std::errc::message_size;
       case error::digest_unavailable: return std::errc::function_not_supported;
+      case error::no_checkpoint: return std::errc::no_such_file_or_directory;
     }
     return {code, *this};
   }

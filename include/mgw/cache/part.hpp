@@ -264,8 +264,10 @@ inline result<part> part::resume(std::shared_ptr<disk_core> const& core, key con
     core->keep_part(*s->entry);
     return ec;
   }
-  core->layout().log(log_level::warn, "cache " + core->layout().path() + ": the part of " + k.hex() +
-                                          " cannot be resumed and is removed: " + ec.message());
+  // Without a checkpoint it is no damage: a crash in its first moments.
+  core->layout().log(ec == error::no_checkpoint ? log_level::info : log_level::warn,
+                     "cache " + core->layout().path() + ": the part of " + k.hex() +
+                         " cannot be resumed and is removed: " + ec.message());
   core->discard_part(*s->entry, nullptr);
   return std::make_error_code(std::errc::no_such_file_or_directory);
 }
@@ -306,7 +308,7 @@ inline std::error_code part::reopen(disk_core& core, state& s, bool& hopeless) {
   }
   if (good == 0) {
     hopeless = true;
-    return error::checksum_mismatch;
+    return j->records.empty() ? error::no_checkpoint : error::checksum_mismatch;
   }
   if (auto const ec = ops.truncate(s.body->fd(), s.size)) return ec;
   auto journal = ops.open(core.layout().journal_path(k), O_RDWR);
