@@ -886,19 +886,80 @@ TEST_CASE("wherever it stops, what is found again is absent, a good prefix, or c
     }
   }
 }
-TEST_CASE("a directory removed under a running store gives errors, then works again") {
+TEST_CASE("what is removed of the directory under a running store is made again") {
   temporary_directory const dir;
-  disk_store store(at(dir));
+  log_lines log;
+  disk_store store(at(dir), log.sink());
   CHECK_FALSE(put(store, 1, "abc"));
   fs::remove_all(dir.path() / "cache" / "objects");
   CHECK(store.open(test_key(1)).error() == std::errc::no_such_file_or_directory);
-  CHECK(put(store, 2, "abc"));
+  CHECK(put(store, 2, "abc"));  // found at the commit; the next one finds it made
   fs::remove_all(dir.path() / "cache" / "parts");
-  CHECK(store.create(test_meta(3, 3)).error() == std::errc::no_such_file_or_directory);
-  fs::create_directory(dir.path() / "cache" / "objects");
-  fs::create_directory(dir.path() / "cache" / "parts");
   CHECK_FALSE(put(store, 2, "abc"));
   CHECK(take(store, 2) == "abc");
+  CHECK(log.count("had been removed") == 0);
+}
+TEST_CASE("a directory removed as a whole is made again, locked again, and forgotten") {
+  temporary_directory const dir;
+  log_lines log;
+  disk_store store(at(dir, 10'000), log.sink());
+  CHECK_FALSE(put(store, 1, std::string(4000, 'a')));
+  CHECK_FALSE(put(store, 2, std::string(3000, 'b')));
+  auto suspended = store.create(test_meta(3, 1000));
+  REQUIRE(suspended);
+  CHECK_FALSE(suspended->append(std::string(500, 'c')));
+  suspended->suspend();
+  auto active = store.create(test_meta(4, 1000));
+  REQUIRE(active);
+  CHECK_FALSE(active->append(std::string(100, 'd')));
+  auto const reading = store.open(test_key(1));
+  REQUIRE(reading);
+
+  fs::remove_all(dir.path() / "cache");
+  CHECK_FALSE(put(store, 5, "abc"));
+  CHECK(take(store, 5) == "abc");
+  CHECK(log.count("had been removed") == 1);
+  CHECK(store.used().objects == 1);
+  CHECK(store.used().bytes == 4000 + 1000 + 3);  // still read, still written, new
+  CHECK(contents(*reading->body) == std::string(4000, 'a'));
+  CHECK(store.resume(test_key(3)).error() == std::errc::no_such_file_or_directory);
+  CHECK_FALSE(active->append(std::string(900, 'd')));
+  CHECK(active->commit(1000));  // its file is gone
+  active->drop();
+  CHECK_THROWS_AS(disk_store(at(dir)), std::runtime_error);
+  CHECK_FALSE(put(store, 4, "again"));
+  CHECK(take(store, 4) == "again");
+}
+TEST_CASE("a directory that was away and came back has its objects again") {
+  temporary_directory const dir;
+  log_lines log;
+  disk_store store(at(dir), log.sink());
+  std::string const bytes = test_body(1, 5000);
+  CHECK_FALSE(put(store, 1, bytes));
+  CHECK_FALSE(put(store, 2, "abc"));
+  fs::rename(dir.path() / "cache", dir.path() / "away");
+  CHECK_FALSE(put(store, 3, "new"));
+  CHECK_FALSE(store.contains(test_key(1)));
+  fs::remove_all(dir.path() / "cache");
+  fs::rename(dir.path() / "away", dir.path() / "cache");
+  fs::remove_all(dir.path() / "cache" / "parts");  // so that the next one notices
+  CHECK_FALSE(put(store, 4, "newer"));
+  CHECK(take(store, 1) == bytes);
+  CHECK(take(store, 2) == "abc");
+  CHECK(store.used().objects == 3);
+  CHECK(log.count("had been removed") == 2);
+}
+TEST_CASE("a removed directory that another gateway has taken is left to it") {
+  temporary_directory const dir;
+  disk_store store(at(dir));
+  CHECK_FALSE(put(store, 1, "abc"));
+  fs::rename(dir.path() / "cache", dir.path() / "away");
+  disk_store other(at(dir));
+  CHECK_FALSE(put(other, 1, "other"));
+  fs::remove_all(dir.path() / "cache" / "parts");
+  CHECK(store.create(test_meta(2, 3)).error() == std::errc::no_such_file_or_directory);
+  CHECK_FALSE(put(other, 2, "other"));
+  CHECK(take(other, 1) == "other");
 }
 TEST_CASE("many threads store, read, replace and evict at once") {
   temporary_directory const dir;

@@ -122,6 +122,7 @@ public:
   std::error_code touch(std::string const& path) override { return find(path) == none ? absent() : std::error_code{}; }
   result<file_system_space> space(std::string const&) override { return room; }
   std::error_code lock(int) override { return {}; }
+  result<bool> is_named(int fd, std::string const& path) override { return handles_.at(fd) == find(path); }
   std::int64_t now() override { return time; }
 
 private:

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -61,6 +62,10 @@ public:
   result<std::pair<cache::meta, std::shared_ptr<file const>>> open(key const& k);
   std::error_code remove(key const& k);
 
+  /// After an error of `no_such_file_or_directory`: makes the directory again where it was removed under its owner, and
+  /// reads it anew where it is another one, which may be the old one come back. False: that cannot be done.
+  bool restore();
+
   /// Claims the key for a new part; what was kept of an older one is deleted. Errors: error::being_filled, I/O.
   result<part_ptr> begin_part(key const& k);
   /// Claims a suspended part. Errors: no_such_file_or_directory, error::being_filled.
@@ -84,6 +89,7 @@ public:
                          commit_state& state);
 
 private:
+  void take_in(disk_layout::contents found);
   result<std::shared_ptr<file const>> open_body(disk_index::body const& b, bool verify);
   std::error_code check_digest(int fd, disk_index::body const& b);
   void drop_damaged(key const& k, std::shared_ptr<disk_index::body> const& b);
@@ -108,7 +114,11 @@ inline disk_core::disk_core(std::string path, limits l, log_sink log, file_ops& 
   if (limits_.max_size == 0) limits_.max_size = space->total / 10 * 9;
   if (limits_.min_free == 0) limits_.min_free = space->total / 20;
 
-  auto found = layout_.load();
+  take_in(layout_.load());
+}
+
+/// Puts what was found on disk into the index.
+inline void disk_core::take_in(disk_layout::contents found) {
   index_.add_foreign(found.foreign_bytes);
   struct item {
     std::int64_t used_ns;
@@ -121,6 +131,7 @@ inline disk_core::disk_core(std::string path, limits l, log_sink log, file_ops& 
   std::sort(order.begin(), order.end(), [](item const& a, item const& b) { return a.used_ns < b.used_ns; });
   for (auto const& i : order) {
     if (i.is_part) {
+      if (index_.find_part(found.parts[i.n].key)) continue;  // being filled: its files lie elsewhere
       auto const p = index_.add_part(found.parts[i.n].key);
       p->written = found.parts[i.n].size;
       index_.deactivate(*p);
@@ -278,6 +289,27 @@ inline std::error_code disk_core::remove_part_files(key const& k) {
   auto const body_ec = ops_.unlink(layout_.part_path(k));
   if (body_ec && body_ec != std::errc::no_such_file_or_directory) return body_ec;
   return journal_ec == std::errc::no_such_file_or_directory ? std::error_code{} : journal_ec;
+}
+
+inline bool disk_core::restore() {
+  std::lock_guard const names(names_mutex_);
+  try {
+    auto const ours = ops_.is_named(lock_->fd(), layout_.lock_path());
+    if (ours && *ours) {
+      layout_.make_trees();
+      return true;
+    }
+    auto lock = layout_.lock();
+    auto found = layout_.load();
+    lock_ = std::move(lock);
+    std::lock_guard const hold(index_mutex_);
+    index_.forget();
+    take_in(std::move(found));
+  } catch (std::exception const&) {
+    return false;  // whoever asked has the error
+  }
+  layout_.log(log_level::warn, "cache " + layout_.path() + ": the directory had been removed");
+  return true;
 }
 
 inline result<disk_core::part_ptr> disk_core::begin_part(key const& k) {

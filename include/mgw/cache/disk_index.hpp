@@ -64,6 +64,8 @@ public:
   void add(meta m, bool unverified, std::int64_t touched, std::shared_ptr<file const> const& open_as);
   /// Takes an object out; its body's `keys` is 0 if no other object has it. Empty if there is none.
   std::optional<object> take(key const& k);
+  /// Forgets all but the active parts; bodies that are read count until their last close.
+  void forget();
   /// Undoes `take`.
   void put_back(object o);
   void mark_used(object& o) { order_.splice(order_.end(), order_, o.order); }
@@ -157,6 +159,18 @@ inline std::optional<disk_index::object> disk_index::take(key const& k) {
     add_unlinked(o.body->open_as.lock(), o.body->size);
   }
   return o;
+}
+
+inline void disk_index::forget() {
+  while (!objects_.empty()) {
+    key const k = objects_.begin()->first;
+    (void)take(k);
+  }
+  foreign_bytes_ = 0;
+  std::erase_if(parts_, [this](auto const& p) {
+    if (!p.second->active) order_.erase(p.second->order);
+    return !p.second->active;
+  });
 }
 
 inline void disk_index::put_back(object o) {

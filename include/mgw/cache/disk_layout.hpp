@@ -28,7 +28,7 @@ namespace mgw::cache {
 
 /// The cache's directory: its names, its lock, and what is found in it at start (docs/cache-format.md).
 ///
-/// Thread rule: the names from any thread; `lock` and `load` once, before anything else.
+/// Thread rule: the names from any thread; `lock`, `make_trees` and `load` from one at a time, while no names are given.
 class disk_layout {
 public:
   struct found_object {
@@ -57,6 +57,7 @@ public:
   std::string part_path(key const& k) const { return path_ + "/parts/" + k.hex() + ".body"; }
   std::string journal_path(key const& k) const { return path_ + "/parts/" + k.hex() + ".journal"; }
   std::string clean_path() const { return path_ + "/clean"; }
+  std::string lock_path() const { return path_ + "/lock"; }
   /// The directory of a path.
   static std::string parent(std::string const& path) { return path.substr(0, path.rfind('/')); }
 
@@ -65,6 +66,10 @@ public:
   /// Makes the directories and takes the lock, which lasts as long as the result.
   /// Throws std::system_error, std::runtime_error with a sentence.
   std::shared_ptr<file const> lock() const;
+  /// Makes those directories that are missing. Throws std::system_error.
+  void make_trees() const {
+    for (char const* tree : {"objects", "meta", "parts"}) make_path(path_ + "/" + tree);
+  }
   /// Reads what is there and sweeps what no longer counts: temporary files, bodies without metadata, metadata without
   /// its body, halves of parts. What it doesn't know is left alone and reported once. Throws std::system_error.
   contents load() const;
@@ -122,7 +127,7 @@ inline void disk_layout::make_path(std::string const& path) const {
 
 inline std::shared_ptr<file const> disk_layout::lock() const {
   make_path(path_);
-  std::string const name = path_ + "/lock";
+  std::string const name = lock_path();
   auto const f = ops_.open(name, O_RDWR | O_CREAT);
   if (!f) throw std::system_error(f.error(), "cannot open the cache's lock " + name);
   if (auto const ec = ops_.lock((*f)->fd())) {
@@ -134,7 +139,7 @@ inline std::shared_ptr<file const> disk_layout::lock() const {
   }
   // The number only helps whoever is refused: a full disk must not keep the cache from starting.
   if (!ops_.truncate((*f)->fd(), 0)) (void)ops_.write_all((*f)->fd(), std::to_string(::getpid()) + "\n", 0);
-  for (char const* tree : {"objects", "meta", "parts"}) make_path(path_ + "/" + tree);
+  make_trees();
   return *f;
 }
 

@@ -63,7 +63,12 @@ public:
   /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. Time and digest are set
   /// here.
   /// Errors: error::not_enough_space, error::being_filled, error::value_too_long, I/O.
-  result<part> create(meta const& m) { return part::create(core_, m); }
+  /// A directory that was removed meanwhile is made again.
+  result<part> create(meta const& m) {
+    auto p = part::create(core_, m);
+    if (!p && p.error() == std::errc::no_such_file_or_directory && core_->restore()) p = part::create(core_, m);
+    return p;
+  }
   /// A part that was suspended or left by a crash, cut back to its last good checkpoint. Its bytes are read once.
   /// One whose files do not match is removed. Errors: std::errc::no_such_file_or_directory, error::being_filled,
   /// error::not_enough_space, error::newer_version, I/O; the part is kept in the last four cases.

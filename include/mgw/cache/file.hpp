@@ -80,6 +80,8 @@ public:
   virtual result<file_system_space> space(std::string const& path);
   /// Takes an exclusive lock without waiting; it lasts until the file is closed.
   virtual std::error_code lock(int fd);
+  /// Whether this open file is what has this name now.
+  virtual result<bool> is_named(int fd, std::string const& path);
   /// Seconds since 1970.
   virtual std::int64_t now();
 
@@ -235,6 +237,12 @@ inline result<file_system_space> file_ops::space(std::string const& path) {
 
 inline std::error_code file_ops::lock(int fd) {
   return ::flock(fd, LOCK_EX | LOCK_NB) == -1 ? last_error() : std::error_code{};
+}
+
+inline result<bool> file_ops::is_named(int fd, std::string const& path) {
+  struct stat open{}, named{};
+  if (::fstat(fd, &open) == -1 || ::lstat(path.c_str(), &named) == -1) return last_error();
+  return open.st_dev == named.st_dev && open.st_ino == named.st_ino;
 }
 
 inline std::int64_t file_ops::now() {
