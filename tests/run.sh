@@ -2,7 +2,8 @@
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
 #   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
-#   tests/run.sh --all         also the end-to-end tests under AddressSanitizer, programs under g++, 300 s of each fuzzer
+#   tests/run.sh --all         also the end-to-end tests under AddressSanitizer, 20 kills of tests/crash_loop.sh, programs
+#                              under g++, 300 s of each fuzzer
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz (may be given several times)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
@@ -224,6 +225,8 @@ step_e2e() {
   build_release || return
   end_to_end e2e release
   if [ -n "$all" ]; then
+    headline "crash loop: the gateway killed 20 times under load"
+    one crash-loop 600 env MGW_BIN="$PWD/build/release/bin" tests/crash_loop.sh 20
     headline "e2e under AddressSanitizer"
     build asan 1800 && MGW_E2E_SANITIZER=1 end_to_end e2e-asan asan
   fi
