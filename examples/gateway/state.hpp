@@ -34,19 +34,24 @@ inline std::vector<std::string> link_secrets(settings const& s) {
     return config_error("STATE_DIRECTORY (StateDirectory) is \"" + s.state_directory + "\": " + what + " " + file.string() + " as uid " +
                         std::to_string(::geteuid()) + ": " + std::strerror(errno));
   };
-  int const fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd >= 0) {
+  if (::access(file.c_str(), F_OK) != 0) {
+    // It gets its name when it is whole and on disk: a start that is cut short leaves nothing that the next one trips over.
+    std::string const temporary = file.string() + "." + std::to_string(::getpid());
+    int const fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) throw failed("cannot create");
     std::string const secret = mgw::mender::random_secret();
     bool const written = ::write(fd, secret.data(), secret.size()) == static_cast<ssize_t>(secret.size()) && ::fsync(fd) == 0;
+    bool const named = written && (::link(temporary.c_str(), file.c_str()) == 0 || errno == EEXIST ||
+                                   ::rename(temporary.c_str(), file.c_str()) == 0);  // no hard links here
+    auto const e = failed("cannot write");
     ::close(fd);
-    if (!written) {
-      auto const e = failed("cannot write");
-      ::unlink(file.c_str());
-      throw e;
+    ::unlink(temporary.c_str());
+    if (!named) throw e;
+    if (int const directory = ::open(s.state_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); directory >= 0) {
+      (void)::fsync(directory);
+      ::close(directory);
     }
-    return {secret};
   }
-  if (errno != EEXIST) throw failed("cannot create");
   std::ifstream in(file, std::ios::binary);
   if (!in) throw failed("cannot read");
   std::string const secret{std::istreambuf_iterator<char>(in), {}};
