@@ -282,7 +282,8 @@ def loop(bench, kills, seed, faults):
             covered += sum(size for n, size in safe.items() if size < origin.all[n].size)
         faults += complaints(gateway)
         if faults:
-            break
+            clients.ending = True
+            return
         began = time.monotonic()
         gateway = start(bench, origin)
         slowest = max(slowest, time.monotonic() - began)
