@@ -16,6 +16,8 @@
 #include <mgw/cache/ledger.hpp>
 #include <mgw/cache/ledger_file.hpp>
 #include <mgw/cache/link_id.hpp>
+#include <mgw/cache/memory_part.hpp>
+#include <mgw/cache/memory_store.hpp>
 #include <mgw/cache/meta.hpp>
 #include <mgw/cache/part.hpp>
 #include <mgw/cache/read_at.hpp>

@@ -2,6 +2,8 @@
 
 #include "disk_support.hpp"
 
+#include <cache/store_conformance.hpp>
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -18,6 +20,8 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+TEST_CASE_TEMPLATE_INVOKE(cache_store_conformance, mgw::test::disk_rig);
 
 namespace mgw::cache {
 namespace {

@@ -35,7 +35,7 @@ concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_vi
 /// | `s.resume(k)` | result<part>: the part of an earlier fill up to its last checkpoint |
 /// | `s.contains(k)` | whether a complete object is known; never blocks |
 ///
-/// Single flight, readers and policy stand above it. Model: disk_store. Page: docs/concepts/cache_store.md
+/// Single flight, readers and policy stand above it. Models: disk_store, memory_store. Page: docs/concepts/cache_store.md
 template <class S>
 concept CacheStore = requires(S& s, S const& c, key const& k, meta const& m) {
   requires StorePart<typename S::part_type>;
