@@ -37,7 +37,7 @@ def tests():
     """{name: (file, is a raw exchange)}"""
     found = {}
     for path in sorted((ROOT / 'tests').rglob('*_test.cpp')):
-        for name in re.findall(r'TEST_CASE\(\s*"((?:[^"\\]|\\.)*)"', path.read_text(encoding='utf-8')):
+        for name in re.findall(r'TEST_CASE(?:_TEMPLATE)?\(\s*"((?:[^"\\]|\\.)*)"', path.read_text(encoding='utf-8')):
             found[name] = (path.relative_to(ROOT), False)
     for path in sorted((ROOT / 'tests/wire').glob('*.txt')):
         for name in re.findall(r'^case: (.*)$', path.read_text(encoding='utf-8'), re.M):

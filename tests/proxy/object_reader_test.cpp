@@ -3,11 +3,9 @@
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
+#include <support/store_rigs.hpp>
 
 #include <doctest/doctest.h>
-
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstddef>
@@ -25,10 +23,13 @@ using test::http_client;
 using test::pattern;
 using test::reply;
 
-/// A fill that the test moves by hand, and a gateway that serves it.
-struct site {
+/// A fill that the test moves by hand, of a body in a Rig's store, and a gateway that serves it.
+template <class Rig>
+struct site_of {
   std::string body;
   test::temporary_directory directory;
+  Rig rig;
+  typename Rig::store_type::part_type part;
   std::shared_ptr<cache::file const> file;
   std::shared_ptr<cache::fill> fill = std::make_shared<cache::fill>();
   blocking_pool disk{1};
@@ -38,25 +39,24 @@ struct site {
   fetch_source link;  // what clients come with
   test::gateway g;
 
-  explicit site(std::size_t size, reader_options o = {}) : body(pattern(size)), options(o) {
-    std::string const path = (directory.path() / "body").string();
-    int const fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    REQUIRE(fd >= 0);
-    REQUIRE(::write(fd, body.data(), body.size()) == static_cast<ssize_t>(body.size()));
-    file = std::make_shared<cache::file const>(fd);
+  explicit site_of(std::size_t size, reader_options o = {})
+      : body(pattern(size)), rig(test::store_settings(directory.path())), part(*rig.store.create(about())), options(o) {
+    REQUIRE_FALSE(part.append(body));
+    file = part.body();
     g.start([this](exchange& x) { return answer(*this, x); });
   }
-  ~site() {
+  ~site_of() {
     g.stop([this] { disk.join(); });
   }
-  void begin(std::uint64_t stored) {
+  cache::meta about() const {
     cache::meta m;
     m.length = body.size();
     m.etag = "\"v1\"";
     m.generation = 1;
-    fill->begin(m, file, stored);
+    return m;
   }
-  static asio::awaitable<void> answer(site& self, exchange& x) {
+  void begin(std::uint64_t stored) { fill->begin(about(), file, stored); }
+  static asio::awaitable<void> answer(site_of& self, exchange& x) {
     link_promise promise(self.book, self.disk, cache::key(), self.link);
     auto reader = std::make_unique<object_reader>(x, self.fill, self.disk, self.options, promise, self.held);
     auto const outcome = co_await reader->serve();
@@ -67,10 +67,12 @@ struct site {
   }
 };
 
+using site = site_of<test::disk_rig>;
+
 }  // namespace
 
-TEST_CASE("a reader follows the growing edge, the reserve behind it") {
-  site s(100'000);
+TEST_CASE_TEMPLATE("a reader follows the growing edge, the reserve behind it", Rig, MGW_EVERY_RIG) {
+  site_of<Rig> s(100'000);
   http_client c(s.g.port());
   c.request("GET", "/");
   s.begin(0);
@@ -93,9 +95,9 @@ TEST_CASE("a reader follows the growing edge, the reserve behind it") {
   CHECK(c.get("/").body.size() == s.body.size());
 }
 
-TEST_CASE("news that come while nobody waits are not lost") {
+TEST_CASE_TEMPLATE("news that come while nobody waits are not lost", Rig, MGW_EVERY_RIG) {
   for (int i = 0; i < 15; ++i) {
-    site s(20'000);
+    site_of<Rig> s(20'000);
     http_client c(s.g.port());
     c.request("GET", "/");
     std::thread filler([&s] {
@@ -126,8 +128,8 @@ TEST_CASE("the reserve is given out byte by byte in silence, and no further") {
   CHECK((r.whole && r.body == s.body));
 }
 
-TEST_CASE("how a fill ends is how its readers end") {
-  site s(100'000);
+TEST_CASE_TEMPLATE("how a fill ends is how its readers end", Rig, MGW_EVERY_RIG) {
+  site_of<Rig> s(100'000);
   http_client waiting(s.g.port()), begun(s.g.port()), ranged(s.g.port());
   waiting.request("GET", "/", {{"Range", "bytes=90000-"}});
   begun.request("GET", "/");

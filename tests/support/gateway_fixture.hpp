@@ -1,6 +1,5 @@
 #pragma once
 
-#include <mgw/cache/disk_store.hpp>
 #include <mgw/cache/file.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/http/uri.hpp>
@@ -11,6 +10,7 @@
 #include <mgw/upstream/pool_set.hpp>
 
 #include <support/blocking_socket.hpp>
+#include <support/store_rigs.hpp>
 #include <support/temporary_directory.hpp>
 
 #include <asio/awaitable.hpp>
@@ -126,45 +126,47 @@ inline proxy::tee_options quick_tee() {
   return o;
 }
 
-class caching_gateway;
-struct caching_options {
+template <class Rig>
+class basic_caching_gateway;
+template <class Rig>
+struct basic_caching_options {
   proxy::tee_options tee = quick_tee();
   bool store = true;  // false: every client fetches for itself
   std::size_t threads = 1;
   std::uint64_t max_size = 1u << 30;
   cache::file_ops* ops = nullptr;                        // the disk; null: the real one
-  std::function<any_handler(caching_gateway&)> handler;  // in place of the one below
-  caching_options() = default;
+  std::function<any_handler(basic_caching_gateway<Rig>&)> handler;  // in place of the one below
+  basic_caching_options() = default;
 };
 
-/// A gateway that serves `origin`'s object from a cache in `directory`: every target leads to the same target there.
-/// `X-Issued` in a request is when its link was made, `X-Link` which one it is, `X-Source` another target for the same
-/// key.
-class caching_gateway {
+/// A gateway that serves `origin`'s object from a cache, a Rig's, in `directory`: every target leads to the same target
+/// there. `X-Issued` in a request is when its link was made, `X-Link` which one it is, `X-Source` another target for the
+/// same key.
+template <class Rig>
+class basic_caching_gateway {
 public:
-  using store_type = cache::disk_store;
+  using store_type = typename Rig::store_type;
 
-  caching_gateway(std::filesystem::path const& directory, std::string const& origin_authority,
-                  caching_options options = {})
+  basic_caching_gateway(std::filesystem::path const& directory, std::string const& origin_authority,
+                        basic_caching_options<Rig> options = {})
       : base_("http://" + origin_authority), gateway_(options.threads) {
-    store_type::options o;
-    o.path = directory;
-    o.max_size = options.max_size;
-    o.min_free = 1;
-    store_.emplace(o, gateway_.log.sink(), options.ops != nullptr ? *options.ops : cache::posix_file_ops());
+    store_settings s(directory, options.max_size);
+    s.log = gateway_.log.sink();
+    s.ops = options.ops;
+    rig_.emplace(s);
     options.tee.fetch.log = gateway_.log.sink();
     if (options.store)
-      tee_.emplace(*store_, gateway_.upstreams, std::move(options.tee));
+      tee_.emplace(rig_->store, gateway_.upstreams, std::move(options.tee));
     else
       tee_.emplace(gateway_.upstreams, std::move(options.tee));
     any_handler handler = [this](proxy::exchange& x) { return answer(*this, x); };
     if (options.handler) handler = options.handler(*this);
     gateway_.start(std::move(handler));
   }
-  ~caching_gateway() { stop(); }
+  ~basic_caching_gateway() { stop(); }
 
   std::uint16_t port() const noexcept { return gateway_.port(); }
-  store_type& store() noexcept { return *store_; }
+  store_type& store() noexcept { return rig_->store; }
   proxy::tee_to_cache<store_type>& tee() noexcept { return *tee_; }
   gateway& base() noexcept { return gateway_; }
   log_lines& log() noexcept { return gateway_.log; }
@@ -172,7 +174,7 @@ public:
     std::string const url = base_ + target;
     return *cache::make_key(*http::parse_uri(url), {});
   }
-  bool stored(std::string const& target) const { return store_->contains(key_of(target)); }
+  bool stored(std::string const& target) const { return rig_->store.contains(key_of(target)); }
 
   /// Ends the fills and keeps what is under way for the next start. False: they do not end.
   bool suspend() {
@@ -184,7 +186,7 @@ public:
   }
 
 private:
-  static asio::awaitable<void> answer(caching_gateway& self, proxy::exchange& x) {
+  static asio::awaitable<void> answer(basic_caching_gateway& self, proxy::exchange& x) {
     std::string const target(x.request().target);
     auto const other = x.request().fields.value("X-Source");
     auto const issued = x.request().fields.value("X-Issued");
@@ -202,8 +204,11 @@ private:
 
   std::string base_;
   gateway gateway_;
-  std::optional<store_type> store_;
+  std::optional<Rig> rig_;
   std::optional<proxy::tee_to_cache<store_type>> tee_;
 };
+
+using caching_options = basic_caching_options<disk_rig>;
+using caching_gateway = basic_caching_gateway<disk_rig>;
 
 }  // namespace mgw::test

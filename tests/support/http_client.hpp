@@ -116,6 +116,12 @@ public:
     unread_.erase(0, out.size());
     return out;
   }
+  /// The next bytes that are there, waiting for at least one. False at the end.
+  bool read_some(std::string& out) {
+    if (unread_.empty() && !socket_.receive(unread_)) return false;
+    out = std::exchange(unread_, {});
+    return true;
+  }
   /// The rest of a body whose first bytes were read into `r` already.
   void read_body(reply& r, std::string_view method = "GET") {
     int const s = r.status();
