@@ -73,9 +73,10 @@ using header_list = std::vector<std::pair<std::string, std::string>>;
 /// | family | signature | taken out |
 /// |---|---|---|
 /// | S3, version 4 | `X-Amz-Signature` | `X-Amz-*`, `x-id`, `response-*` |
-/// | S3 and Google, version 2 | `Signature` with `AWSAccessKeyId` or `GoogleAccessId` | these, `Expires`,
-/// `x-amz-security-token`, `response-*` | | Google, version 4 | `X-Goog-Signature` | `X-Goog-*`, `response-*` | | Azure
-/// SAS | `sig` with `sv` | the members of a SAS: versions, times, permissions, key and user ids, `rsc*` |
+/// | S3 and Google, version 2 | `Signature` with `AWSAccessKeyId` or `GoogleAccessId` | these, `Expires`, `response-*`, |
+/// | | | `x-amz-security-token` |
+/// | Google, version 4 | `X-Goog-Signature` | `X-Goog-*`, `response-*` |
+/// | Azure SAS | `sig` with `sv` | the members of a SAS: versions, times, permissions, key and user ids, `rsc*` |
 ///
 /// Names are compared byte for byte: neither case nor percent escapes are folded. A name in another spelling counts,
 /// which can only make two keys of one object, never one key of two. `versionId`, `snapshot`, `generation` and
