@@ -3,8 +3,8 @@
 #
 #   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
 #   tests/run.sh --all         also the end-to-end tests under AddressSanitizer, 20 kills of tests/crash_loop.sh, programs
-#                              under g++, 300 s of each fuzzer
-#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz (may be given several times)
+#                              under g++, 300 s of each fuzzer, and signed links to storage servers from npm
+#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage (may be given several times)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
 # `N passed, N failed` (test cases and checks), and the exit status is 1 if any failed.
@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --all) all=1 ;;
     --only)
-      [[ " checks asan gcc tsan e2e demo consumers fuzz " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
+      [[ " checks asan gcc tsan e2e demo consumers fuzz storage " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
       only+=("$2")
       shift
       ;;
@@ -165,6 +165,8 @@ step_checks() {
   one awaits 900 python3 -B tests/checks/awaits.py
   one docs 60 python3 -B tests/checks/docs_test.py
   one conformance 60 python3 -B tests/checks/conformance.py
+  # The lock file of the storage servers names no registry: each machine has its own.
+  one lock-file 10 sh -c 'grep -q \"integrity\" "$1" && ! grep -n \"resolved\" "$1"' sh tests/storage/package-lock.json
 }
 
 step_asan() {
@@ -211,13 +213,15 @@ build_release() {
   return "$release_built"
 }
 
-# end_to_end NAME PRESET
+# end_to_end NAME PRESET [TEST...]
 end_to_end() {
-  bounded "$1" 900 env MGW_BIN="$PWD/build/$2/bin" python3 -B tests/e2e/run.py
+  local name=$1 preset=$2
+  shift 2
+  bounded "$name" 900 env MGW_BIN="$PWD/build/$preset/bin" python3 -B tests/e2e/run.py "$@"
   local status=$?
-  count_lines "$1" "$logs/$1.log" '^PASS ' '^FAIL '
+  count_lines "$name" "$logs/$name.log" '^PASS ' '^FAIL '
   # Ended by the clock, or by itself without a word about why.
-  [ "$status" -le 1 ] || fail "$1: exit status $status" 1
+  [ "$status" -le 1 ] || fail "$name: exit status $status" 1
 }
 
 step_e2e() {
@@ -257,8 +261,29 @@ step_fuzz() {
   [ "$status" = 0 ] || grep -q ': FAILED' "$logs/fuzz.log" || fail "fuzz: exit status $status" 1 "$logs/fuzz.log"
 }
 
+step_storage() {
+  headline "storage: signed links to s3rver and Azurite"
+  local tools=()
+  command -v node >/dev/null || tools+=(nodejs)
+  command -v npm >/dev/null || tools+=(npm)
+  if [ ${#tools[@]} -ne 0 ] && ! bounded storage-packages 900 env DEBIAN_FRONTEND=noninteractive sh -c \
+    'apt-get update && apt-get install -y --no-install-recommends "$@"' sh "${tools[@]}"; then
+    fail "storage: ${tools[*]} cannot be installed" 1 "$logs/storage-packages.log"
+    return
+  fi
+  mkdir -p build/storage
+  cp tests/storage/package.json tests/storage/package-lock.json build/storage/
+  if ! bounded storage-npm 600 npm ci --prefix build/storage --ignore-scripts --no-audit --no-fund --fetch-retries 1 \
+    --fetch-timeout 30000; then
+    fail "storage: the servers cannot be had from npm's registry" 1 "$logs/storage-npm.log"
+    return
+  fi
+  build_release || return
+  end_to_end storage release storage
+}
+
 install_missing
-[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz)
+[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage})
 for step in "${only[@]}"; do "step_$step"; done
 
 echo

@@ -75,6 +75,8 @@ def collect(names):
         if path.stem in ('run', 'support'):
             continue
         module = importlib.import_module(path.stem)
+        if getattr(module, 'BY_NAME', False) and not any(n.startswith(path.stem) for n in names):
+            continue
         for name, function in vars(module).items():
             full = f'{path.stem}.{name.removeprefix("test_")}'
             if name.startswith('test_') and (not names or any(n in full for n in names)):
