@@ -193,6 +193,19 @@ TEST_CASE("a complete body in memory cannot be changed by anybody") {
   CHECK(contents(*s->body) == "abc");
 }
 
+TEST_CASE("a body that was suspended in memory has the digest of all its bytes") {
+  memory_store store(of(1000));
+  auto p = store.create(test_meta(1, 3));
+  REQUIRE(p);
+  CHECK_FALSE(p->append("a"));
+  p->suspend();
+  p = store.resume(test_key(1));
+  REQUIRE(p);
+  CHECK_FALSE(p->append("bc"));
+  CHECK_FALSE(p->commit(3));
+  CHECK(p->meta().sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
 TEST_CASE("a store in memory without descriptors says so, and goes on") {
   memory_store store(of(1000));
   {
