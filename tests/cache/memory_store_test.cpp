@@ -6,14 +6,19 @@
 
 #include <doctest/doctest.h>
 
-#include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -40,6 +45,27 @@ std::error_code put(memory_store& store, unsigned char n, std::string_view bytes
   if (auto const ec = p->append(bytes)) return ec;
   return p->commit(bytes.size());
 }
+
+/// No file of this process grows beyond so many bytes while it lives.
+class small_files {
+public:
+  explicit small_files(rlim_t most) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit now = before_;
+    now.rlim_cur = most;
+    ::setrlimit(RLIMIT_FSIZE, &now);
+  }
+  small_files(small_files const&) = delete;
+  small_files& operator=(small_files const&) = delete;
+  ~small_files() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+private:
+  void (*handler_)(int);
+  rlimit before_{};
+};
 
 }  // namespace
 
@@ -204,6 +230,29 @@ TEST_CASE("a body that was suspended in memory has the digest of all its bytes")
   CHECK_FALSE(p->append("bc"));
   CHECK_FALSE(p->commit(3));
   CHECK(p->meta().sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST_CASE("an append that fails in memory leaves nothing behind the end") {
+  memory_store store(of(1u << 20));
+  meta m = test_meta(1, 0);
+  m.length_known = false;
+  auto p = store.create(m);
+  REQUIRE(p);
+  CHECK_FALSE(p->append("abc"));
+  {
+    small_files const limit(4096);
+    CHECK(p->append(std::string(5000, 'x')) == std::errc::file_too_large);
+  }
+  CHECK(p->size() == 3);
+  CHECK(contents(*p->body()).size() == 4096);
+  bool again = false;
+  SUBCASE("when it ends there") {}
+  SUBCASE("when it is tried again") {
+    again = true;
+  }
+  if (again) CHECK_FALSE(p->append("def"));
+  CHECK_FALSE(p->commit(again ? 6 : 3));
+  CHECK(contents(*store.open(test_key(1))->body) == (again ? "abcdef" : "abc"));
 }
 
 TEST_CASE("a store in memory without descriptors says so, and goes on") {

@@ -196,6 +196,8 @@ inline std::error_code memory_part::commit(std::uint64_t total_length) {
     return error::length_mismatch;
   sha256_digest d{};
   if (auto const ec = e_.digest.digest(d)) return ec;
+  // What a failed append may have left behind the end.
+  if (auto const ec = posix_file_ops().truncate(e_.body->bytes.fd(), e_.size)) return ec;
   // A guard against mistakes of ours: where the system has no seals, the bytes are as good without.
   (void)::fcntl(e_.body->bytes.fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
   e_.meta.length = total_length;
