@@ -1,9 +1,12 @@
 #pragma once
 
 #include "access_log.hpp"
+#include "artifact/keys.hpp"
 #include "config/settings.hpp"
+#include "config/text_file.hpp"
 #include "inflate.hpp"
 #include "state.hpp"
+#include "verifier/child_verifier.hpp"
 
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/http/target.hpp>
@@ -175,10 +178,26 @@ private:
     o.fetch.max_pass_through = s.cache.max_pass_through;
     if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
     o.fetch.log = log_;
+    if (s.cache.enabled && s.cache.verify != "off") o.fetch.verifier = artifact_verifiers(verifying(s));
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
         return hosts.allows(u.host) || mgw::http::iequals(u.authority, mgw::http::parse_uri(own)->authority);
       };
+    return o;
+  }
+  static verifier_options verifying(settings const& s) {
+    verifier_options o;
+    o.only_artifacts = s.cache.verify == "artifact";
+    for (std::string const& path : s.cache.verify_keys) {
+      constexpr std::size_t most = 65'536;
+      auto const pem = read_text_file(path, most);
+      artifact_keys usable;
+      std::string const why = !pem ? file_trouble(path, pem.error()) : usable.add(*pem, path) ? "" : "no usable key in it";
+      if (!why.empty())
+        throw config_error("ARTIFACTS_PROXY_CACHE_VERIFY_KEYS (Features.ArtifactsProxy.ArtifactsCache.VerifyKeys): " + path +
+                           ": " + why + "; accepted: PEM files with public keys, RSA of 2048 bits or more, or ECDSA P-256");
+      o.keys += *pem + "\n";
+    }
     return o;
   }
   mgw::mender::relay_options relay_options(settings const& s, mgw::http::uri const& upstream) const {

@@ -227,7 +227,7 @@ class Clients:
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 def start(bench, origin, wait=True):
-    settings = support.gateway_environment(bench, origin.url, LOG_LEVEL='info')
+    settings = support.gateway_environment(bench, origin.url, LOG_LEVEL='info', ARTIFACTS_PROXY_CACHE_VERIFY='off')
     ready = r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n' if wait else None
     return bench.start('gateway', [support.BIN / 'mgw-gateway'], settings, ready)
 

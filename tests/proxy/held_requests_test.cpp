@@ -4,6 +4,7 @@
 
 #include <asio/io_context.hpp>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -34,7 +35,7 @@ void run(asio::io_context& io) {
 
 TEST_CASE("so many are held; for one more the longest-held ends") {
   asio::io_context io;
-  held_requests all(2);
+  held_requests all(2, std::chrono::milliseconds(0));
   guest a(all, io), b(all, io);
   run(io);
   CHECK(a.ended == 0);
@@ -57,7 +58,7 @@ TEST_CASE("so many are held; for one more the longest-held ends") {
 
 TEST_CASE("a client that asks again on its link replaces its own request, and nobody else's") {
   asio::io_context io;
-  held_requests all(10);
+  held_requests all(10, std::chrono::milliseconds(0));
   guest a(all, io, link(1)), b(all, io, link(2)), nobody(all, io);
   guest again(all, io, link(1));
   run(io);
@@ -72,9 +73,19 @@ TEST_CASE("a client that asks again on its link replaces its own request, and no
   CHECK(all.size() == 3);
 }
 
+TEST_CASE("several that come on one link at once are several clients") {
+  asio::io_context io;
+  held_requests all(3, std::chrono::hours(1));
+  guest a(all, io, link(1)), b(all, io, link(1)), c(all, io, link(1));
+  b.place.reset();
+  run(io);
+  CHECK(a.ended + b.ended + c.ended == 0);
+  CHECK(all.size() == 2);
+}
+
 TEST_CASE("one who leaves before the word comes is not told") {
   asio::io_context io;
-  held_requests all(1);
+  held_requests all(1, std::chrono::milliseconds(0));
   auto a = std::make_unique<guest>(all, io);
   guest b(all, io);
   a.reset();
@@ -84,7 +95,7 @@ TEST_CASE("one who leaves before the word comes is not told") {
 }
 
 TEST_CASE("many threads hold and end at once") {
-  held_requests all(5);
+  held_requests all(5, std::chrono::milliseconds(0));
   std::vector<std::thread> threads;
   for (unsigned char t = 0; t < 4; ++t)
     threads.emplace_back([&all, t] {

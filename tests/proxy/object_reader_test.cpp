@@ -35,7 +35,7 @@ struct site_of {
   blocking_pool disk{1};
   reader_options options;
   cache::ledger book{{}};
-  held_requests held{100};
+  held_requests held{100, {}};
   fetch_source link;  // what clients come with
   test::gateway g;
 

@@ -988,6 +988,7 @@ TEST_CASE("so many requests are held: for one more the longest-held is closed, a
     caching_options options = with(quick_tee());
     options.store = store;
     options.tee.reader.max_held = 2;
+    options.tee.reader.replaced_after = std::chrono::milliseconds(0);
     site s(300'000, options);
     mishap m;
     m.silent = true;

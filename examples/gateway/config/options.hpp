@@ -117,6 +117,11 @@ inline bool read_hosts(std::string_view text, std::vector<std::string>& into) {
   return true;
 }
 
+inline bool read_paths(std::string_view text, std::vector<std::string>& into) {
+  into = read_list(text);
+  return true;
+}
+
 }  // namespace option_detail
 
 /// The one table of options. Keys of one section stand together.
@@ -185,6 +190,14 @@ inline std::vector<option> const& options() {
        "1 or more: bytes, or a number with KiB, MiB, GiB, TiB",
        "what the cache leaves free (5 % of the file system)",
        size([](auto& s) -> auto& { return s.cache.min_free; }, 1, 8 * EiB)},
+      {"Features.ArtifactsProxy.ArtifactsCache.Verify", "ARTIFACTS_PROXY_CACHE_VERIFY", "artifact, length or off",
+       "what is checked of what is fetched: it is a whole and right Mender artifact; that, if it is an artifact at all; "
+       "nothing (artifact)",
+       one_of([](auto& s) -> auto& { return s.cache.verify; }, {"artifact", "length", "off"})},
+      {"Features.ArtifactsProxy.ArtifactsCache.VerifyKeys", "ARTIFACTS_PROXY_CACHE_VERIFY_KEYS",
+       "paths of PEM files, separated by commas or blanks",
+       "public keys; one of them must have signed each artifact (signatures are not looked at)",
+       read_with(value_kind::list, [](auto& s) -> auto& { return s.cache.verify_keys; }, read_paths, show_list)},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxConcurrentFills", "ARTIFACTS_PROXY_CACHE_MAX_CONCURRENT_FILLS",
        "1 to 1000000", "artifacts fetched at once; others wait in line (16)",
        number([](auto& s) -> auto& { return s.cache.max_fills; }, size_t{1}, size_t{1'000'000})},

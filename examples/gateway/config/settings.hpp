@@ -46,6 +46,8 @@ struct settings {
     std::chrono::milliseconds link_life{24 * 3'600'000};
     std::uint64_t max_size = 0;
     std::uint64_t min_free = 0;
+    std::string verify = "artifact";
+    std::vector<std::string> verify_keys;  ///< PEM files
     std::size_t max_fills = 16;
     std::size_t max_pass_through = 8;
   } cache;

@@ -115,6 +115,7 @@ public:
   void watch(void* what, void (*end)(void*) noexcept) noexcept { running_ = what, end_ = end; }
   void watch(upstream::client_exchange* up) noexcept {
     watch(up, [](void* p) noexcept { static_cast<upstream::client_exchange*>(p)->cancel(); });
+    if (up != nullptr && stopping()) up->cancel();  // it was told while there was nothing to end yet
   }
 
 private:

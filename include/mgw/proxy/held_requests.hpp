@@ -5,6 +5,7 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/post.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <list>
 #include <memory>
@@ -17,7 +18,7 @@ namespace mgw::proxy {
 
 /// The requests that wait for what cannot be answered yet: so many at most, and one for each link. Who comes in excess
 /// is taken in, and the one that was held for the longest time ends; a client that asks again on its link replaces its
-/// own request.
+/// own request, if that has waited for a while: several at once are several clients.
 ///
 /// Thread rule: any thread; a place belongs to its executor's. Precondition: outlives its places.
 class held_requests {
@@ -27,6 +28,7 @@ class held_requests {
   struct held {
     asio::any_io_executor executor;
     std::optional<cache::link_id> link;
+    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
     function end = nullptr;  // these two belong to the executor's thread; null: nobody is held any more
     void* whom = nullptr;
     bool in_line = false;  // these two belong to the mutex
@@ -35,7 +37,8 @@ class held_requests {
 
 public:
   /// Precondition: `most` is at least 1.
-  explicit held_requests(std::size_t most) : most_(most) {}
+  held_requests(std::size_t most, std::chrono::milliseconds replaced_after)
+      : most_(most), replaced_after_(replaced_after) {}
   held_requests(held_requests const&) = delete;
   held_requests& operator=(held_requests const&) = delete;
 
@@ -78,7 +81,9 @@ public:
 private:
   void enter(std::shared_ptr<held> const& h) {
     std::lock_guard const hold(mutex_);
-    if (auto const same = h->link ? by_link_.find(*h->link) : by_link_.end(); same != by_link_.end()) end(same->second);
+    if (auto const same = h->link ? by_link_.find(*h->link) : by_link_.end();
+        same != by_link_.end() && h->since - same->second->since >= replaced_after_)
+      end(same->second);
     if (line_.size() >= most_) end(line_.front());
     h->at = line_.insert(line_.end(), h);
     h->in_line = true;
@@ -93,7 +98,9 @@ private:
     if (!h->in_line) return false;
     h->in_line = false;
     line_.erase(h->at);
-    if (h->link) by_link_.erase(*h->link);
+    if (auto const mine = h->link ? by_link_.find(*h->link) : by_link_.end();
+        mine != by_link_.end() && mine->second == h)
+      by_link_.erase(mine);
     return true;
   }
   void end(std::shared_ptr<held> h) {  // a copy: the one given may lie in what it is taken out of
@@ -105,9 +112,10 @@ private:
   }
 
   std::size_t const most_;
+  std::chrono::milliseconds const replaced_after_;
   mutable std::mutex mutex_;
-  line line_;  // the longest-held first
-  std::unordered_map<cache::link_id, std::shared_ptr<held>> by_link_;
+  line line_;                                                          // the longest-held first
+  std::unordered_map<cache::link_id, std::shared_ptr<held>> by_link_;  // the last of each link
 };
 
 }  // namespace mgw::proxy

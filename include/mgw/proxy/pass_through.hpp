@@ -60,6 +60,7 @@ private:
     me.crowded_out_ = true;
     me.wake();
   }
+  bool unwanted() const noexcept { return !at_.head_out && (x_.draining() || crowded_out_); }
   std::string fields() const;
   asio::awaitable<outcome> attempt();
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
@@ -99,8 +100,7 @@ inline asio::awaitable<void> pass_through::serve() {
       turn_.leave();
     }
     if (progress_ != before) backoff = fetch_.backoff_first;
-    bool const unwanted = !at_.head_out && (x_.draining() || crowded_out_);
-    if (unwanted || clock::now() - progress_ >= reader_.hold || x_.client_gone()) {
+    if (unwanted() || clock::now() - progress_ >= reader_.hold || x_.client_gone()) {
       x_.abort();
       break;
     }
@@ -192,7 +192,10 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     co_return outcome::done;
   }
   std::string const conditions = fields();
-  auto const watch = [this](upstream::client_exchange* up) { asking_ = up; };
+  auto const watch = [this](upstream::client_exchange* up) {
+    asking_ = up;
+    if (up != nullptr && unwanted()) up->cancel();  // it was told while there was nothing to end yet
+  };
   origin_answer got = co_await origin_.ask(source_, conditions, watch);
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
   x_.notes().failure = got.up ? "upstream answered " + std::to_string(status) : got.why;

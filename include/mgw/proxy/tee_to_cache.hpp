@@ -109,7 +109,7 @@ private:
   upstream::pool_set& upstreams_;
   tee_options options_;
   cache::ledger book_;
-  held_requests held_{options_.reader.max_held};
+  held_requests held_{options_.reader.max_held, options_.reader.replaced_after};
   slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
   std::atomic<std::size_t> clients_{0};
   blocking_pool disk_{2};
