@@ -1,26 +1,25 @@
 #!/usr/bin/env python3
-"""Makes docs/conformance.md from requirements.txt and the tests' own names, and checks that neither has drifted.
+"""Makes docs/conformance.md and docs/cache.md from lists of rules and the tests' own names, and checks that none drifted.
 
-requirements.txt beside this file lists what the RFCs require of an intermediary:
+requirements.txt beside this file lists what the RFCs require of an intermediary, cache_rules.txt what the cache promises:
 
     # RFC 9112 2.2 Message Parsing     a section; the rows below belong to it
-    MUST what is required              a row: MUST, SHOULD, MAY (a choice that we made) or the RFC's own words
+    MUST what is required              a row: MUST, SHOULD, MAY (a choice that we made), or RULE (of our own)
       in http/head_lines.hpp           where it is implemented, under include/mgw/
-      by a part of a test's name       a test that shows it; the part is found in one name only
+      by a part of a test's name       a test that shows it; the part is found in one name only. `file.name` end to end
       but why                          not met, or met otherwise than most would expect
       not why                          not for us to do
 
 A row has `in` and `by`, or `not`. A test whose name begins with an RFC's section, as a TEST_CASE or as a `case:` in
-tests/wire/*.txt, stands behind at least one row. `--write` makes the page anew; without it the page has to be as it
-would be made. The last line says `N passed, N failed`; the exit status is 1 if anything failed.
+tests/wire/*.txt, stands behind at least one row of requirements.txt. `--write` makes the pages anew; without it they have
+to be as they would be made. The last line says `N passed, N failed`; the exit status is 1 if anything failed.
 """
 import pathlib
 import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGE = ROOT / 'docs/conformance.md'
-HEAD = """# Conformance
+CONFORMANCE = """# Conformance
 
 What the HTTP RFCs require of an intermediary, where it is done, and which tests show it. Made by
 `tests/checks/conformance.py --write` from `tests/checks/requirements.txt` and the names of the tests; a test that is
@@ -31,17 +30,31 @@ byte by byte, in random pieces and behind a cache.
 [http_support.md](http_support.md) says the same from the other side: what is accepted, refused and changed.
 
 """
+CACHE = """# The artifact cache
+
+What it promises, where that is done, and which tests show it. Made by `tests/checks/conformance.py --write` from
+`tests/checks/cache_rules.txt` and the names of the tests; a test that is renamed or taken away makes the check fail.
+Headers are those under `include/mgw/`. Tests of `storage` run with `tests/run.sh --all`.
+
+What happens when the link dies is decided in two places: [proxy/fetch.hpp](../include/mgw/proxy/fetch.hpp) says what
+the fill does, [proxy/object_reader.hpp](../include/mgw/proxy/object_reader.hpp) what each client sees.
+[cache-format.md](cache-format.md) describes the directory, [verification.md](verification.md) what is checked.
+
+"""
 
 
 def tests():
     """{name: (file, is a raw exchange)}"""
     found = {}
-    for path in sorted((ROOT / 'tests').rglob('*_test.cpp')):
-        for name in re.findall(r'TEST_CASE(?:_TEMPLATE)?\(\s*"((?:[^"\\]|\\.)*)"', path.read_text(encoding='utf-8')):
+    for path in sorted((ROOT / 'tests').rglob('*.[ch]pp')):
+        for name in re.findall(r'TEST_CASE(?:_TEMPLATE(?:_DEFINE)?)?\(\s*"((?:[^"\\]|\\.)*)"', path.read_text(encoding='utf-8')):
             found[name] = (path.relative_to(ROOT), False)
     for path in sorted((ROOT / 'tests/wire').glob('*.txt')):
         for name in re.findall(r'^case: (.*)$', path.read_text(encoding='utf-8'), re.M):
             found.setdefault(name, (path.relative_to(ROOT), True))
+    for path in sorted((ROOT / 'tests/e2e').glob('*.py')):
+        for name in re.findall(r'^def test_(\w+)', path.read_text(encoding='utf-8'), re.M):
+            found[f'{path.stem}.{name}'] = (path.relative_to(ROOT), False)
     return found
 
 
@@ -51,12 +64,12 @@ class Row:
         self.places, self.shown, self.but, self.no = [], [], '', ''
 
 
-def read_rows(text):
+def read_rows(text, file):
     sections, rows = [], []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith('# '):
             sections.append(line[2:])
-        elif re.match(r'(MUST|SHOULD|MAY) ', line):
+        elif re.match(r'(MUST|SHOULD|MAY|RULE) ', line):
             level, what = line.split(' ', 1)
             rows.append(Row(sections[-1], level, what))
         elif re.match(r'  (in|by|but|not) ', line):
@@ -70,7 +83,7 @@ def read_rows(text):
             else:
                 rows[-1].no = what
         elif line.strip():
-            raise SystemExit(f'requirements.txt:{number}: what is this? {line}')
+            raise SystemExit(f'{file}:{number}: what is this? {line}')
     return sections, rows
 
 
@@ -92,47 +105,56 @@ def check(rows, known):
             done.append((f'{where}: {part}', message))
         r.shown = names
         used.update(names)
-    for name, (path, _) in known.items():
-        if re.match(r'RFC \d+ [\d.]+: ', name):
-            done.append((f'{path}: {name}', None if name in used else 'stands behind no row of requirements.txt'))
-    return done
+    return done, used
+
+
+def check_complete(used, known):
+    return [(f'{path}: {name}', None if name in used else 'stands behind no row of requirements.txt')
+            for name, (path, _) in known.items() if re.match(r'RFC \d+ [\d.]+: ', name)]
 
 
 def cell(text):
     return text.replace('|', '\\|')
 
 
-def page(sections, rows, known):
-    out, last = HEAD, ''
+def page(head, sections, rows, known):
+    out, last = head, ''
     for section in sections:
-        number, title = re.match(r'(RFC \d+) (.*)', section).groups()
-        if number != last:
-            out += f'## {number}\n\n'
-            last = number
-        out += f'### {title}\n\n| | required | where | shown by |\n|---|---|---|---|\n'
+        rfc = re.match(r'(RFC \d+) (.*)', section)
+        if rfc and rfc[1] != last:
+            out += f'## {rfc[1]}\n\n'
+            last = rfc[1]
+        out += f'### {rfc[2]}\n\n| | required |' if rfc else f'## {section}\n\n| rule |'
+        out += ' where | shown by |\n|---|---|---|' + ('---|\n' if rfc else '\n')
         for r in rows:
             if r.section != section:
                 continue
+            level = f'| {r.level} ' if rfc else ''
             what = cell(r.text) + (f' **{cell(r.but)}**' if r.but else '')
             if r.no:
-                out += f'| {r.level} | {what} | – | {cell(r.no)} |\n'
+                out += f'{level}| {what} | – | {cell(r.no)} |\n'
                 continue
             where = ', '.join(f'[{p}](../include/mgw/{p})' for p in r.places)
             shown = '<br>'.join(cell(n) + (' †' if known[n][1] else '') for n in r.shown)
-            out += f'| {r.level} | {what} | {where} | {shown} |\n'
+            out += f'{level}| {what} | {where} | {shown} |\n'
         out += '\n'
     return out.rstrip('\n') + '\n'
 
 
 def main():
-    known = tests()
-    sections, rows = read_rows((pathlib.Path(__file__).parent / 'requirements.txt').read_text(encoding='utf-8'))
-    done = check(rows, known)
-    made = page(sections, rows, known)
-    if '--write' in sys.argv[1:]:
-        PAGE.write_text(made, encoding='utf-8')
-    same = PAGE.is_file() and PAGE.read_text(encoding='utf-8') == made
-    done.append(('docs/conformance.md', None if same else 'is not what would be made (--write)'))
+    known, done = tests(), []
+    for source, target, head in (('requirements.txt', 'docs/conformance.md', CONFORMANCE),
+                                 ('cache_rules.txt', 'docs/cache.md', CACHE)):
+        sections, rows = read_rows((pathlib.Path(__file__).parent / source).read_text(encoding='utf-8'), source)
+        results, used = check(rows, known)
+        done += results
+        if head is CONFORMANCE:
+            done += check_complete(used, known)
+        made, path = page(head, sections, rows, known), ROOT / target
+        if '--write' in sys.argv[1:]:
+            path.write_text(made, encoding='utf-8')
+        same = path.is_file() and path.read_text(encoding='utf-8') == made
+        done.append((target, None if same else 'is not what would be made (--write)'))
     failed = [f'{what}: {message}' for what, message in done if message]
     for message in failed:
         print(message)
