@@ -8,4 +8,5 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/core/log.hpp>
 #include <mgw/core/result.hpp>
+#include <mgw/core/seldom.hpp>
 #include <mgw/core/units.hpp>

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -169,6 +170,21 @@ TEST_CASE("whichever operation of a ledger fails, it knows all of it, and the ne
     if (!failed) break;
     REQUIRE(n < 50);
   }
+}
+
+TEST_CASE("a ledger that was deleted under its owner is made again, whole") {
+  temporary_directory const dir;
+  {
+    ledger l(at(dir));
+    l.begin(link(1), 1, late);
+    CHECK_FALSE(l.flush());
+    std::filesystem::remove(dir.path() / "ledger");
+    l.begin(link(2), 2, late);
+    CHECK_FALSE(l.flush());
+  }
+  ledger const l(at(dir));
+  CHECK(l.begun_with(link(1)) == 1);
+  CHECK(l.begun_with(link(2)) == 2);
 }
 
 TEST_CASE("a ledger is bounded: what ends first is forgotten first, and the file is written anew in time") {

@@ -687,7 +687,7 @@ TEST_CASE("a redirect without an end is a passing fault") {
   http_client c(s.g.port());
   c.request("GET", "/o");
   CHECK(c.closed());
-  CHECK(s.origin.count() >= 6);
+  CHECK(s.origin.saw(6));
 }
 
 TEST_CASE_TEMPLATE("an unknown length: held until the object is whole, then served with its length", Rig, MGW_EVERY_RIG) {

@@ -66,6 +66,8 @@ public:
   virtual result<std::size_t> pread(int fd, std::span<char> into, std::uint64_t offset);
   virtual result<std::size_t> pwrite(int fd, std::string_view bytes, std::uint64_t offset);
   virtual result<std::uint64_t> size(int fd);
+  /// How many names the file has; 0: it was deleted.
+  virtual result<std::uint64_t> names(int fd);
   virtual std::error_code truncate(int fd, std::uint64_t size);
   virtual std::error_code fdatasync(int fd);
   /// Makes the names in a directory durable.
@@ -155,6 +157,12 @@ inline result<std::uint64_t> file_ops::size(int fd) {
   struct stat s{};
   if (::fstat(fd, &s) == -1) return last_error();
   return static_cast<std::uint64_t>(s.st_size);
+}
+
+inline result<std::uint64_t> file_ops::names(int fd) {
+  struct stat s{};
+  if (::fstat(fd, &s) == -1) return last_error();
+  return static_cast<std::uint64_t>(s.st_nlink);
 }
 
 inline std::error_code file_ops::truncate(int fd, std::uint64_t size) {

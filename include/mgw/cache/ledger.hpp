@@ -188,7 +188,8 @@ inline std::error_code ledger::flush() {
   std::lock_guard const hold_file(file_mutex_);
   if (!writable_) return {};
   std::string records;
-  bool anew = rewrite_;
+  auto const names = file_ ? ops_.names(file_->fd()) : result<std::uint64_t>(std::uint64_t{1});
+  bool anew = rewrite_ || (names && *names == 0);  // deleted, with its directory perhaps
   {
     std::lock_guard const hold(mutex_);
     if (pending_.empty()) return {};

@@ -166,9 +166,12 @@ asio::awaitable<void> fetch<Store>::run() {
 /// An attempt to get further, or, when all is there, to finish.
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::step() {
-  written const ready = co_await writer_.prepare();
-  if (!ready) co_return answer(ready);
-  if (whole_ || (writer_.begun() && writer_.length() == have())) {
+  bool const complete = whole_ || (writer_.begun() && writer_.length() == have());
+  if (complete || !writer_.resting()) {
+    written const ready = co_await writer_.prepare();
+    if (!ready) co_return answer(ready);
+  }
+  if (complete) {
     written const w = co_await writer_.finish();
     answer a(w);
     if (w) a.what = verdict::done;
@@ -203,7 +206,7 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       co_await writer_.condemn();
       co_return true;
     case verdict::store_failed:
-      log(log_level::error, "the store failed: " + a.why);
+      if (counters_.store_trouble.due()) log(log_level::error, "cannot be stored, clients go past the store: " + a.why);
       co_await writer_.drop();
       job_->current()->bypass();
       co_return true;
@@ -353,6 +356,8 @@ void fetch<Store>::count(std::uint64_t at, std::uint64_t bytes) {
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream::client_exchange& up, std::uint64_t at) {
   answer a;
+  written const ready = co_await writer_.prepare();
+  if (!ready) co_return answer(ready);
   std::string batch;
   batch.reserve(options_.batch + lent_buffer::capacity);
   for (;;) {
@@ -398,6 +403,7 @@ asio::awaitable<void> fetch<Store>::wait_for_turn() {
 template <cache::CacheStore Store>
 asio::awaitable<void> fetch<Store>::pause() {
   turn_.leave();
+  if (backoff_ == options_.backoff_max) writer_.rest();
   auto const jitter = std::chrono::milliseconds(std::uniform_int_distribution<int>(0, static_cast<int>(backoff_.count() / 2))(random_));
   auto const length = backoff_ / 2 + jitter + std::chrono::milliseconds(1);
   backoff_ = std::min(backoff_ * 2, options_.backoff_max);

@@ -3,6 +3,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/link_id.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/seldom.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/upstream/client_exchange.hpp>
@@ -54,6 +55,7 @@ struct fetch_counters {
   std::atomic<std::uint64_t> fills{0};
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> faults{0};
+  seldom store_trouble{std::chrono::minutes(10)};  ///< a store that fails is told once, not for each object that comes by
 };
 
 }  // namespace mgw::proxy

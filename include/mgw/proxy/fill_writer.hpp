@@ -77,6 +77,12 @@ public:
   asio::awaitable<written> begin(cache::meta about, std::optional<std::uint64_t> length);
   /// Before more is written: a verifier that is not there yet is fed what is stored.
   asio::awaitable<written> prepare();
+  /// Nothing is written for a while: no verifier waits for it, `prepare` makes another one.
+  void rest() {
+    resting_ = verifier_ != nullptr || resting_;
+    verifier_.reset();
+  }
+  bool resting() const noexcept { return resting_; }
   /// The bytes at `at`, which is not beyond the end: those before the end are compared, the others added.
   asio::awaitable<written> write(std::string_view bytes, std::uint64_t at);
   asio::awaitable<void> checkpoint_if_due();
@@ -111,6 +117,7 @@ private:
   std::optional<std::uint64_t> length_;
   std::unique_ptr<body_verifier> verifier_;
   body_verdict::state verdict_ = body_verdict::state::open;
+  bool resting_ = false;
   std::uint64_t shown_ = 0;
   std::uint64_t dropped_ = 0;  // the generation that was found to be replaced
   std::uint64_t synced_ = 0;
@@ -177,6 +184,7 @@ asio::awaitable<written> fill_writer<Store>::begin(cache::meta about, std::optio
   shown_ = synced_ = 0;
   verdict_ = body_verdict::state::open;
   verifier_.reset();
+  resting_ = false;
   if (options_.verifier) verifier_ = options_.verifier(io_);
   if (book_.saw(about.key, about.generation)) {
     auto note = [this] { return book_.flush(); };
@@ -190,6 +198,7 @@ template <cache::CacheStore Store>
 asio::awaitable<written> fill_writer<Store>::prepare() {
   if (!part_ || !options_.verifier || verifier_) co_return written();
   verifier_ = options_.verifier(io_);
+  resting_ = false;
   std::string block;
   for (std::uint64_t at = 0; at < part_->size();) {
     block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(options_.batch, part_->size() - at)));

@@ -2,6 +2,7 @@
 
 #include <mgw/core/any_stream.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/seldom.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/net/tcp_stream.hpp>
@@ -149,19 +150,6 @@ private:
     server* server_ = nullptr;
     asio::ip::address client_;
   };
-  /// Lets one log line through in ten seconds: a burst is one line, a lasting state is seen again. Any thread.
-  class seldom {
-  public:
-    bool due() noexcept {
-      using std::chrono::steady_clock;
-      auto const now = steady_clock::now().time_since_epoch();
-      auto last = last_.load();
-      return now - last >= std::chrono::seconds(10) && last_.compare_exchange_strong(last, now);
-    }
-
-  private:
-    std::atomic<std::chrono::steady_clock::duration> last_{std::chrono::steady_clock::duration::min() / 2};
-  };
   bool make_room(net::worker& w);
   template <class Why>
   void refuse(seldom& line, Why why) {
@@ -221,7 +209,8 @@ private:
   std::atomic<std::size_t> connections_{0};
   std::atomic<std::uint64_t> refused_{0};
   peer_counts peers_;
-  seldom crowded_, hogged_, pausing_;
+  // One line in ten seconds for each.
+  seldom crowded_{std::chrono::seconds(10)}, hogged_{std::chrono::seconds(10)}, pausing_{std::chrono::seconds(10)};
   std::atomic<bool> draining_{false};
 };
 
