@@ -52,3 +52,30 @@ def test_without_gateway_nothing_succeeds(bench):
     until(lambda: device.log.count('connection refused') >= 2, 30, 'the device to be refused twice')
     check(succeeded(server) == 0, 'a device succeeded without a gateway')
     check(device.payload() is None, 'a device was updated without a gateway')
+
+
+def reported(server, status):
+    """How many devices have reported this status."""
+    return sum(status in device['statuses'] for device in server.stats()['devices'].values())
+
+
+def test_bad_artifact_fails_at_once(bench):
+    """What turns out bad a device reports as failed, without an hour of tries; and the next one does not get it at all."""
+    artifact, payload = make_artifact(bench, 'release-2', SIZE)
+    bad = bytearray(artifact.read_bytes())
+    bad[bad.index(payload[:64]) + SIZE // 2] ^= 1
+    artifact.write_bytes(bad)
+    server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2)  # the download begins before the verdict
+    gateway = start_gateway(bench, server.url)
+    first = Device(bench, 1, gateway.port)
+    until(lambda: reported(server, 'failure') == 1, 60, 'the device to report the failure')
+    check(first.payload() is None, 'the device installed a bad artifact')
+    check(not first.noticed_a_cut(), 'the device was cut')
+    check('condemned: data/0000/payload.bin' in gateway.log, 'the gateway does not say why')
+    sent = server.stats()['artifact_bytes']
+    second = Device(bench, 2, gateway.port)
+    until(lambda: 'status=403' in gateway.log, 60, 'the second device to be refused')
+    check('found to be bad before' in gateway.log, 'the gateway does not know the artifact again')
+    check(server.stats()['artifact_bytes'] - sent < len(bad) // 2, 'the bad artifact crossed the link again')
+    check(second.payload() is None, 'the second device installed a bad artifact')
+    check(succeeded(server) == 0, 'a device reported success')

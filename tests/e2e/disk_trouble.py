@@ -189,7 +189,7 @@ def test_directory_removed(bench):
     t.many(2)
     t.many(3)
     check(t.is_cached(1) and t.is_cached(2) and t.is_cached(3), 'not cached again in a new directory')
-    t.said_once('a removed directory', 2)  # and that of the download which had begun, that it is not kept
+    t.said_once('a removed directory', 3)  # that it is, that the begun download is not kept, and the same of the ledger
 
 
 def test_disk_made_read_only(bench):

@@ -8,6 +8,7 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/serializer.hpp>
+#include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/fill_writer.hpp>
@@ -56,12 +57,12 @@ class fetch {
 public:
   using clock = std::chrono::steady_clock;
 
-  fetch(std::shared_ptr<fetch_job> job, Store& store, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
+  fetch(std::shared_ptr<fetch_job> job, Store& objects, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
         slots& turns, fetch_options const& options, fetch_counters& counters, net::worker& worker,
         std::shared_ptr<upstream::pool> pool)
-      : job_(std::move(job)), store_(store), disk_(disk), turn_(turns, job_->executor()), options_(options),
+      : job_(std::move(job)), store_(objects), disk_(disk), turn_(turns, job_->executor()), options_(options),
         counters_(counters), pool_(std::move(pool)), origin_(*pool_, worker.deadlines, options, counters),
-        writer_(*job_, store, book, disk, sync, options, worker.io) {}
+        writer_(*job_, objects, book, disk, sync, options, counters, worker.io) {}
 
   /// Until the object is complete, refused, abandoned or the job is stopped. A part is kept for later where it can be.
   asio::awaitable<void> run();

@@ -56,9 +56,16 @@ public:
   using part = typename Store::part_type;
   using clock = std::chrono::steady_clock;
 
-  fill_writer(fetch_job& job, Store& store, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
-              fetch_options const& options, asio::io_context& io)
-      : job_(job), store_(store), book_(book), disk_(disk), sync_(sync), options_(options), io_(io) {}
+  fill_writer(fetch_job& job, Store& objects, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
+              fetch_options const& options, fetch_counters& counters, asio::io_context& io)
+      : job_(job),
+        store_(objects),
+        book_(book),
+        disk_(disk),
+        sync_(sync),
+        options_(options),
+        counters_(counters),
+        io_(io) {}
 
   bool begun() const noexcept { return part_.has_value(); }
   std::uint64_t size() const { return part_ ? part_->size() : 0; }
@@ -111,6 +118,7 @@ private:
   blocking_pool& disk_;
   blocking_pool& sync_;
   fetch_options const& options_;
+  fetch_counters& counters_;
   asio::io_context& io_;
 
   std::optional<part> part_;
@@ -229,8 +237,8 @@ std::error_code fill_writer<Store>::store_bytes(std::string_view bytes, std::uin
 template <cache::CacheStore Store>
 asio::awaitable<written> fill_writer<Store>::write(std::string_view bytes, std::uint64_t at) {
   std::uint64_t const before = part_->size();
-  auto store = [this, bytes, at] { return store_bytes(bytes, at); };
-  std::error_code const ec = co_await disk_.run(store);
+  auto keep = [this, bytes, at] { return store_bytes(bytes, at); };
+  std::error_code const ec = co_await disk_.run(keep);
   if (ec == std::errc::bad_message) co_return written(written::state::other_bytes, "other bytes in the same place");
   if (ec == make_error_code(cache::error::length_mismatch))
     co_return written(written::state::other_bytes, "more bytes than announced");
@@ -268,7 +276,7 @@ asio::awaitable<written> fill_writer<Store>::finish() {
   auto commit = [this, all] { return part_->commit(all); };
   std::error_code const ec = co_await sync_.run(commit);
   // Readers have the bytes on their descriptor either way; only the next start would have to fetch them again.
-  if (ec) log(log_level::error, "complete, but not kept: " + ec.message());
+  if (ec && counters_.store_trouble.due()) log(log_level::error, "complete, but not kept: " + ec.message());
   show();
   job_.current()->completed();
   part_.reset();

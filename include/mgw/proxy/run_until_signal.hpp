@@ -37,7 +37,8 @@ void run_until_signal(net::worker_pool& workers, std::chrono::milliseconds limit
     bool draining = false, stopping = false;
     auto const look = [&](auto const& again) -> void {
       bool const late = clock::now() >= until;
-      if ((parts.idle() && ...) || (late && stopping)) return workers.stop();
+      bool const idle = (parts.idle() && ...);
+      if (idle || (late && stopping)) return workers.stop();
       if (late) {
         stopping = true;
         until = clock::now() + std::chrono::seconds(2);

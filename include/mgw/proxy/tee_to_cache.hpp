@@ -50,8 +50,8 @@ struct tee_options {
 template <cache::CacheStore Store>
 class tee_to_cache {
 public:
-  tee_to_cache(Store& store, upstream::pool_set& upstreams, tee_options options)
-      : store_(&store), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
+  tee_to_cache(Store& objects, upstream::pool_set& upstreams, tee_options options)
+      : store_(&objects), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
   /// Without a store: every client fetches for itself, under the same rules.
   tee_to_cache(upstream::pool_set& upstreams, tee_options options)
       : store_(nullptr), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
