@@ -64,10 +64,14 @@ struct store {
     store* s_;
     std::shared_ptr<object> o_;
   };
-
   store(std::string in, std::uint64_t most) : directory(std::move(in)), largest(most) {}
-  result<object> open(key const& k) { return find(k, state::complete); }
-  bool contains(key const& k) const { return bool(find(k, state::complete)); }
+  result<object> open(key const& k) const {
+    std::lock_guard const hold(mutex);
+    auto const i = objects.find(k);
+    if (i != objects.end() && i->second->is == state::complete) return *i->second;
+    return std::make_error_code(std::errc::no_such_file_or_directory);
+  }
+  bool contains(key const& k) const { return bool(open(k)); }
   result<part_type> create(meta const& m) {
     auto const file = posix_file_ops().open(directory, O_TMPFILE | O_RDWR);
     if (!file) return file.error();
@@ -75,14 +79,12 @@ struct store {
     return add({m, *file});
   }
   result<part_type> resume(key const& k) {
-    auto const o = find(k, state::suspended);
-    return o ? add({o->meta, o->body, o->size}) : o.error();
-  }
-  result<object> find(key const& k, state is) const {
     std::lock_guard const hold(mutex);
     auto const i = objects.find(k);
-    if (i != objects.end() && i->second->is == is) return *i->second;
-    return std::make_error_code(std::errc::no_such_file_or_directory);
+    if (i == objects.end() || i->second->is != state::suspended)
+      return std::make_error_code(std::errc::no_such_file_or_directory);
+    auto const o = i->second;
+    return part_type(this, i->second = std::make_shared<object>(object{o->meta, o->body, o->size}));
   }
   result<part_type> add(object o) {
     std::lock_guard const hold(mutex);
