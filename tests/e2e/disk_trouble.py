@@ -21,22 +21,24 @@ class Disk:
     """A tmpfs of `size` bytes at the bench's `disk`, with the gateway's cache on it."""
 
     def __init__(self, bench, size):
-        self.path = bench.path('disk', 'cache').parent
+        self.path, self.mounts = bench.path('disk', 'cache').parent, 1
         subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', self.path], check=True, capture_output=True)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *failure):
-        subprocess.run(['umount', '-l', self.path], check=True, capture_output=True)
+        for _ in range(self.mounts):
+            subprocess.run(['umount', '-l', self.path], check=True, capture_output=True)
 
     def read_only(self):
         """For all names looked up from now on. (The file system itself cannot be, while a file is open for writing.)"""
         subprocess.run(['mount', '--bind', self.path, self.path], check=True)
+        self.mounts += 1
         subprocess.run(['mount', '-o', 'remount,ro,bind', self.path], check=True)
 
     def writable(self):
-        subprocess.run(['umount', self.path], check=True)
+        subprocess.run(['mount', '-o', 'remount,rw,bind', self.path], check=True)
 
     def fill(self):
         """Somebody else takes all that is left."""
