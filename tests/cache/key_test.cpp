@@ -205,6 +205,16 @@ TEST_CASE("a key on disk keeps its meaning") {
         "a8b54f228095a09490a5c4b952c010432306963fe106ce9b4388eeb2746c51e3");
 }
 
+TEST_CASE("what was brought has a key made of its bytes alone") {
+  constexpr std::string_view nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+  auto const k = import_key(nothing);
+  REQUIRE(k);
+  CHECK(k->hex() == "a5e33a1f9a17945be00a86b434a5e2633804a74f4d8c5a21913bc23327e31ea5");
+  auto const other = import_key(std::string(64, '0'));
+  REQUIRE(other);
+  CHECK(*other != *k);
+}
+
 TEST_CASE("a key has one spelling") {
   auto const k = key::from_hex(hex);
   REQUIRE(k);

@@ -508,6 +508,52 @@ TEST_CASE("artifact: a bit changed anywhere is noticed, or changes nothing that 
   }
 }
 
+TEST_CASE("artifact: the digest of its head covers what stands before the header, in whatever archive") {
+  auto const digest_of = [](std::string const& bytes) {
+    artifact_keys const no_keys;
+    artifact_reader reader(read_from(bytes, 100), no_keys, {});
+    (void)reader.read_payloads();
+    return reader.info().head_digest;
+  };
+  artifact_sample s;
+  std::string const nul(1, '\0');
+  std::string text;
+  auto const add = [&](std::string const& name, std::string const& content) {
+    text += name + nul + std::to_string(content.size()) + nul + content;
+  };
+  add("version", s.version);
+  add("manifest", s.manifest());
+  CHECK(digest_of(s.all()) == mgw::test::sha256_hex(text));
+
+  s.signature = "QUJD\nREVG\n";
+  s.augmented = true;
+  add("manifest.sig", s.signature);
+  add("manifest-augment", s.augment_manifest());
+  std::string const whole = digest_of(s.all());
+  CHECK(whole == mgw::test::sha256_hex(text));
+
+  // The first bytes are enough: the three blocks of an entry before the header, and the header's own.
+  auto entries = s.entries();
+  std::size_t head = 512;
+  for (std::size_t i = 0; i != 4; ++i) head += entries[i].bytes().size();
+  REQUIRE(entries[4].name == "header.tar");
+  CHECK(digest_of(s.all().substr(0, head)) == whole);
+  CHECK(digest_of(s.all().substr(0, head - 512)).empty());
+
+  // Not the payload, nor how the archive was written; any byte of what counts.
+  auto other = entries;
+  other[6].content[600] ^= 1;
+  other[0].magic = "ustar  ";
+  CHECK(digest_of(tar(other)) == whole);
+  for (std::size_t i = 2; i != 4; ++i) {
+    other = entries;
+    other[i].content[0] = static_cast<char>(other[i].content[0] == '0' ? '1' : '0');
+    CHECK(digest_of(tar(other)) != whole);
+  }
+  s.augmented = false;
+  CHECK(digest_of(s.all()) != whole);
+}
+
 TEST_CASE("artifact: a source that fails is no broken artifact, wherever it fails") {
   artifact_sample s;
   s.suffix = ".xz";

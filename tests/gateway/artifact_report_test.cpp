@@ -1,5 +1,6 @@
 #include "artifact/report.hpp"
 
+#include "artifact/head_digest.hpp"
 #include "artifact_support.hpp"
 
 #include <support/temporary_directory.hpp>
@@ -61,6 +62,14 @@ answer verify(std::string file, std::vector<std::string> keys = {}) {
   return a;
 }
 
+/// The digest of the head of a sample without signature and augments.
+std::string head_of(artifact_sample const& a) {
+  head_digest d;
+  d.add("version", a.version);
+  d.add("manifest", a.manifest());
+  return d.hex();
+}
+
 bool has(std::string const& text, std::string const& part) {
   return text.find(part) != std::string::npos;
 }
@@ -83,6 +92,9 @@ TEST_CASE("artifact report: a good one, a bad one, none") {
             "file       " +
             mgw::test::sha256_hex(std::string(3000, 'b')) +
             "  3000  data/0000/blob.bin\n"
+            "head       " +
+            head_of(a) +
+            "\n"
             "signature  none\n"
             "verdict    good\n");
   auto const cut = verify(s.write("cut", a.all().substr(0, 7900)));
@@ -162,8 +174,9 @@ TEST_CASE("artifact report: what mender-artifact writes") {
     }
 
     REQUIRE(s.run(set + write + "--augment-file blob.bin --augment-type single-file -o augmented"));
-    CHECK(
-        has(verify(s.file("augmented")).out, "  data/0000/blob.bin  (augmented)\nsignature  none\nverdict    good\n"));
+    auto const augmented = verify(s.file("augmented"));
+    CHECK(has(augmented.out, "  data/0000/blob.bin  (augmented)\nhead       "));
+    CHECK(has(augmented.out, "\nsignature  none\nverdict    good\n"));
   }
   REQUIRE(s.run("mender-artifact write bootstrap-artifact -n release-3 -t qemux86-64 -o empty"));
   auto const empty = verify(s.file("empty"));

@@ -82,6 +82,10 @@ int try_in_sandbox(std::string_view what) {
   if (how == "nonsense") say("hello\n");
   if (how == "no line")
     for (int i = 0; i != 20000; ++i) say("xxxxxxxxxxxxxxxxxxxx");
+  if (how == "label without a head") say("about artifact-name 61\n");
+  if (how == "label of another name") say("head\nabout imported 31\n");
+  if (how == "label twice") say("head\nabout artifact-name 61\nabout artifact-name 62\n");
+  if (how == "label in words") say("head\nabout artifact-name name\n");
   if (how == "control characters") say("bad \x1b[31m\xc3\xa4\n");
   if (how == "computes")
     for (bool const volatile forever = true; forever;) {

@@ -115,6 +115,40 @@ TEST_CASE("verifier: a bit changed anywhere ends in a verdict, and in the same o
   }
 }
 
+TEST_CASE("verifier: a good artifact comes with its labels") {
+  artifact_sample s;
+  s.header_info =
+      R"({"payloads":[{"type":"x"}],"artifact_provides":{"artifact_name":"a b\u000a\u00e4"},)"
+      R"("artifact_depends":{"device_type":["one","t,wo","","three"]}})";
+  auto const v = verified(s.all(), 100);
+  REQUIRE(v.what == state::good);
+  head_digest head;
+  head.add("version", s.version);
+  head.add("manifest", s.manifest());
+  label_list const wanted{{"artifact-name", "a b\n\xc3\xa4"}, {"device-types", "one,three"}, {"artifact-head", head.hex()}};
+  CHECK(v.labels == wanted);
+  CHECK(label_value(v.labels, "device-types") == "one,three");
+  CHECK(label_value(v.labels, "imported").empty());
+
+  // A name longer than a label is none; the rest is told.
+  s.header_info =
+      R"({"payloads":[{"type":"x"}],"artifact_provides":{"artifact_name":")" + std::string(max_name_label + 1, 'n') +
+      R"("},"artifact_depends":{"device_type":[]}})";
+  auto const unnamed = verified(s.all());
+  CHECK(unnamed.what == state::good);
+  CHECK(unnamed.labels.size() == 1);
+  CHECK(label_value(unnamed.labels, "artifact-head").size() == 64);
+
+  auto lenient = child_options();
+  lenient.only_artifacts = false;
+  CHECK(verified("something else", 1, lenient).labels.empty());
+}
+
+TEST_CASE("verifier: a label that the child should not have said") {
+  for (std::string const how : {"label without a head", "label of another name", "label twice", "label in words"})
+    check_bad(verified("x", 1, misbehaving(how).options()), "it made the verifier say what it never says");
+}
+
 TEST_CASE("verifier: signatures") {
   key_ptr const ec{EVP_EC_gen("P-256")};
   key_ptr const rsa{EVP_RSA_gen(2048)};

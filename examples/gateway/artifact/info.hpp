@@ -26,6 +26,8 @@ struct artifact_info {
   };
   header_info header;                                    ///< from read_header() on
   signature_state signature = signature_state::unknown;  ///< from read_head() on
+  /// See head_digest. There as soon as the entry after those that count begins: the first bytes of a file are enough.
+  std::string head_digest;
   std::size_t signer = 0;                                ///< which of the keys, if the signature is good
   std::vector<file> files;                               ///< those that are whole and have the right checksum
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "artifact/error.hpp"
+#include "artifact/head_digest.hpp"
 #include "artifact/header_info.hpp"
 #include "artifact/info.hpp"
 #include "artifact/keys.hpp"
@@ -111,6 +112,7 @@ private:
   stage stage_ = stage::start;
   artifact_verdict verdict_;
   artifact_info info_;
+  head_digest digest_;
   manifest manifest_;
   manifest augment_;
   std::uint64_t unpacked_ = 0;  // by all payloads
@@ -145,6 +147,8 @@ inline bool artifact_reader::head() {
   auto parsed = manifest::parse(*text, manifest::kind::main);
   if (!parsed) return refuse(parsed.error(), "manifest");
   manifest_ = std::move(*parsed);
+  digest_.add("version", *version_text);
+  digest_.add("manifest", *text);
   return right_checksum(*version_text, *manifest_.find("version"), "version") && next() && signature(*text);
 }
 
@@ -178,6 +182,7 @@ inline bool artifact_reader::signature(std::string_view signed_text) {
   if (!at("manifest.sig")) return keys_.empty() || refuse(artifact_error::unsigned_manifest);
   auto encoded = whole_entry(outer_, limits_.max_signature, {});
   if (!encoded) return false;
+  digest_.add("manifest.sig", *encoded);
   std::erase_if(*encoded, [](char c) { return c == '\r' || c == '\n'; });  // Go's decoder, so clients, pass over them
   if (!keys_.empty()) {
     auto const decoded = mgw::mender::decode_base64(*encoded);
@@ -197,12 +202,15 @@ inline bool artifact_reader::header() {
     auto parsed = manifest::parse(*text, manifest::kind::augment);
     if (!parsed) return refuse(parsed.error(), "manifest-augment");
     augment_ = std::move(*parsed);
+    digest_.add("manifest-augment", *text);
     for (auto const& [name, line] : augment_.lines())
       if (manifest_.find(name) != nullptr) return refuse(artifact_error::repeated_entry, name, "in both manifests");
     if (!next()) return false;
   }
   auto const how = have_entry_ ? compression_of(outer_.name(), "header.tar") : std::nullopt;
   if (!how) return unexpected();
+  info_.head_digest = digest_.hex();
+  if (info_.head_digest.empty()) return refuse(artifact_error::unable);
   if (!stored_header(manifest_, *how, false) || !next()) return false;
   if (augmented) {
     if (!have_entry_ || compression_of(outer_.name(), "header-augment.tar") != how) return unexpected();

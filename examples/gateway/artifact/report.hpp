@@ -67,6 +67,7 @@ inline std::string report_of(artifact_info const& info, artifact_verdict const& 
   for (auto const& f : info.files)
     out += "file       " + f.sha256 + "  " + std::to_string(f.size) + "  " + f.name +
            (f.augmented ? "  (augmented)\n" : "\n");
+  if (!info.head_digest.empty()) out += "head       " + info.head_digest + '\n';
   switch (info.signature) {
     case signature_state::unknown: break;
     case signature_state::none: out += "signature  none\n"; break;

@@ -2,6 +2,7 @@
 
 #include "artifact/error.hpp"
 #include "artifact/keys.hpp"
+#include "artifact/labels.hpp"
 #include "artifact/reader.hpp"
 #include "artifact/report.hpp"
 #include "artifact/source.hpp"
@@ -35,6 +36,7 @@ namespace gateway {
 //   ready        it is shut in; the artifact follows
 //   want N       N bytes were looked at, more are needed for the head (not said any more after `head`)
 //   head         version, manifest and signature are good
+//   about N V    a label of the artifact and its value, in hexadecimal digits; after `head`, each label once at most
 //   good         the last line
 //   other        the last line: this is no Mender artifact
 //   bad WHY      the last line
@@ -106,6 +108,11 @@ inline void judge_standard_input(artifact_keys const& keys) {
   if (reader.read_head()) {
     in_head = false;
     say("head\n");
+    if (reader.read_header())
+      for (auto const& [name, value] : labels_of(reader.info())) {
+        std::string line = "about " + name + ' ' + write_label_value(value);
+        say(line += '\n');
+      }
   }
   auto const& verdict = reader.read_payloads();
   if (verdict)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "artifact/error.hpp"
+#include "artifact/labels.hpp"
 #include "artifact/report.hpp"
 #include "verifier/options.hpp"
 #include "verifier/process.hpp"
@@ -20,6 +21,7 @@
 #include <sys/types.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -96,6 +98,7 @@ private:
   asio::awaitable<void> judge_end();
   bool read_lines();
   void line(std::string_view text);
+  bool take_label(std::string_view text);
   void judge_status(std::optional<int> status);
 
   /// Whether the child has nothing to say any more.
@@ -211,6 +214,8 @@ inline void child_verifier::line(std::string_view text) {
     looked_at_ = n;
   } else if (text == "head" && ready_) {
     if (verdict_.what == verdict::state::open) verdict_.what = verdict::state::head_good;
+  } else if (text.starts_with("about ") && verdict_.what == verdict::state::head_good && take_label(text.substr(6))) {
+    // noted
   } else if (text == "good" && finishing_ && verdict_.what == verdict::state::head_good) {
     conclude(verdict::state::good, {});
   } else if (text == "other" && ready_ && verdict_.what == verdict::state::open) {
@@ -226,6 +231,16 @@ inline void child_verifier::line(std::string_view text) {
   } else {
     conclude(verdict::state::bad, "it made the verifier say what it never says");
   }
+}
+
+/// NAME VALUE. False: it is none, or was there before.
+inline bool child_verifier::take_label(std::string_view text) {
+  std::size_t const blank = std::min(text.find(' '), text.size());
+  std::string_view const name = text.substr(0, blank);
+  auto value = read_label_value(text.substr(std::min(blank + 1, text.size())));
+  if (!value || !is_artifact_label(name, *value) || !label_value(verdict_.labels, name).empty()) return false;
+  verdict_.labels.emplace_back(name, *std::move(value));
+  return true;
 }
 
 /// It has hung up: its status is the verdict.

@@ -92,6 +92,11 @@ std::string significant_query(http::uri const& u);
 /// from one request to the next. Errors: std::errc::function_not_supported if the crypto library has no SHA-256.
 result<key> make_key(http::uri const& u, header_list const& source_headers);
 
+/// The key of an object that was not fetched but brought: SHA-256 over "mgw import", a line feed, and the SHA-256 of its
+/// body in 64 lower-case digits. So the same body has the same key, whatever file it came in, and no URL has it.
+/// Errors: as make_key.
+result<key> import_key(std::string_view body_sha256);
+
 namespace key_detail {
 
 /// The members a query can be signed with, as found in it.
@@ -181,6 +186,14 @@ inline std::string lower(std::string_view text) {
   return out;
 }
 
+inline result<key> digest_of(std::string_view text) {
+  key::bytes_type digest{};
+  unsigned size = 0;
+  if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1 || size != digest.size())
+    return std::make_error_code(std::errc::function_not_supported);
+  return key(digest);
+}
+
 }  // namespace key_detail
 
 inline std::string significant_query(http::uri const& u) {
@@ -216,12 +229,11 @@ inline result<key> make_key(http::uri const& u, header_list const& source_header
     append_part(text, name);
     append_part(text, value);
   }
+  return key_detail::digest_of(text);
+}
 
-  key::bytes_type digest{};
-  unsigned size = 0;
-  if (EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1 || size != digest.size())
-    return std::make_error_code(std::errc::function_not_supported);
-  return key(digest);
+inline result<key> import_key(std::string_view body_sha256) {
+  return key_detail::digest_of("mgw import\n" + std::string(body_sha256));
 }
 
 }  // namespace mgw::cache

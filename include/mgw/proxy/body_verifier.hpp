@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace mgw::proxy {
 
@@ -21,6 +23,8 @@ struct body_verdict {
   };
   state what = state::open;
   std::string why;  ///< for bad and unable: one printable line for the log
+  /// What the object is to be found by, for the store to keep with it; complete once the verdict is `good`.
+  std::vector<std::pair<std::string, std::string>> labels;
 
   /// Good, bad or unable: nothing that follows changes it, and no more bytes are needed.
   bool is_final() const noexcept { return what == state::good || what == state::bad || what == state::unable; }
