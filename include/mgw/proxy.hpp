@@ -8,6 +8,7 @@
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/fill_writer.hpp>
+#include <mgw/proxy/first_bytes.hpp>
 #include <mgw/proxy/forward.hpp>
 #include <mgw/proxy/forward_head.hpp>
 #include <mgw/proxy/forward_options.hpp>
