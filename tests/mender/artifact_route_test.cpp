@@ -51,6 +51,33 @@ struct site {
     auto const key = cache::make_key(*uri, c.headers);
     return artifact_path(*key, (by != nullptr ? *by : links).seal(*key, c));
   }
+  /// The same, saying that the object with this key stands for it.
+  std::string import_link(std::string const& path, cache::key const& import) const {
+    link_claims c;
+    c.url = origin.url(path);
+    c.issued = now;
+    c.expires = now + 3600;
+    c.import = true;
+    return artifact_path(import, links.seal(import, c));
+  }
+  /// Stores it as an import does; gives its key.
+  cache::key import(std::string const& bytes) {
+    cache::sha256_digest digest{};
+    cache::sha256 hash;
+    REQUIRE_FALSE(hash.update(bytes));
+    REQUIRE_FALSE(hash.digest(digest));
+    cache::meta m;
+    m.key = *cache::import_key(cache::to_hex(digest));
+    m.length_known = true;
+    m.length = bytes.size();
+    m.etag = cache::import_etag(m.key);
+    m.generation = cache::generation_of(m.etag, {}, {});
+    auto part = g.store().create(m);
+    REQUIRE(part);
+    REQUIRE_FALSE(part->append(bytes));
+    REQUIRE_FALSE(part->commit(bytes.size()));
+    return m.key;
+  }
   reply get(std::string const& target, test::field_list const& fields = {}) const {
     return test::get(g.port(), target, fields);
   }
@@ -164,6 +191,63 @@ TEST_CASE("an expired link is served when the object is at hand") {
     CHECK(is_whole(first.read_reply(), s.body));
   }
   CHECK(s.origin.count() == 1);
+}
+
+TEST_CASE("a link that an import stands for is served from it, and nothing crosses the link") {
+  site s;
+  std::string const carried = pattern(70'000) + "carried in";
+  std::string const link = s.import_link("/a", s.import(carried));
+  reply const r = s.get(link);
+  CHECK(is_whole(r, carried));
+  CHECK(r.value("Content-Length") == std::to_string(carried.size()));
+  reply const rest = s.get(link, {{"Range", "bytes=60000-"}});
+  CHECK(rest.status() == 206);
+  CHECK(rest.body == carried.substr(60'000));
+  CHECK(s.origin.connections() == 0);
+  CHECK(is_whole(s.get(s.link("/a", 0, 3600)), s.body));  // a link that says nothing of it
+}
+
+TEST_CASE("an import that is gone: a first GET goes upstream, a begun download is closed") {
+  site s;
+  auto const import = s.import(s.body + "another tail");
+  std::string const begun = s.import_link("/a", import), fresh = s.import_link("/a", import);
+  CHECK(is_whole(s.get(begun), s.body + "another tail"));
+  REQUIRE_FALSE(s.g.store().remove(import));
+  CHECK(s.closes(begun, "bytes=5000-"));
+  CHECK(is_whole(s.get(fresh), s.body));
+  reply const rest = s.get(fresh, {{"Range", "bytes=5000-"}});
+  CHECK(rest.status() == 206);
+  CHECK(rest.body == s.body.substr(5'000));
+  CHECK(s.origin.count() == 1);
+}
+
+TEST_CASE("a download that began upstream is not gone on with from an import") {
+  site s;
+  std::string const carried = s.body + "another tail";
+  auto const import = s.import(carried);
+  REQUIRE_FALSE(s.g.store().remove(import));
+  std::string const link = s.import_link("/a", import);
+  CHECK(is_whole(s.get(link), s.body));
+  REQUIRE(s.import(carried) == import);
+  reply const rest = s.get(link, {{"Range", "bytes=5000-"}});
+  CHECK(rest.status() == 206);
+  CHECK(rest.body == s.body.substr(5'000));
+  CHECK(is_whole(s.get(s.import_link("/a", import)), carried));
+  CHECK(s.origin.count() == 1);
+}
+
+TEST_CASE("a link that says nothing of an import is refused beside one's key, and an import's beside another") {
+  site s;
+  auto const import = s.import("carried in"), other = s.import("another");
+  link_claims c;
+  c.url = s.origin.url("/a");
+  c.issued = s.now;
+  c.expires = s.now + 3600;
+  CHECK(s.get(artifact_path(import, s.links.seal(import, c))).status() == 403);
+  c.import = true;
+  CHECK(s.get(artifact_path(import, s.links.seal(other, c))).status() == 403);
+  CHECK(s.get(artifact_path(import, s.links.seal(import, c))).body == "carried in");
+  CHECK(s.origin.connections() == 0);
 }
 
 TEST_CASE("a link of the gateway to itself is refused") {

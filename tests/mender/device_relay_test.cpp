@@ -103,6 +103,34 @@ TEST_CASE("the link in an answer to a poll becomes one of ours, and nothing else
   }
 }
 
+namespace {
+asio::awaitable<std::optional<cache::key>> name_it(proxy::exchange&, artifact_source const& s) {
+  if (s.artifact_name != "r1" || s.uri != "https://s3.example/a") co_return std::nullopt;
+  co_return cache::key::from_hex(std::string(64, '7'));
+}
+}  // namespace
+
+TEST_CASE("an object that stands for the artifact is named in the link, under its own key") {
+  site s([](relay_options& o) { o.stand_in = name_it; });
+  constexpr std::string_view base = "http://gateway.test";
+  for (bool const known : {true, false}) {
+    CAPTURE(known);
+    std::string const url = known ? "https://s3.example/a" : "https://s3.example/b";
+    s.answers(deployment(url));
+    std::string const uri = uri_in(s.ask("GET", next_v1).body);
+    REQUIRE(uri.starts_with(base));
+    auto const parts = match_artifact_path(std::string_view(uri).substr(base.size()));
+    REQUIRE(parts);
+    auto const claims = s.links.open(parts->key, parts->token);
+    REQUIRE(claims);
+    CHECK(claims->url == url);
+    CHECK(claims->import == known);
+    auto const parsed = http::parse_uri(claims->url);
+    auto const own = cache::make_key(*parsed, {});
+    CHECK(parts->key.hex() == (known ? std::string(64, '7') : own->hex()));
+  }
+}
+
 TEST_CASE("a gateway URL of its own stands before the links") {
   site s([](relay_options& o) { o.gateway_url = "https://gw.example:8443/prefix/"; });
   s.answers(deployment("https://s3.example/a"));

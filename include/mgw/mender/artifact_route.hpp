@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/cache/generation.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/store.hpp>
 #include <mgw/http/range.hpp>
@@ -25,6 +26,10 @@ namespace mgw::mender {
 /// A link that is not authentic, or stands beside another object's key: 403 to a first GET, and a resume is closed,
 /// since a status would end a client's download for good. `expires` bounds the first byte only: a range beyond 0 on an
 /// expired link is served for `resume_life`, a first GET where the object is at hand or another link for it is known.
+///
+/// A link may say that an imported object stands for the download. It is served from that one for as long as it is
+/// there, and from upstream otherwise; what began with one of them is never gone on with from the other, since equal
+/// artifacts need not be equal bytes. Which object that is stands in the key beside the seal, which is sealed with it.
 /// Thread rule: any worker.
 template <cache::CacheStore Store>
 class artifact_route {
@@ -63,8 +68,8 @@ private:
     }
     x.notes().device = claims->device_id;
     auto const uri = http::parse_uri(claims->url);
-    auto const key = uri ? cache::make_key(*uri, claims->headers) : result<cache::key>(uri.error());
-    if (!key || *key != parts->key) {
+    auto const upstream = uri ? cache::make_key(*uri, claims->headers) : result<cache::key>(uri.error());
+    if (!upstream || (*upstream != parts->key && !claims->import)) {
       x.notes().failure = "artifact link refused: its key is another object's";
       return std::nullopt;
     }
@@ -72,17 +77,24 @@ private:
       x.notes().failure = "artifact link refused: it leads back to this gateway";
       return std::nullopt;
     }
+    auto const link = token_id(parts->token);
+    cache::key const key = claims->import && serves_import(parts->key, link) ? parts->key : *upstream;
     auto const now = static_cast<std::int64_t>(std::time(nullptr));
     bool const usable = now <= claims->expires || (resume && now <= claims->issued + resume_life.count()) ||
-                        (!resume && cache_->at_hand(*key));
+                        (!resume && cache_->at_hand(key));
     if (!usable) {
       x.notes().failure = "artifact link expired";
       return std::nullopt;
     }
     proxy::fetch_source from(std::move(claims->url), std::move(claims->headers), claims->issued);
-    from.link = token_id(parts->token);
+    from.link = link;
     from.link_ends = claims->issued + resume_life.count();
-    return std::pair(*key, std::move(from));
+    return std::pair(key, std::move(from));
+  }
+  bool serves_import(cache::key const& k, std::optional<cache::link_id> const& link) const {
+    if (!cache_->at_hand(k)) return false;
+    auto const begun = link ? cache_->begun_with(*link) : std::nullopt;
+    return !begun || *begun == cache::generation_of(cache::import_etag(k), {}, {});
   }
   static asio::awaitable<void> refuse(proxy::exchange& x) {
     std::string const text = x.options().error_body ? x.options().error_body(403, x) : std::string();

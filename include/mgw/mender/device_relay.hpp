@@ -42,6 +42,9 @@ struct relay_options {
   std::chrono::milliseconds status_pause{1'000};     ///< between two tries, doubled up to 30 s
   /// Undoes a content coding ("gzip") of an answer to a poll, at most `max` bytes; nothing if it cannot.
   std::function<std::optional<std::string>(std::string_view coding, std::string_view body, std::size_t max)> decode;
+  /// Gives the key of an imported object that may stand for a download, or nothing. Called with the request that polls
+  /// and what the answer says; the device waits for it. Empty: there are no such objects.
+  std::function<asio::awaitable<std::optional<cache::key>>(proxy::exchange&, artifact_source const&)> stand_in;
   log_sink log;
 };
 
@@ -73,7 +76,9 @@ private:
   asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
                                                route_match route) const;
   asio::awaitable<void> answer_next(proxy::exchange& x, proxy::forwarding& f) const;
-  std::optional<std::string> rewrite(proxy::exchange const& x, std::string_view json) const;
+  std::optional<artifact_source> usable_source(std::string_view json) const;
+  std::optional<std::string> rewrite(proxy::exchange const& x, std::string_view json, artifact_source const& source,
+                                     std::optional<cache::key> const& import) const;
   bool host_allowed(http::uri const& link) const;
   void warn(std::string const& text) const {
     if (shared_->options.log) shared_->options.log(log_level::warn, text);
@@ -149,11 +154,19 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
   std::optional<std::string> decoded;
   bool const coded = !coding.empty() && !http::iequals(coding, "identity");
   if (coded && o.decode) decoded = o.decode(coding, body, max_deployment_size);
-  std::optional<std::string> changed;
+  std::string_view const json = decoded ? *decoded : body;
+  std::optional<artifact_source> source;
   if (!coded || decoded)
-    changed = rewrite(x, decoded ? *decoded : body);
+    source = usable_source(json);
   else
     warn("a deployment came in a coding that cannot be undone: its link is left as it is");
+  std::optional<std::string> changed;
+  if (source && o.stand_in) {
+    auto const import = co_await o.stand_in(x, *source);
+    changed = rewrite(x, json, *source, import);
+  } else if (source) {
+    changed = rewrite(x, json, *source, std::nullopt);
+  }
   f.start_response(changed && decoded ? "Content-Encoding" : std::string_view{});
   std::string_view const out = changed ? *changed : body;
   http::framing framing;
@@ -170,15 +183,14 @@ inline bool device_relay::host_allowed(http::uri const& link) const {
   return o.allowed_hosts.empty() || o.allowed_hosts.allows(link.host) || http::iequals(link.authority, o.forward.host);
 }
 
-inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x, std::string_view json) const {
-  auto const& o = shared_->options;
-  auto const found = find_artifact_source(json);
+/// Where the artifact is to be had, if the link can and may become one of ours.
+inline std::optional<artifact_source> device_relay::usable_source(std::string_view json) const {
+  auto found = find_artifact_source(json);
   if (!found || !*found) {
     warn("a deployment is not as expected: its link is left as it is");
     return std::nullopt;
   }
-  artifact_source const& source = **found;
-  auto const uri = http::parse_uri(source.uri);
+  auto const uri = http::parse_uri((*found)->uri);
   if (!uri) {
     warn("a deployment's link is no http or https URI: it is left as it is");
     return std::nullopt;
@@ -191,7 +203,15 @@ inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x
            "fetch them directly until it is added there");
     return std::nullopt;
   }
-  auto const key = cache::make_key(*uri, source.headers);
+  return *std::move(found);
+}
+
+inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x, std::string_view json,
+                                                        artifact_source const& source,
+                                                        std::optional<cache::key> const& import) const {
+  auto const& o = shared_->options;
+  auto const uri = http::parse_uri(source.uri);
+  auto const key = import ? result<cache::key>(*import) : cache::make_key(*uri, source.headers);
   std::string const base = link_base(o.gateway_url, x.peer().tls, x.authority());
   if (!key || base.empty()) {
     warn("no link can be made for Host \"" + std::string(x.authority()) + "\": it is left as it is");
@@ -203,6 +223,7 @@ inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x
   claims.device_id = x.notes().device;
   claims.issued = static_cast<std::int64_t>(std::time(nullptr));
   claims.expires = claims.issued + o.link_life.count();
+  claims.import = import.has_value();
   std::string const token = links_->seal(*key, claims);
   if (token.empty()) {
     warn("a deployment's link is too long: it is left as it is");

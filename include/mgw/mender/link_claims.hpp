@@ -20,7 +20,7 @@ struct link_claims {
   std::string device_id;       ///< whose link it is, as far as known: artifact requests carry no identity of their own
   std::int64_t issued = 0;     ///< unix time in seconds
   std::int64_t expires = 0;    ///< unix time in seconds; bounds the first byte
-  bool import = false;         ///< whether an imported object may stand for the download
+  bool import = false;         ///< the key beside the seal is an imported object's that stands for the download
   bool operator==(link_claims const&) const = default;
 };
 

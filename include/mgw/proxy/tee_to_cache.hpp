@@ -3,6 +3,7 @@
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/growth.hpp>
 #include <mgw/cache/ledger.hpp>
+#include <mgw/cache/link_id.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
 #include <mgw/core/blocking_pool.hpp>
@@ -28,6 +29,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -65,6 +67,9 @@ public:
 
   /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
   bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
+
+  /// With which generation the first byte on this link went out, if one did.
+  std::optional<std::uint64_t> begun_with(cache::link_id const& link) const { return book_.begun_with(link); }
 
   /// Closes the request that has been held for the longest time; false: none is held. For server_options::make_room.
   bool end_longest_held() { return held_.end_longest(); }
