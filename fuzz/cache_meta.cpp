@@ -30,6 +30,7 @@ void check_meta(std::string_view text) {
   must(back && *back == *m, "what was read writes and reads the same");
   for (std::string const* s : {&m->etag, &m->last_modified, &m->content_type, &m->content_disposition})
     must(s->size() <= cache::max_meta_value, "a value is bounded");
+  must(!cache::check_labels(m->labels), "labels are bounded");
 }
 
 void check_journal(std::string_view text, std::size_t cut) {

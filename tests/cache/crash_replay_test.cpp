@@ -54,6 +54,12 @@ public:
   std::deque<download> downloads;
   std::deque<std::pair<std::size_t, unsigned char>> removals;  // when they began
   std::map<std::string, std::string> foreign;
+  struct pinning {
+    unsigned char key;
+    bool on;
+    std::size_t begun, done;
+  };
+  std::deque<pinning> pins;
 
   /// Names that are none of the store's business.
   void add_foreign() {
@@ -130,6 +136,11 @@ public:
     may_go(key);
     CHECK_FALSE(store_->remove(test_key(key)));
   }
+  void pin(unsigned char key, bool on) {
+    std::size_t const begun = now();
+    CHECK_FALSE(store_->pin(test_key(key), on));
+    pins.push_back({key, on, begun, now()});
+  }
   void put(unsigned char key, std::size_t size, unsigned seed) {
     auto o = begin(key, size, seed);
     grow(o, size);
@@ -169,6 +180,8 @@ public:
       std::set<unsigned char> keys;
       for (auto const& d : before_.downloads)
         if (d.begun < n_) keys.insert(d.key);
+      for (auto const& e : store->entries())
+        if (auto text = pin_fault(e.meta); !text.empty()) return text;
       for (auto const key : keys)
         if (auto text = object_fault(*store, key); !text.empty()) return text;
       for (auto const key : keys)
@@ -202,6 +215,17 @@ private:
         return bytes == d.bytes ? "" : "other bytes in the object" + of(key);
     }
     return "the object" + of(key) + " is an older one, or was never committed: " + s->meta.etag;
+  }
+
+  /// It is pinned or not as the last pin that returned said, or as one that was under way would.
+  std::string pin_fault(meta const& m) const {
+    std::set<bool> possible{false};
+    for (auto const& p : before_.pins) {
+      if (test_key(p.key) != m.key || p.begun >= n_) continue;
+      if (p.done <= n_) possible.clear();
+      possible.insert(p.on);
+    }
+    return possible.contains(m.pinned) ? "" : "the object " + m.etag + (m.pinned ? " is pinned" : " is not pinned");
   }
 
   std::string part_fault(disk_store& store, unsigned char key) {
@@ -388,6 +412,18 @@ TEST_CASE("power cut: two keys share a body; each goes in its turn") {
   l.put(2, 200, 2);
   l.remove(1);
   l.remove(2);
+  cut_everywhere(l);
+}
+
+TEST_CASE("power cut: an object is pinned, replaced, and let go") {
+  life l;
+  l.start();
+  l.put(1, 300, 1);
+  l.put(2, 100, 2);
+  l.pin(1, true);
+  l.put(1, 200, 3);
+  l.pin(1, false);
+  l.pin(2, true);
   cut_everywhere(l);
 }
 

@@ -24,6 +24,8 @@ meta full_meta() {
   m.stored_at = 1'700'000'000;
   m.generation = 12'345'678'901;
   m.sha256 = std::string(64, 'e');
+  m.labels = {{"artifact-name", "release 1\n"}, {"device-type", "b"}, {"device-type", "a"}, {"empty", ""}};
+  m.pinned = true;
   return m;
 }
 
@@ -94,12 +96,33 @@ TEST_CASE("a value has a limit") {
     CHECK(write_meta(m).error() == error::value_too_long);
     m.*member = std::string(max_meta_value, '\xff');
   }
+  m.labels.assign(max_labels, {"n", std::string(max_label_bytes / max_labels - 1, '\xff')});
   auto const text = write_meta(m);  // the longest there is
   REQUIRE(text);
   CHECK(text->size() <= max_meta_file);
   CHECK(read_meta(*text));
   m.sha256 = "short";
   CHECK(write_meta(m).error() == error::malformed);
+}
+TEST_CASE("labels have a form and limits, and keep their order") {
+  meta m = full_meta();
+  CHECK(m.label("artifact-name") == "release 1\n");
+  CHECK(m.label("device-type") == "b");
+  CHECK(m.label("other").empty());
+  for (char const* name : {"", "a b", "a\n", "\xc3\xa4", "a%"}) {
+    CAPTURE(name);
+    m.labels = {{name, "x"}};
+    CHECK(check_labels(m.labels) == error::malformed);
+    CHECK(write_meta(m).error() == error::malformed);
+  }
+  m.labels.assign(max_labels, {"n", "v"});
+  CHECK(write_meta(m));
+  m.labels.emplace_back("n", "v");
+  CHECK(write_meta(m).error() == error::value_too_long);
+  m.labels = {{"n", std::string(max_label_bytes - 1, '\xff')}};
+  CHECK(write_meta(m));
+  m.labels[0].first += 'n';
+  CHECK(write_meta(m).error() == error::value_too_long);
 }
 TEST_CASE("metadata cut anywhere or with any bit flipped is refused") {
   auto const text = write_meta(full_meta());
@@ -116,6 +139,9 @@ TEST_CASE("metadata cut anywhere or with any bit flipped is refused") {
   CHECK_FALSE(read_meta(*text + "x"));
 }
 TEST_CASE("metadata that breaks the format is refused") {
+  std::string many_labels;
+  for (std::size_t i = 0; i < max_labels; ++i) many_labels += "label a \n";
+  REQUIRE(read_meta(sealed("mgw-meta 1\n" + key_line + "length 1\n" + many_labels)));
   struct {
     std::string text;
     error expected;
@@ -146,6 +172,13 @@ TEST_CASE("metadata that breaks the format is refused") {
       {sealed("mgw-meta 1\n" + key_line + "length 1\nline\n"), error::malformed},
       {sealed("mgw-meta 1\n" + key_line + "length 1\nno end"), error::malformed},
       {sealed("mgw-meta 1\n" + key_line + "length 1\n" + std::string(max_meta_file, 'x') + " \n"), error::malformed},
+      {sealed("mgw-meta 1\n" + key_line + "length 1\nlabel a\n"), error::malformed},
+      {sealed("mgw-meta 1\n" + key_line + "length 1\nlabel  a\n"), error::malformed},
+      {sealed("mgw-meta 1\n" + key_line + "length 1\nlabel a %\n"), error::malformed},
+      {sealed("mgw-meta 1\n" + key_line + "length 1\nlabel a " + std::string(max_label_bytes, 'x') + "\n"),
+       error::malformed},
+      {sealed("mgw-meta 1\n" + key_line + "length 1\n" + many_labels + "label a \n"), error::malformed},
+      {sealed("mgw-meta 1\n" + key_line + "length 1\npinned no\n"), error::malformed},
       {"mgw-meta 1\n" + key_line + "length 1\ncrc32c 00000000\n", error::checksum_mismatch},
   };
   for (auto const& row : table) {

@@ -98,6 +98,31 @@ TEST_CASE_TEMPLATE_DEFINE("every store", Rig, cache_store_conformance) {
     CHECK(got.content_type == m.content_type);
     CHECK(got.content_disposition == m.content_disposition);
   }
+  SUBCASE("keeps the labels that were set, if it keeps any") {
+    meta m = test_meta(1, 3);
+    m.labels = {{"artifact-name", "before"}};
+    m.pinned = true;  // not for whoever fills to say
+    auto p = store.create(m);
+    REQUIRE(p);
+    std::string expected = "before";
+    if constexpr (requires { p->set_labels(m.labels); }) {
+      CHECK(p->set_labels({{"not a token", "x"}}) == error::malformed);
+      CHECK(p->set_labels({{"large", std::string(max_label_bytes, 'x')}}) == error::value_too_long);
+      CHECK(p->meta().labels == m.labels);
+      m.labels = {{"artifact-name", "release 1"}, {"device-type", "a"}, {"device-type", "b"}};
+      CHECK_FALSE(p->set_labels(m.labels));
+      CHECK(p->meta().labels == m.labels);
+      CHECK_FALSE(p->meta().pinned);
+      expected = "release 1";
+    }
+    CHECK_FALSE(p->append("abc"));
+    CHECK_FALSE(p->commit(3));
+    if constexpr (requires { p->set_labels(m.labels); }) CHECK(p->set_labels({}) == error::part_closed);
+    auto const s = store.open(test_key(1));
+    REQUIRE(s);
+    CHECK(s->meta.label("artifact-name") == expected);
+    CHECK(s->meta.labels == m.labels);
+  }
   SUBCASE("shows readers of a part what is written, and keeps that readable") {
     auto p = store.create(test_meta(1, bytes.size()));
     REQUIRE(p);

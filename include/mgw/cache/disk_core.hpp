@@ -49,7 +49,7 @@ public:
 
   file_ops& ops() const noexcept { return ops_; }
   disk_layout const& layout() const noexcept { return layout_; }
-  std::uint64_t max_size() const noexcept { return limits_.max_size; }
+  limits const& bounds() const noexcept { return limits_; }
 
   /// Runs `f(index)` under the index's lock. `f` does no I/O.
   template <class F>
@@ -61,6 +61,10 @@ public:
   /// The metadata and the shared descriptor of a complete object.
   result<std::pair<cache::meta, std::shared_ptr<file const>>> open(key const& k);
   std::error_code remove(key const& k);
+  /// Errors: no_such_file_or_directory, I/O.
+  std::error_code pin(key const& k, bool on);
+  /// Reads an object whole. False: it was damaged and is dropped. Errors: no_such_file_or_directory, I/O.
+  result<bool> verify(key const& k);
 
   /// After an error of `no_such_file_or_directory`: makes the directory again where it was removed under its owner, and
   /// reads it anew where it is another one, which may be the old one come back. False: that cannot be done.
@@ -92,7 +96,10 @@ private:
   void take_in(disk_layout::contents found);
   result<std::shared_ptr<file const>> open_body(disk_index::body const& b, bool verify);
   std::error_code check_digest(int fd, disk_index::body const& b);
-  void drop_damaged(key const& k, std::shared_ptr<disk_index::body> const& b);
+  static bool is_damage(std::error_code ec) noexcept {
+    return ec == std::errc::no_such_file_or_directory || ec == error::length_mismatch || ec == error::checksum_mismatch;
+  }
+  bool drop_damaged(key const& k, std::shared_ptr<disk_index::body> const& b);
   std::error_code remove_object(key const& k);
   std::error_code remove_part_files(key const& k);
   void take_back_body(disk_index::part const& p, std::string const& sha256, commit_state& state);
@@ -191,8 +198,8 @@ inline result<std::pair<cache::meta, std::shared_ptr<file const>>> disk_core::op
       }
     }
   }
-  if (ec == std::errc::no_such_file_or_directory || ec == error::length_mismatch || ec == error::checksum_mismatch) {
-    drop_damaged(k, b);
+  if (is_damage(ec)) {
+    (void)drop_damaged(k, b);
     return std::make_error_code(std::errc::no_such_file_or_directory);
   }
   if (ec) return ec;
@@ -228,17 +235,65 @@ inline std::error_code disk_core::check_digest(int fd, disk_index::body const& b
   return to_hex(d) == b.sha256 ? std::error_code{} : make_error_code(error::checksum_mismatch);
 }
 
-/// Forgets an object whose body is not what it was, if it still has that body.
-inline void disk_core::drop_damaged(key const& k, std::shared_ptr<disk_index::body> const& b) {
+/// Forgets an object whose body is not what it was, if it still has that body: true.
+inline bool disk_core::drop_damaged(key const& k, std::shared_ptr<disk_index::body> const& b) {
   std::lock_guard const names(names_mutex_);
   auto const taken = with_index([&](disk_index& index) {
     auto const* const o = index.find(k);
     return o != nullptr && o->body == b ? index.take(k) : std::nullopt;
   });
-  if (!taken) return;
+  if (!taken) return false;
   layout_.log(log_level::warn, "cache " + layout_.path() + ": dropped " + k.hex() + ": its body is gone or damaged");
   (void)ops_.unlink(layout_.meta_path(k));
   if (taken->body->keys == 0) (void)ops_.unlink(layout_.object_path(b->sha256));
+  return true;
+}
+
+inline result<bool> disk_core::verify(key const& k) {
+  auto const b = with_index([&](disk_index& index) {
+    auto* const o = index.find(k);
+    if (o != nullptr) ++o->body->opening;  // eviction keeps off
+    return o != nullptr ? o->body : nullptr;
+  });
+  if (!b) return std::make_error_code(std::errc::no_such_file_or_directory);
+  auto const f = open_body(*b, true);
+  with_index([&](disk_index&) {
+    --b->opening;
+    if (f) b->unverified = false;
+  });
+  if (f) return true;
+  if (!is_damage(f.error())) return f.error();
+  if (drop_damaged(k, b)) return false;
+  return std::make_error_code(std::errc::no_such_file_or_directory);  // removed or replaced meanwhile
+}
+
+inline std::error_code disk_core::pin(key const& k, bool on) {
+  std::lock_guard const names(names_mutex_);
+  auto m = with_index([&](disk_index& index) {
+    auto const* const o = index.find(k);
+    return o != nullptr ? std::optional(o->meta) : std::nullopt;
+  });
+  if (!m) return std::make_error_code(std::errc::no_such_file_or_directory);
+  if (m->pinned == on) return {};
+  m->pinned = on;
+  auto const text = write_meta(*m);
+  if (!text) return text.error();
+  std::string const path = layout_.meta_path(k), temporary = path + ".tmp";
+  auto ec = ops_.write_file(temporary, *text);
+  if (!ec) ec = ops_.rename(temporary, path);
+  if (ec) {
+    (void)ops_.unlink(temporary);
+    return ec;
+  }
+  std::int64_t const now = ops_.now();
+  with_index([&](disk_index& index) {
+    auto* const o = index.find(k);
+    if (o == nullptr) return;
+    index.set_pinned(*o, on);
+    index.mark_used(*o);  // the file is new
+    o->touched = now;
+  });
+  return ops_.fsync_directory(disk_layout::parent(path));
 }
 
 /// Notes on disk that an object was used, at most once a minute.
@@ -410,6 +465,10 @@ inline std::error_code disk_core::commit(disk_index::part& p, cache::meta& m, st
   std::lock_guard const names(names_mutex_);
   cache::meta done = m;
   done.stored_at = ops_.now();
+  done.pinned = with_index([&](disk_index& index) {
+    auto const* const o = index.find(p.key);
+    return o != nullptr && o->meta.pinned;
+  });
   auto const text = write_meta(done);
   if (!text) return text.error();
   std::string const object = layout_.object_path(done.sha256), path = layout_.meta_path(p.key);

@@ -29,11 +29,13 @@ public:
     std::string sha256;
     std::uint64_t size = 0;
     std::size_t keys = 0;               ///< objects that have this body
+    std::size_t pins = 0;               ///< those of them that are pinned
     unsigned opening = 0;               ///< threads opening it at this moment
     bool unverified = false;            ///< stored before an unclean stop and not read since
     std::weak_ptr<file const> open_as;  ///< the descriptor all readers share
 
     bool in_use() const noexcept { return opening != 0 || !open_as.expired(); }
+    bool may_go() const noexcept { return pins == 0 && !in_use(); }
   };
   struct used_order_item {
     cache::key key;
@@ -44,7 +46,7 @@ public:
     cache::meta meta;
     std::shared_ptr<disk_index::body> body;
     used_order::iterator order;
-    std::int64_t touched = 0;  ///< when its use was last recorded on disk, seconds since 1970
+    std::int64_t touched = 0;  ///< when its use was last recorded, on disk, too; seconds since 1970, to the minute
   };
   /// A body being written (`active`), or kept to be resumed.
   struct part {
@@ -69,6 +71,10 @@ public:
   /// Undoes `take`.
   void put_back(object o);
   void mark_used(object& o) { order_.splice(order_.end(), order_, o.order); }
+  void set_pinned(object& o, bool on) noexcept {
+    o.body->pins += std::size_t{on} - std::size_t{o.meta.pinned};  // modulo 2^64: also one less
+    o.meta.pinned = on;
+  }
 
   std::shared_ptr<part> find_part(key const& k) const;
   /// Adds an active part. Precondition: the key has none.
@@ -88,11 +94,15 @@ public:
   /// What the active parts have reserved and not written yet.
   std::uint64_t outstanding_bytes() const;
   std::uint64_t evictable_bytes() const;
-  /// The least recently used object that nobody reads, or part that nobody fills.
+  /// The least recently used object that nobody reads and whose body is of no pinned one, or part that nobody fills.
   std::optional<used_order_item> victim() const;
   bool has_unverified() const;
+  std::uint64_t pinned_bytes() const;
 
   std::size_t size() const noexcept { return objects_.size(); }
+  std::size_t parts() const noexcept { return parts_.size(); }
+  /// What the parts take, with what the active ones have reserved.
+  std::uint64_t part_bytes() const;
   template <class F>
   void for_each(F f) const {
     for (auto const& [k, o] : objects_) f(o);
@@ -133,6 +143,7 @@ inline void disk_index::add(meta m, bool unverified, std::int64_t touched, std::
     body_bytes_ += b->size;
   }
   ++b->keys;
+  b->pins += m.pinned ? 1 : 0;
   if (open_as) {  // a new file took the place of the one that may still be read
     add_unlinked(b->open_as.lock(), b->size);
     b->open_as = open_as;
@@ -153,6 +164,7 @@ inline std::optional<disk_index::object> disk_index::take(key const& k) {
   object o = std::move(it->second);
   objects_.erase(it);
   order_.erase(o.order);
+  o.body->pins -= o.meta.pinned ? 1 : 0;
   if (--o.body->keys == 0) {
     bodies_.erase(o.body->sha256);
     body_bytes_ -= o.body->size;
@@ -177,6 +189,7 @@ inline void disk_index::put_back(object o) {
   auto const [it, added] = bodies_.try_emplace(o.body->sha256, o.body);
   o.body = it->second;
   ++o.body->keys;
+  o.body->pins += o.meta.pinned ? 1 : 0;
   if (added) {
     body_bytes_ += o.body->size;
     std::erase_if(unlinked_, [&o](unlinked_file const& u) { return u.handle.lock() == o.body->open_as.lock(); });
@@ -220,7 +233,19 @@ inline std::uint64_t disk_index::used_bytes() {
   std::erase_if(unlinked_, [](unlinked_file const& u) { return u.handle.expired(); });
   std::uint64_t sum = body_bytes_ + foreign_bytes_;
   for (auto const& u : unlinked_) sum += u.size;
+  return sum + part_bytes();
+}
+
+inline std::uint64_t disk_index::part_bytes() const {
+  std::uint64_t sum = 0;
   for (auto const& [k, p] : parts_) sum += p->charge();
+  return sum;
+}
+
+inline std::uint64_t disk_index::pinned_bytes() const {
+  std::uint64_t sum = 0;
+  for (auto const& [sha256, b] : bodies_)
+    if (b->pins != 0) sum += b->size;
   return sum;
 }
 
@@ -236,7 +261,7 @@ inline std::uint64_t disk_index::outstanding_bytes() const {
 inline std::uint64_t disk_index::evictable_bytes() const {
   std::uint64_t sum = 0;
   for (auto const& [sha256, b] : bodies_)
-    if (!b->in_use()) sum += b->size;
+    if (b->may_go()) sum += b->size;
   for (auto const& [k, p] : parts_)
     if (!p->active) sum += p->charge();
   return sum;
@@ -246,7 +271,7 @@ inline std::optional<disk_index::used_order_item> disk_index::victim() const {
   for (auto const& item : order_) {
     if (item.is_part) return item;
     object const* const o = find(item.key);
-    if (o != nullptr && !o->body->in_use()) return item;
+    if (o != nullptr && o->body->may_go()) return item;
   }
   return std::nullopt;
 }

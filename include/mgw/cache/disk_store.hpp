@@ -31,8 +31,8 @@ struct stored {
 /// One process owns the directory at a time. A body becomes an object in one step, the commit of its part; what a
 /// crash leaves behind is either absent, or a part that can be resumed, or complete.
 ///
-/// Thread rule: any thread; `open`, `create`, `resume` and `remove` block on the disk and are for a pool, not for a
-/// network thread. `contains`, `list` and `used` only take a short lock.
+/// Thread rule: any thread; `open`, `create`, `resume`, `remove`, `pin` and `verify` block on the disk and are for a
+/// pool, not for a network thread. `contains`, `list`, `entries` and `used` only take a short lock.
 class disk_store {
 public:
   using part_type = part;
@@ -45,7 +45,17 @@ public:
     std::uint64_t bytes = 0;  ///< objects, parts with what they reserved, removed objects that are still read
     std::uint64_t objects = 0;
     std::uint64_t max_size = 0;
+    std::uint64_t min_free = 0;
+    std::uint64_t pinned_bytes = 0;
+    std::uint64_t parts = 0;  ///< being filled, or kept to be resumed
+    std::uint64_t part_bytes = 0;
   };
+  struct entry {
+    cache::meta meta;
+    std::int64_t last_used = 0;  ///< seconds since 1970, to the minute
+    bool in_use = false;         ///< read at this moment
+  };
+  enum class verdict { good, damaged, missing };
 
   /// Makes the directory where needed, takes its lock, sweeps leftovers and reads the index. Relative paths count from
   /// the working directory of this moment. Precondition: `ops` outlives the store, its parts and their bodies.
@@ -60,10 +70,9 @@ public:
   bool contains(key const& k) const {
     return core_->with_index([&](disk_index& index) { return index.find(k) != nullptr; });
   }
-  /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. Time and digest are set
-  /// here.
-  /// Errors: error::not_enough_space, error::being_filled, error::value_too_long, I/O.
-  /// A directory that was removed meanwhile is made again.
+  /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. Time and digest are
+  /// set here. Errors: error::not_enough_space, error::being_filled, error::value_too_long, I/O. A directory that was
+  /// removed meanwhile is made again.
   result<part> create(meta const& m) {
     auto p = part::create(core_, m);
     if (!p && p.error() == std::errc::no_such_file_or_directory && core_->restore()) p = part::create(core_, m);
@@ -76,8 +85,18 @@ public:
   /// Removes an object and a suspended part; readers go on. Errors: std::errc::no_such_file_or_directory; I/O, when
   /// the object is still there, or gone while its bytes could not be deleted before the next start.
   std::error_code remove(key const& k) { return core_->remove(k); }
+  /// Pins an object, or lets go of it: as long as it is pinned it is never evicted, nor is the one that replaces it. A
+  /// use of it. Once this returns without an error it survives a power cut.
+  /// Errors: std::errc::no_such_file_or_directory; I/O, when it is as it was or, if only the last flush of a directory
+  /// failed, changed until a power cut.
+  std::error_code pin(key const& k, bool on) { return core_->pin(k, on); }
+  /// Reads an object whole and compares it with its SHA-256. One that is damaged, or whose body is gone, is dropped and
+  /// logged; its readers go on. Errors: I/O, when nothing was found out.
+  result<verdict> verify(key const& k);
   /// All complete objects, in no order.
   std::vector<meta> list() const;
+  /// The same with who uses them.
+  std::vector<entry> entries() const;
   usage used() const;
 
 private:
@@ -114,12 +133,32 @@ inline std::vector<meta> disk_store::list() const {
   });
 }
 
+inline std::vector<disk_store::entry> disk_store::entries() const {
+  return core_->with_index([](disk_index& index) {
+    std::vector<entry> out;
+    out.reserve(index.size());
+    index.for_each([&out](disk_index::object const& o) { out.push_back({o.meta, o.touched, o.body->in_use()}); });
+    return out;
+  });
+}
+
+inline result<disk_store::verdict> disk_store::verify(key const& k) {
+  auto const good = core_->verify(k);
+  if (good) return *good ? verdict::good : verdict::damaged;
+  if (good.error() == std::errc::no_such_file_or_directory) return verdict::missing;
+  return good.error();
+}
+
 inline disk_store::usage disk_store::used() const {
   return core_->with_index([this](disk_index& index) {
     usage u;
     u.bytes = index.used_bytes();
     u.objects = index.size();
-    u.max_size = core_->max_size();
+    u.max_size = core_->bounds().max_size;
+    u.min_free = core_->bounds().min_free;
+    u.pinned_bytes = index.pinned_bytes();
+    u.parts = index.parts();
+    u.part_bytes = index.part_bytes();
     return u;
   });
 }

@@ -16,6 +16,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <unordered_map>
@@ -127,6 +128,14 @@ public:
   std::uint64_t size() const noexcept { return e_.size; }
   cache::meta const& meta() const noexcept { return e_.meta; }
 
+  /// Sets the object's labels, in place of those it was created with. Errors: those of check_labels;
+  /// error::part_closed.
+  std::error_code set_labels(std::vector<std::pair<std::string, std::string>> labels) {
+    if (!open()) return error::part_closed;
+    if (auto const ec = check_labels(labels)) return ec;
+    e_.meta.labels = std::move(labels);
+    return {};
+  }
   /// Adds to the end, all of it or an error; after one the size is as before.
   /// Errors: error::length_mismatch beyond the announced length, error::not_enough_space for an unknown length that
   /// outgrows the store, error::part_closed, what the system says where it has no memory.

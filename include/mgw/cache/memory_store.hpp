@@ -94,6 +94,7 @@ inline result<memory_part> memory_store::create(meta const& m) {
   p.e_.meta = m;
   if (!m.length_known) p.e_.meta.length = 0;
   p.e_.meta.sha256.clear();
+  p.e_.meta.pinned = false;
   p.e_.meta.stored_at = static_cast<std::int64_t>(std::time(nullptr));
   {
     std::lock_guard const hold(core_->mutex);

@@ -7,6 +7,7 @@
 #include <mgw/cache/sha256.hpp>
 #include <mgw/core/result.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace mgw::cache {
 
@@ -29,21 +31,38 @@ struct meta {
   std::string last_modified;  ///
   std::string content_type;   ///
   std::string content_disposition;
-  std::int64_t stored_at = 0;    ///< when it was committed, seconds since 1970
+  std::int64_t stored_at = 0;  ///< when it was committed, seconds since 1970
   /// Which bytes of this key these are; readers of one link get those of one generation only. 0: nothing tells.
   std::uint64_t generation = 0;
-  std::string sha256;            ///< of the whole body, 64 lower-case digits; set by commit
+  std::string sha256;  ///< of the whole body, 64 lower-case digits; set by commit
+  /// What the store's user keeps with the object: names and values. A name may come several times.
+  std::vector<std::pair<std::string, std::string>> labels;
+  bool pinned = false;  ///< never evicted; set by the store
+
+  /// The first label of this name; empty if there is none.
+  std::string_view label(std::string_view name) const noexcept {
+    for (auto const& [n, value] : labels)
+      if (n == name) return value;
+    return {};
+  }
 
   friend bool operator==(meta const&, meta const&) = default;
 };
 
 inline constexpr std::size_t max_meta_value = 4096;
-/// No metadata file is longer: four values, each byte escaped, and the rest.
-inline constexpr std::size_t max_meta_file = 4 * 3 * max_meta_value + 1024;
+inline constexpr std::size_t max_labels = 32;
+/// Bytes of all labels of an object, names and values.
+inline constexpr std::size_t max_label_bytes = 4096;
+/// No metadata file is longer: four values and the labels, each byte escaped, and the rest.
+inline constexpr std::size_t max_meta_file = 3 * (4 * max_meta_value + max_label_bytes) + 2048;
 inline constexpr unsigned meta_version = 1;
 
+/// Whether an object can have these labels. Errors: error::malformed for a name that is empty or has other characters
+/// than letters, digits, `-`, `_` and `.`; error::value_too_long for too many, or too much in all.
+std::error_code check_labels(std::vector<std::pair<std::string, std::string>> const& labels);
+
 /// The contents of a metadata file (docs/cache-format.md). Errors: error::value_too_long, error::malformed for a
-/// sha256 that is neither empty nor 64 lower-case digits.
+/// sha256 that is neither empty nor 64 lower-case digits; those of `check_labels`.
 result<std::string> write_meta(meta const& m);
 
 /// Reads what `write_meta` writes, whole. Unknown names are skipped.
@@ -113,14 +132,23 @@ inline std::error_code take_version(std::string_view& text, std::string_view nam
   return {};
 }
 
+/// NAME VALUE
+inline bool read_label(meta& m, std::string_view text) {
+  std::size_t const blank = text.find(' ');
+  if (blank == std::string_view::npos || m.labels.size() == max_labels) return false;
+  auto& l = m.labels.emplace_back(text.substr(0, blank), std::string());
+  return unescape(l.second, text.substr(blank + 1));
+}
+
 /// One line into its member. Sets the line's bit in `seen`; false if it is malformed or comes twice.
 inline bool read_line(meta& m, unsigned& seen, std::string_view line) {
   std::size_t const blank = line.find(' ');
   if (blank == std::string_view::npos) return false;
   std::string_view const name = line.substr(0, blank), value = line.substr(blank + 1);
-  constexpr std::array<std::string_view, 9> names{"key",           "length",       "sha256",
-                                                  "stored-at",     "generation",   "etag",
-                                                  "last-modified", "content-type", "content-disposition"};
+  if (name == "label") return read_label(m, value);
+  constexpr std::array<std::string_view, 10> names{
+      "key",  "length",        "sha256",       "stored-at",           "generation",
+      "etag", "last-modified", "content-type", "content-disposition", "pinned"};
   std::size_t i = 0;
   while (i < names.size() && names[i] != name) ++i;
   if (i == names.size()) return true;
@@ -139,13 +167,29 @@ inline bool read_line(meta& m, unsigned& seen, std::string_view line) {
     case 5: return unescape(m.etag, value);
     case 6: return unescape(m.last_modified, value);
     case 7: return unescape(m.content_type, value);
-    default: return unescape(m.content_disposition, value);
+    case 8: return unescape(m.content_disposition, value);
+    default: m.pinned = value == "yes"; return m.pinned;
   }
 }
 
 }  // namespace meta_detail
 
+inline std::error_code check_labels(std::vector<std::pair<std::string, std::string>> const& labels) {
+  if (labels.size() > max_labels) return error::value_too_long;
+  std::size_t bytes = 0;
+  for (auto const& [name, value] : labels) {
+    auto const plain = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+             c == '.';
+    };
+    if (name.empty() || !std::all_of(name.begin(), name.end(), plain)) return error::malformed;
+    bytes += name.size() + value.size();
+  }
+  return bytes > max_label_bytes ? make_error_code(error::value_too_long) : std::error_code{};
+}
+
 inline result<std::string> write_meta(meta const& m) {
+  if (auto const ec = check_labels(m.labels)) return ec;
   if (!m.sha256.empty() && !is_sha256_hex(m.sha256)) return error::malformed;
   std::string out = "mgw-meta " + std::to_string(meta_version) + "\n";
   auto const line = [&out](std::string_view name, std::string_view value) {
@@ -167,6 +211,8 @@ inline result<std::string> write_meta(meta const& m) {
     if (value.size() > max_meta_value) return error::value_too_long;
     if (!value.empty()) line(name, value);
   }
+  for (auto const& [name, value] : m.labels) line("label " + name, value);
+  if (m.pinned) line("pinned", "yes");
   out += "crc32c " + meta_detail::hex8(crc32c(out)) + "\n";
   return out;
 }
@@ -187,6 +233,7 @@ inline result<meta> read_meta(std::string_view text) {
     rest.remove_prefix(end + 1);
   }
   if ((seen & 3u) != 3u) return error::malformed;  // key and length are always there
+  if (check_labels(m.labels)) return error::malformed;
   if (m.generation == 0)
     m.generation = generation_of(m.etag, m.last_modified, m.length_known ? std::optional(m.length) : std::nullopt);
   return m;

@@ -28,8 +28,8 @@ namespace mgw::cache {
 /// A body being written to disk. Destroyed without commit or suspend, it is dropped. It may outlive its store, whose
 /// directory then stays locked until the part is gone.
 ///
-/// Thread rule: one writer at a time; every operation but `body`, `size`, `meta` and `checkpoint_due` may block on the
-/// disk. Readers take `body()` from the writer and know from it how far they may read.
+/// Thread rule: one writer at a time; every operation but `body`, `size`, `meta`, `set_labels` and `checkpoint_due` may
+/// block on the disk. Readers take `body()` from the writer and know from it how far they may read.
 class part {
 public:
   part(part&&) noexcept = default;
@@ -49,6 +49,14 @@ public:
   std::uint64_t size() const noexcept { return s_->size; }
   cache::meta const& meta() const noexcept { return s_->meta; }
 
+  /// Sets the object's labels, in place of those it was created with. A part that is resumed has the ones it was
+  /// created with. Errors: those of check_labels; error::part_closed.
+  std::error_code set_labels(std::vector<std::pair<std::string, std::string>> labels) {
+    auto ec = usable();
+    if (!ec) ec = check_labels(labels);
+    if (!ec) s_->meta.labels = std::move(labels);
+    return ec;
+  }
   /// Adds to the end, all of it or an error; after one the size is as before, and it may be tried again.
   /// Errors: error::length_mismatch beyond the announced length, error::not_enough_space for an unknown length that
   /// outgrows the cache, error::part_lost, error::part_closed, I/O.
@@ -227,6 +235,7 @@ inline result<part> part::create(std::shared_ptr<disk_core> const& core, cache::
   cache::meta wanted = m;
   if (!wanted.length_known) wanted.length = 0;
   wanted.sha256.clear();
+  wanted.pinned = false;
   wanted.stored_at = core->ops().now();
   auto const header = write_journal_header(wanted);
   if (!header) return header.error();

@@ -14,6 +14,7 @@
 namespace mgw::cache {
 
 /// A body being written into a store: in order, by one writer. Destroyed without `commit` or `suspend` it is dropped.
+/// Not required: `p.set_labels(labels)`, error_code, where `meta::labels` are kept; whoever calls it asks first.
 template <class P>
 concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_view bytes, std::uint64_t length) {
   { c.body() } -> std::convertible_to<std::shared_ptr<file const>>;
