@@ -4,6 +4,7 @@
 #include "artifact/keys.hpp"
 #include "config/settings.hpp"
 #include "config/text_file.hpp"
+#include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "state.hpp"
 #include "verifier/child_verifier.hpp"
@@ -106,6 +107,9 @@ public:
       where.min_free = s.cache.min_free;
       store_ = std::make_unique<store>(where, log_);
       cache_ = std::make_unique<cache_handler>(*store_, *upstreams_, tee_options(s));
+      stand_in_options imports;
+      imports.fetch = tee_options(s).fetch;
+      stand_ins_ = std::make_unique<stand_ins>(*store_, *upstreams_, cache_->counters(), std::move(imports));
     } else {
       cache_ = std::make_unique<cache_handler>(*upstreams_, tee_options(s));
     }
@@ -211,6 +215,10 @@ private:
     o.allowed_hosts = allowed_hosts(s);
     o.link_life = std::chrono::duration_cast<std::chrono::seconds>(s.cache.link_life);
     o.decode = inflate;
+    if (stand_ins_)
+      o.stand_in = [imports = stand_ins_.get()](mgw::proxy::exchange& x, mgw::mender::artifact_source const& wanted) {
+        return imports->find(x, wanted);
+      };
     o.log = log_;
     return o;
   }
@@ -221,6 +229,7 @@ private:
   std::unique_ptr<mgw::mender::link_sealer> links_;
   std::unique_ptr<mgw::upstream::pool_set> upstreams_;
   std::unique_ptr<cache_handler> cache_;
+  std::unique_ptr<stand_ins> stand_ins_;  // empty without a cache
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
   std::vector<std::string> addresses_;
 };

@@ -76,6 +76,7 @@ public:
   std::size_t held() const { return held_.size(); }
 
   fetch_counters const& counters() const noexcept { return counters_; }
+  fetch_counters& counters() noexcept { return counters_; }  ///< for what others fetch on its behalf
   std::size_t fills() const { return flights_.size(); }
   /// Those of them that wait in line (fetch_options::max_fills).
   std::size_t waiting_fills() const { return fills_.waiting_now(); }
