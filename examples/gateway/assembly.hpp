@@ -215,6 +215,9 @@ private:
     o.allowed_hosts = allowed_hosts(s);
     o.link_life = std::chrono::duration_cast<std::chrono::seconds>(s.cache.link_life);
     o.decode = inflate;
+    o.seen_link = [cache = cache_.get()](mgw::cache::key const& k, mgw::proxy::fetch_source link) {
+      cache->offer(k, std::move(link));
+    };
     if (stand_ins_)
       o.stand_in = [imports = stand_ins_.get()](mgw::proxy::exchange& x, mgw::mender::artifact_source const& wanted) {
         return imports->find(x, wanted);

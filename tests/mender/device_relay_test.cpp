@@ -131,6 +131,23 @@ TEST_CASE("an object that stands for the artifact is named in the link, under it
   }
 }
 
+TEST_CASE("each link that becomes one of ours is told, so that a download under way may go on with it") {
+  std::vector<std::pair<std::string, std::string>> seen;
+  site s([&seen](relay_options& o) {
+    o.allowed_hosts = domain_list({"s3.example"});
+    o.seen_link = [&seen](cache::key const& k, proxy::fetch_source const& link) { seen.emplace_back(k.hex(), link.url); };
+  });
+  std::string const url = "https://s3.example/a?X-Amz-Signature=1";
+  s.answers(deployment(url));
+  std::string const uri = uri_in(s.ask("GET", next_v1).body);
+  REQUIRE(seen.size() == 1);
+  CHECK(uri.find(seen[0].first) != std::string::npos);
+  CHECK(seen[0].second == url);
+  s.answers(deployment("https://evil.example/a"));
+  (void)s.ask("GET", next_v1);
+  CHECK(seen.size() == 1);
+}
+
 TEST_CASE("a gateway URL of its own stands before the links") {
   site s([](relay_options& o) { o.gateway_url = "https://gw.example:8443/prefix/"; });
   s.answers(deployment("https://s3.example/a"));

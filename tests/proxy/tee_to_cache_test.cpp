@@ -662,6 +662,40 @@ TEST_CASE("403 on a link: a newer one is tried, and only then it is definite") {
   CHECK(s.origin.sent() == s.body.size());
 }
 
+TEST_CASE("in an outage requests do not make a fill try sooner, a poll that was answered does, once a second at most") {
+  tee_options o = quick_tee();
+  o.fetch.backoff_first = o.fetch.backoff_max = std::chrono::hours(1);
+  site s(100'000, std::move(o));
+  mishap down;
+  down.drop = true;
+  s.origin.script(0, down);
+  s.origin.script(1, down);
+  http_client c(s.g.port());
+  c.request("GET", "/o", {{"X-Source", "/1"}});
+  REQUIRE(eventually([&] { return s.g.tee().counters().faults == 1; }));
+  std::vector<std::unique_ptr<http_client>> others;
+  for (int i = 2; i < 30; ++i) {
+    others.push_back(std::make_unique<http_client>(s.g.port()));
+    others.back()->request("GET", "/o", {{"X-Source", "/" + std::to_string(i)}});
+  }
+  auto const poll = [&s](int n) {
+    s.g.tee().offer(s.g.key_of("/o"), fetch_source(s.origin.url("/poll" + std::to_string(n)), {}, 5'000'000'000 + n));
+  };
+  REQUIRE(eventually([&] {
+    poll(0);  // within the first second it is too early
+    return s.g.tee().counters().faults == 2;
+  }));
+  CHECK(s.origin.count() == 2);
+  CHECK(s.origin.requests().back().target() == "/poll0");
+  REQUIRE(eventually([&] {
+    poll(1);
+    return s.origin.count() == 3;
+  }));
+  CHECK(is_whole(c.read_reply(), s.body));
+  CHECK(s.origin.requests().back().target() == "/poll1");
+  for (auto const& other : others) CHECK(is_whole(other->read_reply(), s.body));
+}
+
 TEST_CASE("redirects are followed, without the link's fields, and the client sees 200") {
   site s(100'000);
   mishap m;

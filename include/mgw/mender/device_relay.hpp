@@ -10,6 +10,7 @@
 #include <mgw/mender/request_fields.hpp>
 #include <mgw/mender/whitelist.hpp>
 #include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/forward.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
@@ -45,6 +46,8 @@ struct relay_options {
   /// Gives the key of an imported object that may stand for a download, or nothing. Called with the request that polls
   /// and what the answer says; the device waits for it. Empty: there are no such objects.
   std::function<asio::awaitable<std::optional<cache::key>>(proxy::exchange&, artifact_source const&)> stand_in;
+  /// Told of each link that becomes one of ours, and the key it has: a download under way may go on with it.
+  std::function<void(cache::key const&, proxy::fetch_source)> seen_link;
   log_sink log;
 };
 
@@ -228,6 +231,10 @@ inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x
   if (token.empty()) {
     warn("a deployment's link is too long: it is left as it is");
     return std::nullopt;
+  }
+  if (o.seen_link && !import) {
+    proxy::fetch_source fresh(claims.url, claims.headers, claims.issued);
+    o.seen_link(*key, std::move(fresh));
   }
   return replace_uri(json, source, base + artifact_path(*key, token));
 }

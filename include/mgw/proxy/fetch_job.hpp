@@ -26,7 +26,7 @@ namespace mgw::proxy {
 
 /// The state of one fill that readers and the filling side share: the current generation and the links to try.
 ///
-/// Thread rule: `offer`, `current`, `readers`, `stop` from any thread; the rest on the fill's worker.
+/// Thread rule: `offer`, `offer_from_poll`, `current`, `readers`, `stop` from any thread; the rest on the fill's worker.
 class fetch_job : public std::enable_shared_from_this<fetch_job> {
 public:
   fetch_job(cache::key const& k, asio::any_io_executor executor) : key_(k), timer_(std::move(executor)) {}
@@ -38,17 +38,21 @@ public:
     return current_;
   }
 
-  /// Another link for the same object; the newest few are kept. Wakes a fill that is between two tries.
+  /// Another link for the same object; the newest few are kept.
   void offer(fetch_source source) {
-    {
-      std::lock_guard const lock(mutex_);
-      for (auto const& s : sources_)
-        if (s.url == source.url) return;
-      auto const older = std::find_if(sources_.begin(), sources_.end(), [&](auto const& s) { return s.issued <= source.issued; });
-      sources_.insert(older, std::move(source));
-      if (sources_.size() > max_sources) sources_.pop_back();
-    }
-    wake();
+    std::lock_guard const lock(mutex_);
+    for (auto const& s : sources_)
+      if (s.url == source.url) return;
+    auto const older = std::find_if(sources_.begin(), sources_.end(), [&](auto const& s) { return s.issued <= source.issued; });
+    sources_.insert(older, std::move(source));
+    if (sources_.size() > max_sources) sources_.pop_back();
+  }
+  /// The same from a server that has just been reached: a fill that has paused for a second or more tries again, so that
+  /// an outage ends for all when it ends, and a fleet that polls makes it try once a second at most.
+  void offer_from_poll(fetch_source source) {
+    offer(std::move(source));
+    constexpr std::chrono::seconds spacing{1};
+    if (clock::now().time_since_epoch() - spacing > paused_at_.load()) wake();
   }
   fetch_source freshest() {
     std::lock_guard const lock(mutex_);
@@ -107,6 +111,7 @@ public:
   asio::awaitable<void> sleep(std::chrono::milliseconds length) {
     if (stopping()) co_return;
     std::error_code woken;
+    paused_at_.store(clock::now().time_since_epoch());
     timer_.expires_after(length);
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }
@@ -119,6 +124,7 @@ public:
   }
 
 private:
+  using clock = std::chrono::steady_clock;
   static constexpr std::size_t max_sources = 4;
 
   void wake() {
@@ -135,6 +141,7 @@ private:
   std::string tried_;
   std::atomic<int> readers_{0};
   std::atomic<bool> stopping_{false}, ends_with_readers_{false};
+  std::atomic<clock::duration> paused_at_{};
   asio::steady_timer timer_;
   void* running_ = nullptr;
   void (*end_)(void*) noexcept = nullptr;

@@ -68,6 +68,10 @@ public:
   /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
   bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
 
+  /// A link for `k` from a server that has just been reached: if the object is being filled, it is tried.
+  void offer(cache::key const& k, fetch_source source) const {
+    if (auto const job = flights_.find(k)) job->offer_from_poll(std::move(source));
+  }
   /// With which generation the first byte on this link went out, if one did.
   std::optional<std::uint64_t> begun_with(cache::link_id const& link) const { return book_.begun_with(link); }
 
