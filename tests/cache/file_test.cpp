@@ -1,4 +1,5 @@
 #include <mgw/cache/file.hpp>
+#include <mgw/cache/read_at.hpp>
 
 #include "disk_support.hpp"
 
@@ -6,10 +7,14 @@
 
 #include <fcntl.h>
 
+#include <sys/uio.h>
+
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <ostream>
+#include <span>
 #include <string>
 #include <system_error>
 
@@ -128,6 +133,18 @@ TEST_CASE("one process holds the lock") {
   CHECK(ops.lock((*b)->fd()) == std::errc::operation_would_block);
   a->reset();
   CHECK_FALSE(ops.lock((*b)->fd()));
+}
+
+TEST_CASE("a file system that cannot tell what takes no disk to read is asked once") {
+  auto const f = posix_file_ops().open("/proc/self/status", O_RDONLY);  // one that never can
+  REQUIRE(f);
+  CHECK((*f)->tells_resident());
+  std::array<char, 8> bytes{};
+  iovec const into{bytes.data(), bytes.size()};
+  CHECK(read_resident(**f, std::span(&into, 1), 0) == 0);
+  CHECK_FALSE((*f)->tells_resident());
+  CHECK(read_blocking(**f, std::span(&into, 1), 0) == bytes.size());
+  CHECK(std::string(bytes.data(), 5) == "Name:");
 }
 
 }  // namespace mgw::cache

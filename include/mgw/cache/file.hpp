@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -35,8 +36,13 @@ public:
   ~file() { ::close(fd_); }
   int fd() const noexcept { return fd_; }
 
+  /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
+  bool tells_resident() const noexcept { return tells_resident_.load(std::memory_order_relaxed); }
+  void never_tells_resident() const noexcept { tells_resident_.store(false, std::memory_order_relaxed); }
+
 private:
   int fd_;
+  mutable std::atomic<bool> tells_resident_{true};
 };
 
 /// One name in a directory.

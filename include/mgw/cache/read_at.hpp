@@ -13,9 +13,13 @@
 namespace mgw::cache {
 
 /// Reads at `offset` into several buffers, if that takes no disk: 0 if it would have to wait (or at the end).
-/// Source: preadv2(2), RWF_NOWAIT. May be called on a network thread.
+/// Always 0 on a file system that cannot tell (tmpfs on some kernels). Source: preadv2(2), RWF_NOWAIT. May be called on
+/// a network thread.
 inline std::size_t read_resident(file const& f, std::span<iovec const> into, std::uint64_t offset) noexcept {
-  ssize_t const n = ::preadv2(f.fd(), into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), RWF_NOWAIT);
+  if (!f.tells_resident()) return 0;
+  ssize_t const n =
+      ::preadv2(f.fd(), into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), RWF_NOWAIT);
+  if (n < 0 && errno == EOPNOTSUPP) f.never_tells_resident();
   return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
 
