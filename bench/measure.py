@@ -162,6 +162,14 @@ class Proxy:
         """Seconds of CPU, user and system, of all its threads, those that have ended too (clock_getcpuclockid(3))."""
         return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.pids())
 
+    def children_cpu(self):
+        """The same of its children that have ended; to the clock tick, 10 ms."""
+        total = 0
+        for pid in self.pids():
+            with open(f"/proc/{pid}/stat") as f:
+                total += sum(int(ticks) for ticks in f.read().rpartition(")")[2].split()[13:15])
+        return total / os.sysconf("SC_CLK_TCK")
+
     def memory(self):
         """Resident bytes."""
         total = 0
@@ -279,8 +287,10 @@ class Bench:
             "idle": [("idle TLS connection", "KiB", 1)],
             "allocations": [("heap allocations, relayed API call", "per request", 2), ("heap allocations, cache hit of 1 KiB", "per request", 2)],
             "cold": [(f"{o.clients} clients, one cold {o.cold} MiB object at {o.rate} MiB/s", "upstream copies", 2),
-                     ("  median time to the first byte", "s", 3), ("  until the last client has it whole", "s", 1)],
-            "cut": [("link cut at half of one object", "upstream bytes/size", 3), ("  times the client was cut", "", 0)],
+                     ("  median time to the first byte", "s", 3), ("  until the last client has it whole", "s", 1),
+                     ("  CPU for what the clients got", "CPU s/GiB", 3)],
+            "cut": [("link cut at half of one object", "upstream bytes/size", 3), ("  times the client was cut", "", 0),
+                    ("  for the next client", "upstream bytes/size", 3)],
         }[measure.__name__]
 
     def large_hits(self, row):
@@ -347,20 +357,23 @@ class Bench:
                 row.add(proxy, (counted[1] - counted[0]) / 4000)  # what connections cost falls out
             proxy.stop()
 
-    def cold(self, copies, first_byte, whole):
+    def cold(self, copies, first_byte, whole, cpu_per_gib):
         size = self.o.cold * MIB
         for proxy in self.proxies:
             proxy.start()
             query, path = self.new_artifact(size, rate=self.o.rate * MIB)
             url = proxy.artifact(query, path)
             before = self.counters()["artifact_bytes"]
-            _, answer = self.load(proxy, url, "--clients", str(self.o.clients), "--pattern")
+            children = proxy.children_cpu()
+            cpu, answer = self.load(proxy, url, "--clients", str(self.o.clients), "--pattern")
+            cpu += proxy.children_cpu() - children
             copies.add(proxy, (self.counters()["artifact_bytes"] - before) / size)
             first_byte.add(proxy, answer["first_byte_median"])
             whole.add(proxy, answer["seconds"])
+            cpu_per_gib.add(proxy, cpu / (answer["bytes"] / GIB))
             proxy.stop()
 
-    def cut(self, copies, cuts):
+    def cut(self, copies, cuts, next_copies):
         size = self.o.cold * MIB
         for proxy in self.proxies:
             proxy.start()
@@ -368,8 +381,11 @@ class Bench:
             url = proxy.artifact(query, path)
             before = self.counters()["artifact_bytes"]
             _, answer = self.load(proxy, url, "--pattern")
-            copies.add(proxy, (self.counters()["artifact_bytes"] - before) / size)
+            between = self.settled()
+            copies.add(proxy, (between - before) / size)
             cuts.add(proxy, answer["cuts"])
+            self.load(proxy, url, "--pattern")
+            next_copies.add(proxy, (self.settled() - between) / size)
             proxy.stop()
 
     # -- helpers
@@ -423,6 +439,16 @@ class Bench:
         before = proxy.cpu()
         answer = self.finish_load(proxy, self.start_load(url, *options))
         return proxy.cpu() - before, answer
+
+    def settled(self):
+        """Artifact bytes that have left the origin, once there have been no more for a while."""
+        now = self.counters()["artifact_bytes"]
+        while True:
+            before = now
+            time.sleep(0.3)
+            now = self.counters()["artifact_bytes"]
+            if now == before:
+                return now
 
     def counters(self):
         return get(f"https://127.0.0.1:{self.origin_port}/counters")
