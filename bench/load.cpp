@@ -3,6 +3,8 @@
 //       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
 //       full handshake. --pattern: bodies are compared with the origin's pattern. A body that breaks off is resumed by
 //       Range, as an update client does: from where it broke if the answer is 206, from the start if it is 200.
+//       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after that
+//       time; a body that is then not whole is no failure, and is compared as far as it was read.
 //   mgw-bench-load URL --idle N
 //       N connections with one request each, one after the other; prints "ready" and holds them until stdin ends.
 // The result is one line of JSON.
@@ -38,7 +40,8 @@ using clock_type = std::chrono::steady_clock;
 struct options {
   std::string host, path, header;
   std::uint16_t port = 443;
-  std::size_t clients = 1, requests = 1, idle = 0;
+  std::size_t clients = 1, requests = 1, idle = 0, rate = 0;
+  std::optional<clock_type::time_point> deadline;
   bool fresh = false, pattern = false;
 };
 
@@ -50,7 +53,7 @@ struct result {
 // A TLS connection to 127.0.0.1; whose certificate it is does not matter here.
 class connection {
 public:
-  connection(SSL_CTX* context, options const& o) {
+  connection(SSL_CTX* context, options const& o) : deadline_(o.deadline) {
     fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in to{};
     to.sin_family = AF_INET;
@@ -79,6 +82,11 @@ public:
                good_ && SSL_write(ssl_, text.data(), static_cast<int>(text.size())) == static_cast<int>(text.size());
   }
   std::size_t read(char* into, std::size_t n) {
+    if (deadline_) {
+      auto const left = std::chrono::duration_cast<std::chrono::microseconds>(*deadline_ - clock_type::now()).count();
+      timeval const most{left / 1'000'000, left % 1'000'000};
+      good_ = good_ && left > 0 && ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0;
+    }
     int const got = good_ ? SSL_read(ssl_, into, static_cast<int>(n)) : 0;
     if (got <= 0) good_ = false;
     return got > 0 ? static_cast<std::size_t>(got) : 0;
@@ -88,6 +96,7 @@ private:
   int fd_ = -1;
   SSL* ssl_ = nullptr;
   bool good_ = false;
+  std::optional<clock_type::time_point> deadline_;  // of what is read
 };
 
 struct head {
@@ -125,7 +134,7 @@ public:
   client(SSL_CTX* context, options const& o, result& r) : context_(context), o_(o), r_(r), block_(64 * 1024) {}
 
   void run() {
-    for (std::size_t i = 0; i < o_.requests; ++i) {
+    for (std::size_t i = 0; i < o_.requests && !over(); ++i) {
       if (o_.fresh) connection_.reset();
       if (!get()) ++r_.failures;
     }
@@ -134,6 +143,7 @@ public:
   std::unique_ptr<connection> give() { return std::move(connection_); }
 
 private:
+  bool over() const { return o_.deadline && clock_type::now() >= *o_.deadline; }
   bool take(char const* bytes, std::size_t n, std::uint64_t at) {
     r_.bytes += n;
     return !o_.pattern || std::memcmp(bytes, bench::pattern().data() + at % bench::pattern_size, n) == 0;
@@ -150,6 +160,7 @@ bool client::get() {
   ++r_.requests;
   std::uint64_t have = 0;
   for (int attempt = 0; attempt < 10; ++attempt) {
+    if (over()) return true;
     if (!connection_) connection_ = std::make_unique<connection>(context_, o_);
     std::string request = "GET " + o_.path + " HTTP/1.1\r\nHost: " + o_.host + "\r\n" + o_.header;
     if (have != 0) request += "Range: bytes=" + std::to_string(have) + "-\r\n";
@@ -161,7 +172,8 @@ bool client::get() {
       continue;
     }
     if (h->status != 206) have = 0;
-    std::uint64_t const end = have + h->length;
+    std::uint64_t const begin = have, end = have + h->length;
+    auto const begun = clock_type::now();
     bool right = true, first = true;
     std::size_t n = std::min(h->rest.size(), block_.size());
     std::memcpy(block_.data(), h->rest.data(), n);
@@ -174,11 +186,13 @@ bool client::get() {
       right = take(block_.data(), n, have) && right;
       have += n;
       n = 0;
+      if (o_.rate != 0)
+        std::this_thread::sleep_until(begun + std::chrono::nanoseconds((have - begin) * 1'000'000'000 / o_.rate));
     }
     bool const whole = have == end;
     if (!whole || h->close) connection_.reset();
     if (!right) ++r_.wrong;
-    if (whole) return right && h->status >= 200 && h->status < 300;
+    if (whole || over()) return right && h->status >= 200 && h->status < 300;
     ++r_.cuts;
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
@@ -219,6 +233,10 @@ bool read_options(int argc, char** argv, options& o) {
       o.clients = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--requests")
       o.requests = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--rate")
+      o.rate = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--seconds")
+      o.deadline = clock_type::now() + std::chrono::seconds(std::atoll(value)), ++i;
     else if (name == "--idle")
       o.idle = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--header")

@@ -62,11 +62,15 @@ def read_options():
     p.add_argument("--clients", type=int, help="of one cold object (200; 200)")
     p.add_argument("--cold", type=int, metavar="MIB", help="size of the cold object (64; 16)")
     p.add_argument("--rate", type=int, default=8, metavar="MIB", help="of the upstream link for the cold object, in a second (8)")
+    p.add_argument("--slow", type=int, help="slow clients of one big object (50; 50)")
+    p.add_argument("--slow-rate", type=int, default=2, metavar="MIB", help="that each of them reads in a second (2)")
+    p.add_argument("--big", type=int, metavar="MIB", help="size of the big object (1024; 128)")
+    p.add_argument("--big-rate", type=int, default=64, metavar="MIB", help="of the upstream link for it, in a second (64)")
     p.add_argument("--only", help="rows whose name matches this regular expression")
     p.add_argument("--json", help="writes all figures to this file")
     o = p.parse_args()
     full_and_quick = dict(rounds=(5, 3), seconds=(4, 2), object=(256, 64), downloads=(8, 8), small=(20000, 8000),
-                          handshakes=(2000, 1000), idle=(1000, 500), clients=(200, 200), cold=(64, 16))
+                          handshakes=(2000, 1000), idle=(1000, 500), clients=(200, 200), cold=(64, 16), slow=(50, 50), big=(1024, 128))
     for name, (full, quick) in full_and_quick.items():
         if getattr(o, name) is None:
             setattr(o, name, quick if o.quick else full)
@@ -170,13 +174,19 @@ class Proxy:
                 total += sum(int(ticks) for ticks in f.read().rpartition(")")[2].split()[13:15])
         return total / os.sysconf("SC_CLK_TCK")
 
-    def memory(self):
+    def memory(self, what="VmRSS"):
         """Resident bytes."""
         total = 0
         for pid in self.pids():
             with open(f"/proc/{pid}/status") as f:
-                total += int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) * 1024
+                total += int(re.search(what + r":\s+(\d+)", f.read()).group(1)) * 1024
         return total
+
+    def forget_peak(self):
+        """The largest memory("VmHWM") is counted from here on (proc(5), clear_refs)."""
+        for pid in self.pids():
+            with open(f"/proc/{pid}/clear_refs", "w") as f:
+                f.write("5")
 
     def allocations(self):
         with open(self.counter, "rb") as f:
@@ -268,7 +278,8 @@ class Bench:
         self.origin_port = int(self.origin.stdout.readline())
         self.proxies = [Nginx(self), Gateway(self)]
         table = []
-        for measure in (self.large_hits, self.small_hits, self.relayed, self.handshakes, self.idle, self.allocations, self.cold, self.cut):
+        for measure in (self.large_hits, self.small_hits, self.relayed, self.handshakes, self.idle, self.allocations, self.cold,
+                        self.cut, self.slow):
             rows = [Row(*columns) for columns in self.rows_of(measure)]
             if self.o.only and not any(re.search(self.o.only, r.name) for r in rows):
                 continue
@@ -291,6 +302,8 @@ class Bench:
                      ("  CPU for what the clients got", "CPU s/GiB", 3)],
             "cut": [("link cut at half of one object", "upstream bytes/size", 3), ("  times the client was cut", "", 0),
                     ("  for the next client", "upstream bytes/size", 3)],
+            "slow": [(f"{o.slow} clients at {o.slow_rate} MiB/s, one cold {o.big} MiB object at {o.big_rate} MiB/s", "MiB of memory", 1),
+                     ("  fill, beside what the link needs", "time/time", 2), ("  read by the clients, of what they would", "bytes/bytes", 2)],
         }[measure.__name__]
 
     def large_hits(self, row):
@@ -387,6 +400,32 @@ class Bench:
             self.load(proxy, url, "--pattern")
             next_copies.add(proxy, (self.settled() - between) / size)
             proxy.stop()
+
+    def slow(self, growth, fill, read):
+        size, link = self.o.big * MIB, self.o.big / self.o.big_rate
+        seconds = int(1.5 * link) + 5
+        for proxy in self.proxies:
+            proxy.start()
+            # What is there once: code, and the buffers of a fill.
+            for _ in range(2):
+                self.load(proxy, proxy.artifact(*self.new_artifact(MIB)), "--pattern", "--clients", "2")
+            query, path = self.new_artifact(size, rate=self.o.big_rate * MIB)
+            url = proxy.artifact(query, path)
+            proxy.forget_peak()
+            memory = proxy.memory()
+            before = self.counters()["artifact_bytes"]
+            begun = time.monotonic()
+            load = self.start_load(url, "--clients", str(self.o.slow), "--rate", str(self.o.slow_rate * MIB), "--seconds", str(seconds), "--pattern")
+            while (missing := size - self.counters()["artifact_bytes"] + before) > 0 and load.poll() is None:
+                time.sleep(0.05)
+            fill.add(proxy, (time.monotonic() - begun) / link)
+            if missing > 0:
+                self.failures.append(f"{proxy.name}: {growth.name}: {missing} bytes had not left the origin after {seconds} s")
+            answer = self.finish_load(proxy, load)
+            read.add(proxy, answer["bytes"] / (self.o.slow * min(size, self.o.slow_rate * MIB * seconds)))
+            growth.add(proxy, (proxy.memory("VmHWM") - memory) / MIB)
+            proxy.stop()
+            shutil.rmtree(proxy.directory)
 
     # -- helpers
 
