@@ -3,8 +3,8 @@
 //       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
 //       full handshake. --pattern: bodies are compared with the origin's pattern. A body that breaks off is resumed by
 //       Range, as an update client does: from where it broke if the answer is 206, from the start if it is 200.
-//       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after that
-//       time; a body that is then not whole is no failure, and is compared as far as it was read.
+//       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after
+//       that time; a body that is then not whole is no failure, and is compared as far as it was read.
 //   mgw-bench-load URL --idle N
 //       N connections with one request each, one after the other; prints "ready" and holds them until stdin ends.
 // The result is one line of JSON.

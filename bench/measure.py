@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures mgw-gateway side by side with nginx and prints a table. bench/run.sh builds and starts it; bench/README.md
+"""Measures mgw-gateway side by side with nginx and HAProxy and prints a table. bench/run.sh builds and starts it; bench/README.md
 says what is measured and what to think of it."""
 import argparse
 import base64
@@ -192,6 +192,18 @@ class Proxy:
         with open(self.counter, "rb") as f:
             return struct.unpack("=Q", f.read(8))[0]
 
+    def fill_in(self, template):
+        """Writes the configuration that a template of this directory makes; returns its path."""
+        with open(os.path.join(HERE, template)) as f:
+            text = f.read()
+        values = dict(DIR=self.directory, PORT=self.port, ORIGIN_PORT=self.bench.origin_port, CERT=self.bench.cert, KEY=self.bench.key)
+        for key, value in values.items():
+            text = text.replace(f"@{key}@", str(value))
+        configuration = os.path.join(self.directory, template.removesuffix(".in"))
+        with open(configuration, "w") as f:
+            f.write(text)
+        return configuration
+
     def url(self, path):
         return f"https://127.0.0.1:{self.port}{path}"
 
@@ -200,17 +212,9 @@ class Nginx(Proxy):
     name = "nginx"
 
     def command(self, environment):
-        with open(os.path.join(HERE, "nginx.conf.in")) as f:
-            text = f.read()
-        values = dict(DIR=self.directory, PORT=self.port, ORIGIN_PORT=self.bench.origin_port, CERT=self.bench.cert, KEY=self.bench.key)
-        for key, value in values.items():
-            text = text.replace(f"@{key}@", str(value))
-        if os.geteuid() == 0:
-            text = "user root;\n" + text  # as the gateway beside it
-        configuration = os.path.join(self.directory, "nginx.conf")
-        with open(configuration, "w") as f:
-            f.write(text)
-        return [shutil.which("nginx"), "-e", os.path.join(self.directory, "error.log"), "-c", configuration, "-g", "daemon off;"]
+        user = "user root; " if os.geteuid() == 0 else ""  # as the gateway beside it
+        return [shutil.which("nginx"), "-e", os.path.join(self.directory, "error.log"), "-c", self.fill_in("nginx.conf.in"),
+                "-g", user + "daemon off;"]
 
     def pids(self):
         pid = self.process.pid
@@ -220,6 +224,17 @@ class Nginx(Proxy):
 
     def artifact(self, query, path):
         return self.url(path)
+
+
+class Haproxy(Proxy):
+    name = "haproxy"
+
+    def command(self, environment):
+        with open(os.path.join(self.directory, "both.pem"), "w") as both:
+            for part in (self.bench.cert, self.bench.key):
+                with open(part) as f:
+                    both.write(f.read())
+        return [shutil.which("haproxy"), "-db", "-f", self.fill_in("haproxy.cfg.in")]
 
 
 class Gateway(Proxy):
@@ -248,7 +263,7 @@ class Gateway(Proxy):
 class Row:
     def __init__(self, name, unit, digits=2):
         self.name, self.unit, self.digits = name, unit, digits
-        self.nginx, self.mgw = [], []
+        self.nginx, self.haproxy, self.mgw = [], [], []
 
     def add(self, proxy, value):
         getattr(self, proxy.name).append(value)
@@ -261,7 +276,8 @@ class Bench:
         cores = sorted(os.sched_getaffinity(0))
         self.proxy_core, self.load_core = cores[0], cores[-1]
         self.origin = None
-        self.proxies = []
+        self.proxies = []  # in the rows about artifacts
+        self.relays = []  # in the rows about API calls
         self.names = 0
 
     def program(self, name):
@@ -276,7 +292,8 @@ class Bench:
         self.origin = subprocess.Popen([self.program("mgw-bench-origin"), self.cert, self.key], stdout=subprocess.PIPE, text=True,
                                        preexec_fn=self.on_load_core)
         self.origin_port = int(self.origin.stdout.readline())
-        self.proxies = [Nginx(self), Gateway(self)]
+        nginx, gateway = Nginx(self), Gateway(self)
+        self.proxies, self.relays = [nginx, gateway], [nginx, Haproxy(self), gateway]
         table = []
         for measure in (self.large_hits, self.small_hits, self.relayed, self.handshakes, self.idle, self.allocations, self.cold,
                         self.cut, self.slow):
@@ -309,21 +326,21 @@ class Bench:
     def large_hits(self, row):
         size = self.o.object * MIB
         urls = self.warm(size)
-        for proxy in self.in_turn():
+        for proxy in self.in_turn(self.proxies):
             cpu, answer = self.load(proxy, urls[proxy], "--clients", "2", "--requests", str(max(1, self.o.downloads // 2)), "--pattern")
             row.add(proxy, cpu / (answer["bytes"] / GIB))
-        self.stop_proxies()
+        self.stop_proxies(self.proxies)
 
     def small_hits(self, row):
         urls = self.warm(1024)
-        for proxy in self.in_turn():
+        for proxy in self.in_turn(self.proxies):
             cpu, answer = self.load(proxy, urls[proxy], "--clients", "8", "--requests", str(self.o.small // 8), "--pattern", "--header", HEADER)
             row.add(proxy, cpu / answer["requests"] * 1e6)
-        self.stop_proxies()
+        self.stop_proxies(self.proxies)
 
     def relayed(self, row):
-        self.start_proxies()
-        for proxy in self.in_turn(warm_up=1):
+        self.start_proxies(self.relays)
+        for proxy in self.in_turn(self.relays, warm_up=True):
             before = proxy.cpu()
             done = subprocess.run(["wrk", "-t1", "-c32", f"-d{self.o.seconds:g}s", "-H", HEADER, proxy.url(f"{DEVICES}/inventory/device/attributes")],
                                   capture_output=True, text=True, check=True, preexec_fn=self.on_load_core).stdout
@@ -331,18 +348,18 @@ class Bench:
             if "Non-2xx" in done or "Socket errors" in done:
                 self.failures.append(f"{proxy.name}: relayed API calls: " + " ".join(done.split()))
             row.add(proxy, cpu / int(re.search(r"(\d+) requests in", done).group(1)) * 1e6)
-        self.stop_proxies()
+        self.stop_proxies(self.relays)
 
     def handshakes(self, row):
-        self.start_proxies()
-        for proxy in self.in_turn(warm_up=1):
+        self.start_proxies(self.relays)
+        for proxy in self.in_turn(self.relays, warm_up=True):
             cpu, answer = self.load(proxy, proxy.url(f"{DEVICES}/inventory/device/attributes"), "--clients", "4", "--requests",
                                     str(self.o.handshakes // 4), "--fresh", "--header", HEADER)
             row.add(proxy, cpu / answer["requests"] * 1e6)
-        self.stop_proxies()
+        self.stop_proxies(self.relays)
 
     def idle(self, row):
-        for proxy in self.proxies:
+        for proxy in self.relays:
             proxy.start()
             memory = []
             loads = []
@@ -432,20 +449,21 @@ class Bench:
     def on_load_core(self):
         os.sched_setaffinity(0, {self.load_core})
 
-    def start_proxies(self):
-        for proxy in self.proxies:
+    def start_proxies(self, proxies):
+        for proxy in proxies:
             proxy.start()
 
-    def stop_proxies(self):
-        for proxy in self.proxies:
+    def stop_proxies(self, proxies):
+        for proxy in proxies:
             proxy.stop()
 
-    def in_turn(self, warm_up=0):
-        """Each proxy, as often as there are rounds, the other one first each time. One is loaded, the other idle."""
-        for proxy in self.proxies if warm_up else ():
+    def in_turn(self, proxies, warm_up=False):
+        """Each proxy, as often as there are rounds, another one first each time. One is loaded, the others idle."""
+        for proxy in proxies if warm_up else ():
             self.load(proxy, proxy.url(f"{DEVICES}/inventory/device/attributes"), "--clients", "32", "--requests", "50", "--header", HEADER)
         for i in range(self.o.rounds):
-            yield from self.proxies if i % 2 == 0 else reversed(self.proxies)
+            first = i % len(proxies)
+            yield from proxies[first:] + proxies[:first]
 
     def new_artifact(self, size, **how):
         self.names += 1
@@ -454,7 +472,7 @@ class Bench:
 
     def warm(self, size):
         """Starts both, each with the same object in its cache and in the page cache. Returns where each offers it."""
-        self.start_proxies()
+        self.start_proxies(self.proxies)
         query, path = self.new_artifact(size)
         urls = {proxy: proxy.artifact(query, path) for proxy in self.proxies}
         for proxy, url in urls.items():
@@ -493,7 +511,7 @@ class Bench:
         return get(f"https://127.0.0.1:{self.origin_port}/counters")
 
     def stop(self):
-        for proxy in self.proxies:
+        for proxy in self.relays:
             proxy.stop()
         end(self.origin)
 
@@ -504,21 +522,22 @@ class Bench:
         with open(os.path.join(HERE, "../include/mgw/version.hpp")) as f:
             version = re.search(r'"?(\d+\.\d+\.\d+)"?', f.read()).group(1)
         print(f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, {text('openssl', 'version')}")
-        print(f"{text('nginx', '-v').split(': ')[-1]}, mgw-gateway {version}; proxy on core {self.proxy_core}, "
+        print(f"{text('nginx', '-v').split(': ')[-1]}, {' '.join(text('haproxy', '-v').split()[:3])}, mgw-gateway {version}; proxy on core {self.proxy_core}, "
               f"origin and clients on core {self.load_core}", flush=True)
         print("load of the machine before: " + " ".join(f"{x:.1f}" for x in os.getloadavg()), flush=True)
 
 
 def print_table(table, failures):
-    columns = [("", "unit", "nginx", "mgw", "mgw/nginx")]
+    columns = [("", "unit", "nginx", "haproxy", "mgw", "mgw/nginx", "mgw/haproxy")]
     for r in table:
-        nginx, mgw = statistics.median(r.nginx), statistics.median(r.mgw)
-        ratio = f"{mgw / nginx:.2f}" if nginx else "-"
-        columns.append((r.name, r.unit, f"{nginx:.{r.digits}f}", f"{mgw:.{r.digits}f}", ratio))
-    widths = [max(len(c[i]) for c in columns) for i in range(5)]
+        peers = [statistics.median(values) if values else None for values in (r.nginx, r.haproxy)]
+        mgw = statistics.median(r.mgw)
+        columns.append((r.name, r.unit, *("" if p is None else f"{p:.{r.digits}f}" for p in peers), f"{mgw:.{r.digits}f}",
+                        *("" if p is None else f"{mgw / p:.2f}" if p else "-" for p in peers)))
+    widths = [max(len(c[i]) for c in columns) for i in range(len(columns[0]))]
     print()
     for c in columns:
-        print("  ".join((c[0].ljust(widths[0]), c[1].ljust(widths[1]), *(c[i].rjust(widths[i]) for i in (2, 3, 4)))).rstrip())
+        print("  ".join((c[0].ljust(widths[0]), c[1].ljust(widths[1]), *(c[i].rjust(widths[i]) for i in range(2, len(c))))).rstrip())
     print()
     for f in failures:
         print("went wrong: " + f)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the gateway and the benchmark, and measures the gateway side by side with nginx. bench/README.md says what and how.
+# Builds the gateway and the benchmark, and measures the gateway side by side with nginx and HAProxy. bench/README.md says what and how.
 #   bench/run.sh [--quick] [measure.py's options]
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,6 +11,7 @@ need clang++-19 clang-19
 need cmake cmake
 need ninja ninja-build
 need nginx nginx-light
+need haproxy haproxy
 need wrk wrk
 need openssl openssl
 need python3 python3
