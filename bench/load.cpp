@@ -1,21 +1,25 @@
 // Clients of the benchmark: plain blocking sockets and OpenSSL, a thread for each client.
 //   mgw-bench-load URL [--clients N] [--requests N] [--fresh] [--header LINE] [--pattern]
 //       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
-//       full handshake. --pattern: bodies are compared with the origin's pattern. A body that breaks off is resumed by
-//       Range, as an update client does: from where it broke if the answer is 206, from the start if it is 200.
+//       full handshake. --pattern, --body FILE: bodies are compared with the origin's pattern, or with this file. A
+//       body that breaks off is resumed by Range, as an update client does: from where it broke if the answer is 206,
+//       from the start if it is 200.
 //       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after
 //       that time; a body that is then not whole is no failure, and is compared as far as it was read.
 //   mgw-bench-load URL --idle N
 //       N connections with one request each, one after the other; prints "ready" and holds them until stdin ends.
-// The result is one line of JSON.
+// URL begins with https:// or http://. The result is one line of JSON.
 #include "pattern.hpp"
 
 #include <openssl/ssl.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,7 +46,8 @@ struct options {
   std::uint16_t port = 443;
   std::size_t clients = 1, requests = 1, idle = 0, rate = 0;
   std::optional<clock_type::time_point> deadline;
-  bool fresh = false, pattern = false;
+  bool tls = true, fresh = false, pattern = false;
+  std::optional<std::string_view> body;
 };
 
 struct result {
@@ -50,7 +55,7 @@ struct result {
   std::vector<double> first_byte;  // seconds from the request's last byte to the body's first
 };
 
-// A TLS connection to 127.0.0.1; whose certificate it is does not matter here.
+// A connection to 127.0.0.1; whose certificate it is does not matter here.
 class connection {
 public:
   connection(SSL_CTX* context, options const& o) : deadline_(o.deadline) {
@@ -62,6 +67,8 @@ public:
     int const on = 1;
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (fd_ < 0 || ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return;
+    good_ = true;
+    if (!o.tls) return;
     ssl_ = SSL_new(context);
     SSL_set_fd(ssl_, fd_);
     SSL_set_tlsext_host_name(ssl_, "localhost");
@@ -78,8 +85,12 @@ public:
   }
   bool good() const { return good_; }
   bool send(std::string const& text) {
-    return good_ =
-               good_ && SSL_write(ssl_, text.data(), static_cast<int>(text.size())) == static_cast<int>(text.size());
+    auto const size = static_cast<int>(text.size());
+    if (good_ && ssl_ != nullptr)
+      good_ = SSL_write(ssl_, text.data(), size) == size;
+    else if (good_)
+      good_ = ::send(fd_, text.data(), text.size(), 0) == size;
+    return good_;
   }
   std::size_t read(char* into, std::size_t n) {
     if (deadline_) {
@@ -87,7 +98,11 @@ public:
       timeval const most{left / 1'000'000, left % 1'000'000};
       good_ = good_ && left > 0 && ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0;
     }
-    int const got = good_ ? SSL_read(ssl_, into, static_cast<int>(n)) : 0;
+    int got = 0;
+    if (good_ && ssl_ != nullptr)
+      got = SSL_read(ssl_, into, static_cast<int>(n));
+    else if (good_)
+      got = static_cast<int>(::recv(fd_, into, n, 0));
     if (got <= 0) good_ = false;
     return got > 0 ? static_cast<std::size_t>(got) : 0;
   }
@@ -146,6 +161,7 @@ private:
   bool over() const { return o_.deadline && clock_type::now() >= *o_.deadline; }
   bool take(char const* bytes, std::size_t n, std::uint64_t at) {
     r_.bytes += n;
+    if (o_.body) return o_.body->substr(std::min<std::uint64_t>(at, o_.body->size()), n) == std::string_view(bytes, n);
     return !o_.pattern || std::memcmp(bytes, bench::pattern().data() + at % bench::pattern_size, n) == 0;
   }
 
@@ -213,10 +229,21 @@ void print(result const& r, double seconds) {
   std::fflush(stdout);
 }
 
+std::optional<std::string_view> read_file(char const* path) {
+  int const fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  struct stat about{};
+  if (fd < 0 || ::fstat(fd, &about) != 0) return std::nullopt;
+  auto const size = static_cast<std::size_t>(about.st_size);
+  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (at == MAP_FAILED) return std::nullopt;
+  return std::string_view(static_cast<char const*>(at), size);
+}
+
 bool read_options(int argc, char** argv, options& o) {
   std::string_view url = argc > 1 ? argv[1] : "";
-  if (!url.starts_with("https://")) return false;
-  url.remove_prefix(8);
+  o.tls = url.starts_with("https://");
+  if (!o.tls && !url.starts_with("http://")) return false;
+  url.remove_prefix(o.tls ? 8 : 7);
   auto const slash = url.find('/');
   o.host = url.substr(0, slash);
   o.path = slash == std::string_view::npos ? "/" : std::string(url.substr(slash));
@@ -233,7 +260,10 @@ bool read_options(int argc, char** argv, options& o) {
       o.clients = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--requests")
       o.requests = static_cast<std::size_t>(std::atoll(value)), ++i;
-    else if (name == "--rate")
+    else if (name == "--body") {
+      o.body = read_file(value), ++i;
+      if (!o.body) return false;
+    } else if (name == "--rate")
       o.rate = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--seconds")
       o.deadline = clock_type::now() + std::chrono::seconds(std::atoll(value)), ++i;
@@ -252,7 +282,7 @@ bool read_options(int argc, char** argv, options& o) {
 int main(int argc, char** argv) {
   options o;
   if (!read_options(argc, argv, o)) {
-    std::fprintf(stderr, "mgw-bench-load https://127.0.0.1:PORT/PATH [options]\n");
+    std::fprintf(stderr, "mgw-bench-load http[s]://127.0.0.1:PORT/PATH [options]\n");
     return 2;
   }
   std::signal(SIGPIPE, SIG_IGN);

@@ -205,7 +205,7 @@ class Proxy:
         return configuration
 
     def url(self, path):
-        return f"https://127.0.0.1:{self.port}{path}"
+        return f"{self.bench.scheme}://127.0.0.1:{self.port}{path}"
 
 
 class Nginx(Proxy):
@@ -272,6 +272,7 @@ class Row:
 class Bench:
     def __init__(self, o, work):
         self.o, self.work = o, work
+        self.scheme = "https"
         self.failures = []
         cores = sorted(os.sched_getaffinity(0))
         self.proxy_core, self.load_core = cores[0], cores[-1]
@@ -285,13 +286,8 @@ class Bench:
 
     def run(self):
         self.print_machine()
-        self.cert, self.key = os.path.join(self.work, "cert.pem"), os.path.join(self.work, "key.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-                        "-keyout", self.key, "-out", self.cert], check=True, capture_output=True)
-        self.origin = subprocess.Popen([self.program("mgw-bench-origin"), self.cert, self.key], stdout=subprocess.PIPE, text=True,
-                                       preexec_fn=self.on_load_core)
-        self.origin_port = int(self.origin.stdout.readline())
+        self.make_certificate()
+        self.start_origin(self.cert, self.key)
         nginx, gateway = Nginx(self), Gateway(self)
         self.proxies, self.relays = [nginx, gateway], [nginx, Haproxy(self), gateway]
         table = []
@@ -304,6 +300,17 @@ class Bench:
             measure(*rows)
             table += rows
         return table
+
+    def make_certificate(self):
+        self.cert, self.key = os.path.join(self.work, "cert.pem"), os.path.join(self.work, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                        "-keyout", self.key, "-out", self.cert], check=True, capture_output=True)
+
+    def start_origin(self, *arguments):
+        self.origin = subprocess.Popen([self.program("mgw-bench-origin"), *arguments], stdout=subprocess.PIPE, text=True,
+                                       preexec_fn=self.on_load_core)
+        self.origin_port = int(self.origin.stdout.readline())
 
     def rows_of(self, measure):
         o = self.o
@@ -508,7 +515,7 @@ class Bench:
                 return now
 
     def counters(self):
-        return get(f"https://127.0.0.1:{self.origin_port}/counters")
+        return get(f"{self.scheme}://127.0.0.1:{self.origin_port}/counters")
 
     def stop(self):
         for proxy in self.relays:
@@ -518,13 +525,22 @@ class Bench:
     def print_machine(self):
         with open("/proc/cpuinfo") as f:
             model = re.search(r"model name\s*:\s*(.*)", f.read())
-        text = lambda *command: (lambda r: (r.stdout + r.stderr).strip().splitlines()[0])(subprocess.run(command, capture_output=True, text=True))
-        with open(os.path.join(HERE, "../include/mgw/version.hpp")) as f:
-            version = re.search(r'"?(\d+\.\d+\.\d+)"?', f.read()).group(1)
-        print(f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, {text('openssl', 'version')}")
-        print(f"{text('nginx', '-v').split(': ')[-1]}, {' '.join(text('haproxy', '-v').split()[:3])}, mgw-gateway {version}; proxy on core {self.proxy_core}, "
-              f"origin and clients on core {self.load_core}", flush=True)
+        print(f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, {first_line('openssl', 'version')}")
+        print(f"{self.versions()}; proxy on core {self.proxy_core}, origin and clients on core {self.load_core}", flush=True)
         print("load of the machine before: " + " ".join(f"{x:.1f}" for x in os.getloadavg()), flush=True)
+
+    def versions(self):
+        return f"{first_line('nginx', '-v').split(': ')[-1]}, {' '.join(first_line('haproxy', '-v').split()[:3])}, {own_version()}"
+
+
+def first_line(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+def own_version():
+    with open(os.path.join(HERE, "../include/mgw/version.hpp")) as f:
+        return "mgw-gateway " + re.search(r'"?(\d+\.\d+\.\d+)"?', f.read()).group(1)
 
 
 def print_table(table, failures):

@@ -1,8 +1,8 @@
 // The upstream of the benchmark: a device API with small answers, and a store of artifacts of any size.
-//   mgw-bench-origin CERT KEY [LISTEN]
+//   mgw-bench-origin CERT KEY [LISTEN [FILE...]]             CERT "-": HTTP without TLS
 // GET /artifacts/SIZE/NAME[?rate=BYTES_PER_SECOND][&cut=N]   SIZE bytes of pattern; strong ETag, single ranges.
 //     rate: bytes in a second, of each response. cut: the connection ends after N bytes of the body, once for each
-//     NAME.
+//     NAME. file=FILE: the bytes of this file, given on the command line, instead of the pattern.
 // .../deployments/next?size=SIZE&name=NAME[&rate=…][&cut=…]  a deployment with the link to that artifact
 // GET /counters                                              {"requests":…,"artifact_requests":…,"artifact_bytes":…}
 // any other path under /api/                                 200 bytes of JSON
@@ -21,13 +21,22 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -54,11 +63,17 @@ std::string_view parameter(std::string_view query, std::string_view name) {
 struct state {
   std::uint64_t requests = 0, artifact_requests = 0, artifact_bytes = 0;
   std::set<std::string, std::less<>> cut;
+  std::string scheme;
+  std::map<std::string, std::string_view, std::less<>> files;
 };
 
 class origin {
 public:
-  origin() : state_(std::make_shared<state>()) {}
+  origin(std::string scheme, std::map<std::string, std::string_view, std::less<>> files)
+      : state_(std::make_shared<state>()) {
+    state_->scheme = std::move(scheme);
+    state_->files = std::move(files);
+  }
 
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
     std::string_view const path = x.target().path;
@@ -80,9 +95,9 @@ private:
                                ",\"artifact_bytes\":" + std::to_string(state_->artifact_bytes) + "}";
     (void)co_await x.respond(200, "application/json", answer);
   }
-  static asio::awaitable<void> deployment(mgw::proxy::exchange& x) {
+  asio::awaitable<void> deployment(mgw::proxy::exchange& x) const {
     std::string_view const query = x.target().query;
-    std::string link = "https://";
+    std::string link = state_->scheme + "://";
     link.append(x.request().fields.value("Host")).append("/artifacts/").append(parameter(query, "size"));
     link.append("/").append(parameter(query, "name")).append("?").append(query);
     std::string const answer = "{\"id\":\"bench\",\"artifact\":{\"artifact_name\":\"bench\",\"source\":{\"uri\":\"" +
@@ -93,7 +108,9 @@ private:
 
   asio::awaitable<void> artifact(mgw::proxy::exchange& x) const {
     std::string_view const rest = x.target().path.substr(std::string_view("/artifacts/").size());
-    std::uint64_t const size = number(rest);
+    auto const file = state_->files.find(parameter(x.target().query, "file"));
+    bool const is_file = file != state_->files.end();
+    std::uint64_t const size = is_file ? file->second.size() : number(rest);
     std::string const etag = "\"" + std::string(rest) + "\"";
     std::uint64_t const rate = number(parameter(x.target().query, "rate"));
     auto const cut_text = parameter(x.target().query, "cut");
@@ -133,7 +150,8 @@ private:
         co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
       }
       auto const piece = std::min({stop - at, most, std::uint64_t{2 * bench::pattern_size}});
-      std::string_view const bytes(bench::pattern().data() + at % bench::pattern_size, static_cast<std::size_t>(piece));
+      char const* const from = is_file ? file->second.data() + at : bench::pattern().data() + at % bench::pattern_size;
+      std::string_view const bytes(from, static_cast<std::size_t>(piece));
       std::error_code const ec = co_await x.write(bytes);
       if (ec) co_return;
       at += piece;
@@ -149,16 +167,31 @@ private:
   std::shared_ptr<state> state_;
 };
 
+std::string_view map_file(char const* path) {
+  int const fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  struct stat about{};
+  if (fd < 0 || ::fstat(fd, &about) != 0) throw std::system_error(errno, std::generic_category(), path);
+  auto const size = static_cast<std::size_t>(about.st_size);
+  void* const at = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (at == MAP_FAILED) throw std::system_error(errno, std::generic_category(), path);
+  return {static_cast<char const*>(at), size};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc < 3) return std::fprintf(stderr, "mgw-bench-origin CERT KEY [LISTEN]\n"), 2;
+  if (argc < 3) return std::fprintf(stderr, "mgw-bench-origin CERT KEY [LISTEN [FILE...]]\n"), 2;
   auto const address = mgw::net::parse_listen_address(argc > 3 ? argv[3] : "127.0.0.1:0");
   if (!address) return std::fprintf(stderr, "LISTEN is not understood\n"), 2;
+  bool const tls = std::string_view(argv[1]) != "-";
+  std::map<std::string, std::string_view, std::less<>> files;
+  for (int i = 4; i < argc; ++i) files[std::filesystem::path(argv[i]).filename()] = map_file(argv[i]);
   std::signal(SIGPIPE, SIG_IGN);
   mgw::net::worker_pool workers(1);
-  mgw::proxy::server<origin> server(workers, {}, origin());
-  auto const bound = server.listen(*address, mgw::net::tls_context::server({argv[1], argv[2]}));
+  mgw::proxy::server<origin> server(workers, {}, origin(tls ? "https" : "http", std::move(files)));
+  std::optional<mgw::net::tls_context> identity;
+  if (tls) identity = mgw::net::tls_context::server({argv[1], argv[2]});
+  auto const bound = server.listen(*address, std::move(identity));
   std::printf("%d\n", bound.port());
   std::fflush(stdout);
   mgw::proxy::run_until_signal(workers, std::chrono::seconds(1), server);
