@@ -42,7 +42,7 @@ void check(plan const& input) {
   exact_copy const copy(input.wire);
   must(!ours.open(key, copy.view()), "no token opens that was not sealed here");
   if (auto const parts = mender::match_artifact_path(copy.view()))
-    must(mender::artifact_path(parts->key, parts->token) == copy.view(), "a link has one spelling");
+    must(mender::artifact_path(parts->key, parts->token, parts->kind) == copy.view(), "a link has one spelling");
 
   auto const read = mender::decode_claims(copy.view());
   if (read) {
@@ -70,6 +70,7 @@ void check(plan const& input) {
   auto const opened = ours.open(key, token);
   must(opened && *opened == claims, "what is sealed opens to the same");
   must(!ours.open(other, token), "a token is worth nothing beside another key");
+  must(!ours.open(key, token, mender::link_kind::own), "a token is worth nothing in a link of the other kind");
   must(!foreign.open(key, token), "a token is worth nothing to another gateway");
   std::size_t const at = input.piece * 131 % token.size();
   std::string changed = token;

@@ -16,9 +16,11 @@
 #include <mgw/mender/device_api.hpp>
 #include <mgw/mender/device_relay.hpp>
 #include <mgw/mender/error_body.hpp>
+#include <mgw/mender/own_copies.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
@@ -100,23 +102,28 @@ public:
     trust.ca_file = s.upstream.ca_certificate;
     trust.insecure_skip_verify = s.upstream.insecure_skip_verify;
     upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust));
+    auto const tee = tee_options(s);
     if (s.cache.enabled) {
       store::options where;
       where.path = s.cache.path;
       where.max_size = s.cache.max_size;
       where.min_free = s.cache.min_free;
       store_ = std::make_unique<store>(where, log_);
-      cache_ = std::make_unique<cache_handler>(*store_, *upstreams_, tee_options(s));
+      cache_ = std::make_unique<cache_handler>(*store_, *upstreams_, tee);
       stand_in_options imports;
-      imports.fetch = tee_options(s).fetch;
+      imports.fetch = tee.fetch;
       stand_ins_ = std::make_unique<stand_ins>(*store_, *upstreams_, cache_->counters(), std::move(imports));
     } else {
-      cache_ = std::make_unique<cache_handler>(*upstreams_, tee_options(s));
+      cache_ = std::make_unique<cache_handler>(*upstreams_, tee);
     }
+    mgw::mender::own_copy_options own;
+    own.max_object = s.proxy.max_configuration;
+    own.max_size = s.proxy.max_configurations;
+    own_ = std::make_unique<mgw::mender::own_copies>(*upstreams_, tee, own);
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
         routes(mgw::mender::device_relay(*upstreams_, *links_, relay_options(s, *upstream)),
-               mgw::mender::artifact_route<store>(*links_, *cache_)),
+               mgw::mender::artifact_route<store>(*links_, *cache_, *own_)),
         log_);
     if (s.https.enabled) {
       mgw::net::server_tls identity;
@@ -132,8 +139,10 @@ public:
   /// Addresses that are really bound: `https://127.0.0.1:8443`.
   std::vector<std::string> const& addresses() const noexcept { return addresses_; }
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`.
-  void run(std::chrono::milliseconds limit) { mgw::proxy::run_until_signal(*workers_, limit, *server_, *cache_, *upstreams_); }
+  void run(std::chrono::milliseconds limit) { mgw::proxy::run_until_signal(*workers_, limit, *server_, *cache_, *own_, *upstreams_); }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
+  /// The same, for what is not shared.
+  mgw::proxy::fetch_counters const& fetched_for_one() const { return own_->cache().counters(); }
 
 private:
   void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
@@ -178,6 +187,7 @@ private:
     std::size_t const connections = s.limits.max_connections;
     o.reader.max_held = s.proxy.max_held != 0 ? s.proxy.max_held : std::max<std::size_t>(1, connections * 6 / 10);
     o.max_clients = connections - connections / 8;  // the rest is for the API and for handshakes
+    o.room = std::make_shared<mgw::proxy::client_room>(o.reader, o.max_clients);
     o.fetch.max_fills = s.cache.max_fills;
     o.fetch.max_pass_through = s.cache.max_pass_through;
     if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
@@ -233,6 +243,7 @@ private:
   std::unique_ptr<mgw::upstream::pool_set> upstreams_;
   std::unique_ptr<cache_handler> cache_;
   std::unique_ptr<stand_ins> stand_ins_;  // empty without a cache
+  std::unique_ptr<mgw::mender::own_copies> own_;
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
   std::vector<std::string> addresses_;
 };

@@ -11,6 +11,7 @@
 #include <mgw/mender/error_body.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/link_claims.hpp>
+#include <mgw/mender/own_copies.hpp>
 #include <mgw/mender/request_fields.hpp>
 #include <mgw/mender/text.hpp>
 #include <mgw/mender/whitelist.hpp>

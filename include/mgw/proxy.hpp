@@ -3,6 +3,7 @@
 // Exchanges and what answers them: server, router, forward, tee_to_cache.
 #include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/body_verifier.hpp>
+#include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>

@@ -120,6 +120,24 @@ TEST_CASE("in memory, the least recently used goes first, what is read or filled
   CHECK(store.list()[0].key == test_key(9));
 }
 
+TEST_CASE("in memory, no body is larger than one may be, whether its length is known or not") {
+  auto o = of(1000);
+  o.max_object = 50;
+  memory_store store(o);
+  CHECK_FALSE(put(store, 1, test_body(1, 50)));
+  CHECK(store.create(test_meta(2, 51)).error() == error::not_enough_space);
+  auto m = test_meta(3, 0);
+  m.length_known = false;
+  auto p = store.create(m);
+  REQUIRE(p);
+  CHECK_FALSE(p->append(test_body(3, 30)));
+  CHECK(p->append(test_body(3, 21)) == make_error_code(error::not_enough_space));
+  CHECK(p->size() == 30);
+  CHECK_FALSE(p->append(test_body(3, 20)));
+  CHECK_FALSE(p->commit(50));
+  CHECK(store.used().bytes == 100);
+}
+
 TEST_CASE("in memory, a suspended part counts and makes room, but not while it is read") {
   memory_store store(of(100));
   auto p = store.create(test_meta(1, 50));

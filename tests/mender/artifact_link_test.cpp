@@ -67,6 +67,48 @@ TEST_CASE("tokens of two keys cannot be swapped") {
   CHECK_FALSE(bool(sealer.open(key_of('b'), a)));
 }
 
+TEST_CASE("a token is worth nothing in a link of the other kind") {
+  link_sealer const sealer({secret_of('s')});
+  for (link_kind const kind : {link_kind::shared, link_kind::own}) {
+    link_kind const other = kind == link_kind::own ? link_kind::shared : link_kind::own;
+    std::string const token = sealer.seal(key_of('a'), sample(), kind);
+    std::string const path = artifact_path(key_of('a'), token, kind);
+    CHECK(path.starts_with(prefix_of(kind)));
+    auto const parts = match_artifact_path(path);
+    REQUIRE(parts);
+    CHECK(parts->kind == kind);
+    CHECK(parts->token == token);
+    CHECK(bool(sealer.open(key_of('a'), token, kind)));
+    CHECK(sealer.open(key_of('a'), token, other).error() == mender_error::not_authentic);
+    CHECK_FALSE(bool(sealer.open(key_of('b'), token, kind)));
+  }
+}
+
+TEST_CASE("configurations, from the server or through another gateway, are one link's own") {
+  std::string const hex(64, 'a');
+  struct {
+    std::string url;
+    link_kind kind;
+  } const cases[] = {
+      {"https://hosted.mender.io/api/devices/v1/deployments/download/configuration/d/type/dev?x-men-signature=s",
+       link_kind::own},
+      {"https://server/prefix/api/devices/v1/deployments/download/configuration/d/raspberry%20pi/dev", link_kind::own},
+      {"http://gw:8080/api/gateway/v1/private/" + hex + "/token", link_kind::own},
+      {"https://gw/site-1/api/gateway/v1/private/" + hex + "/token", link_kind::own},
+      {"https://gw/api/gateway/v1/artifacts/" + hex + "/token", link_kind::shared},
+      {"https://s3.example/bucket/a.mender?X-Amz-Signature=s", link_kind::shared},
+      {"https://s3.example/download/configuration", link_kind::shared},
+      {"https://s3.example/a?/download/configuration/", link_kind::shared},
+      {"https://s3.example/download/configurations/x", link_kind::shared},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.url);
+    auto const u = http::parse_uri(c.url);
+    REQUIRE(u);
+    CHECK(kind_of(*u) == c.kind);
+  }
+}
+
 TEST_CASE("a token with any other character at any place is refused") {
   link_sealer const sealer({secret_of('s')});
   link_claims c = sample();

@@ -34,8 +34,9 @@ struct site {
   static test::caching_options options(link_sealer const& sealer) {
     test::caching_options o;
     o.handler = [&sealer](test::caching_gateway& at) -> test::any_handler {
-      auto const route = std::make_shared<artifact_route<cache::disk_store>>(sealer, at.tee());
-      return [route](proxy::exchange& x) { return (*route)(x); };
+      auto const own = std::make_shared<own_copies>(at.base().upstreams, test::quick_tee());  // not used here
+      auto const route = std::make_shared<artifact_route<cache::disk_store>>(sealer, at.tee(), *own);
+      return [own, route](proxy::exchange& x) { return (*route)(x); };
     };
     return o;
   }

@@ -78,6 +78,10 @@ TEST_CASE("the calls clients make are told apart") {
            row{"HEAD", "/api/gateway/v1/artifacts/" + std::string(64, 'a') + "/tok", call::artifact},
            row{"GET", "/api/gateway/v1/artifacts/x", call::artifact},
            row{"POST", "/api/gateway/v1/artifacts/x", call::none},
+           row{"GET", "/api/gateway/v1/private/" + std::string(64, 'a') + "/tok", call::artifact},
+           row{"HEAD", "/api/gateway/v1/private/x", call::artifact},
+           row{"POST", "/api/gateway/v1/private/x", call::none},
+           row{"GET", "/api/gateway/v1/private", call::none},
            row{"GET", "/api/gateway/v1/artifacts", call::none},
            row{"GET", "/api/internal/v1/gateway/alive", call::alive},
            row{"HEAD", "/api/internal/v1/gateway/alive", call::alive},
@@ -144,9 +148,10 @@ TEST_CASE("routes are a bounded set, and only named calls are repeated") {
     routes.insert(match_call("GET", "/api/devices/v1/" + n).route);
     routes.insert(match_call("GET", "/api/devices/v2/" + n).route);
     routes.insert(match_call("GET", "/api/gateway/v1/artifacts/" + n).route);
+    routes.insert(match_call("GET", "/api/gateway/v1/private/" + n).route);
     routes.insert(match_call("GET", "/" + n).route);
   }
-  CHECK(routes.size() == 6);
+  CHECK(routes.size() == 7);
   CHECK(routes.count("/api/devices/v1/deployments/device/deployments/{id}/status") == 1);
   CHECK(match_call("POST", "/api/devices/v1/authentication/auth_requests").retry_whole_body);
   CHECK(match_call("POST", next_path).retry_whole_body);

@@ -148,6 +148,27 @@ TEST_CASE("each link that becomes one of ours is told, so that a download under 
   CHECK(seen.size() == 1);
 }
 
+TEST_CASE("the link of a configuration becomes a private one, also behind another gateway") {
+  site s;
+  for (std::string const url :
+       {"https://server.example/api/devices/v1/deployments/download/configuration/d/type/dev?x-men-signature=s",
+        "https://gw.example/api/gateway/v1/private/0123/token"}) {
+    CAPTURE(url);
+    s.answers(deployment(url));
+    constexpr std::string_view base = "http://gateway.test";
+    std::string const one = uri_in(s.ask("GET", next_v1).body), other = uri_in(s.ask("GET", next_v1).body);
+    CHECK(one != other);  // each poll makes a link of its own
+    REQUIRE(one.starts_with(base));
+    auto const parts = match_artifact_path(std::string_view(one).substr(base.size()));
+    REQUIRE(parts);
+    CHECK(parts->kind == link_kind::own);
+    auto const claims = s.links.open(parts->key, parts->token, link_kind::own);
+    REQUIRE(claims);
+    CHECK(claims->url == url);
+    CHECK_FALSE(s.links.open(parts->key, parts->token));
+  }
+}
+
 TEST_CASE("a gateway URL of its own stands before the links") {
   site s([](relay_options& o) { o.gateway_url = "https://gw.example:8443/prefix/"; });
   s.answers(deployment("https://s3.example/a"));

@@ -45,8 +45,9 @@ inline int run(configuration c) {
   }
   std::fflush(stdout);
   gateway->run(s.drain);
-  auto const& f = gateway->fetched();
-  spdlog::info("msg=stopped upstream_bytes={} again_bytes={}", f.first_time_bytes.load(), f.again_bytes.load());
+  auto const &f = gateway->fetched(), &own = gateway->fetched_for_one();
+  spdlog::info("msg=stopped upstream_bytes={} again_bytes={}", f.first_time_bytes + own.first_time_bytes,
+               f.again_bytes + own.again_bytes);
   spdlog::shutdown();
   return 0;
 }

@@ -38,6 +38,8 @@ struct settings {
     std::vector<std::string> whitelist;
     std::chrono::milliseconds hold{270'000};
     std::size_t max_held = 0;  ///< 0: 60 % of the connections
+    std::uint64_t max_configuration = 1u << 20;
+    std::uint64_t max_configurations = 64u << 20;
   } proxy;
   struct {
     bool enabled = true;

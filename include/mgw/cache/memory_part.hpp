@@ -65,6 +65,7 @@ struct core {
   using order = std::list<entry>;
   std::mutex mutex;
   std::uint64_t max_size = 0;
+  std::uint64_t max_object = 0;
   std::size_t max_objects = 0;
   std::shared_ptr<std::atomic<std::uint64_t>> used = std::make_shared<std::atomic<std::uint64_t>>(0);
   order kept;  // objects and suspended parts, the least recently used first
@@ -84,7 +85,7 @@ struct core {
 inline std::error_code core::reserve(body& b, std::uint64_t bytes, std::size_t objects_more) {
   order evicted;  // freed when the lock is gone
   std::lock_guard const hold(mutex);
-  if (bytes > max_size) return error::not_enough_space;
+  if (bytes > max_size || bytes > max_object) return error::not_enough_space;
   std::uint64_t const now = *used, room = max_size - std::min(max_size, now);
   std::uint64_t over = bytes - std::min(bytes, room);
   std::size_t const count = kept.size() + filling.size();  // the new one is in `filling` already
@@ -138,7 +139,7 @@ public:
   }
   /// Adds to the end, all of it or an error; after one the size is as before.
   /// Errors: error::length_mismatch beyond the announced length, error::not_enough_space for an unknown length that
-  /// outgrows the store, error::part_closed, what the system says where it has no memory.
+  /// outgrows the store or its limit, error::part_closed, what the system says where it has no memory.
   std::error_code append(std::string_view bytes);
   /// Nothing in memory survives a power cut. Errors: error::part_closed.
   std::error_code checkpoint() noexcept { return open() ? std::error_code{} : make_error_code(error::part_closed); }
@@ -167,6 +168,7 @@ private:
 inline std::error_code memory_part::append(std::string_view bytes) {
   if (!open()) return error::part_closed;
   if (e_.meta.length_known && bytes.size() > e_.meta.length - e_.size) return error::length_mismatch;
+  if (bytes.size() > core_->max_object - std::min(e_.size, core_->max_object)) return error::not_enough_space;
   std::uint64_t const reserved = e_.body->charged;  // only this part changes it while it is open
   if (bytes.size() > reserved - e_.size) {
     std::uint64_t const need = bytes.size() - (reserved - e_.size);

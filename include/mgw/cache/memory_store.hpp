@@ -37,6 +37,7 @@ public:
   struct options {
     std::uint64_t max_size = 0;     ///< bytes of all bodies; required
     std::size_t max_objects = 256;  ///< objects and parts, each of which holds a descriptor
+    std::uint64_t max_object = 0;   ///< bytes of one body; 0: `max_size`
   };
   struct usage {
     std::uint64_t bytes = 0;  ///< objects, parts with what they reserved, removed objects that are still read
@@ -54,6 +55,7 @@ public:
     if (o.max_size == 0 || o.max_objects == 0) throw std::invalid_argument("a store in memory needs its limits");
     core_->max_size = o.max_size;
     core_->max_objects = o.max_objects;
+    core_->max_object = o.max_object == 0 ? o.max_size : o.max_object;
   }
 
   /// Errors: std::errc::no_such_file_or_directory.

@@ -3,6 +3,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/link_id.hpp>
 #include <mgw/core/result.hpp>
+#include <mgw/http/uri.hpp>
 #include <mgw/mender/base64.hpp>
 #include <mgw/mender/error.hpp>
 #include <mgw/mender/link_claims.hpp>
@@ -15,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -31,18 +33,36 @@ inline constexpr std::size_t max_link_size = std::size_t{16} << 10;
 /// The shortest secret, in bytes.
 inline constexpr std::size_t min_secret_size = 16;
 
-/// Where the links of this gateway begin.
+/// Where the links of this gateway begin: those to objects that devices share, ...
 inline constexpr std::string_view artifact_prefix = "/api/gateway/v1/artifacts/";
+/// ... and those to what is one link's alone.
+inline constexpr std::string_view private_prefix = "/api/gateway/v1/private/";
+
+/// Whether an object is fetched once for all links to it, or for each link anew.
+enum class link_kind : std::uint8_t { shared, own };
+
+constexpr std::string_view prefix_of(link_kind k) noexcept {
+  return k == link_kind::own ? private_prefix : artifact_prefix;
+}
+
+/// What a link to this URL has to be. Own: the server makes the artifact of a configuration for one device, anew with
+/// each request and perhaps of other bytes, or another gateway says that it does.
+inline link_kind kind_of(http::uri const& u) noexcept {
+  bool const own = u.path.find("/download/configuration/") != std::string_view::npos ||
+                   u.path.find(private_prefix) != std::string_view::npos;  // a gateway's URL may have a path
+  return own ? link_kind::own : link_kind::shared;
+}
 
 /// The parts of a link's path.
 struct artifact_path_parts {
   cache::key key;
   std::string_view token;  ///< inside the path
+  link_kind kind = link_kind::shared;
 };
 
-/// `{artifact_prefix}{key in lower-case hex}/{token}`.
-inline std::string artifact_path(cache::key const& key, std::string_view token) {
-  std::string out(artifact_prefix);
+/// `{prefix_of(kind)}{key in lower-case hex}/{token}`.
+inline std::string artifact_path(cache::key const& key, std::string_view token, link_kind kind = link_kind::shared) {
+  std::string out(prefix_of(kind));
   out += key.hex();
   out += '/';
   out += token;
@@ -53,14 +73,15 @@ inline std::string artifact_path(cache::key const& key, std::string_view token) 
 /// and nothing after it. `path` has no query; over max_link_size bytes it is refused.
 inline std::optional<artifact_path_parts> match_artifact_path(std::string_view path) {
   constexpr std::size_t key_size = 64;
-  if (path.size() > max_link_size || !path.starts_with(artifact_prefix)) return std::nullopt;
-  path.remove_prefix(artifact_prefix.size());
+  link_kind const kind = path.starts_with(private_prefix) ? link_kind::own : link_kind::shared;
+  if (path.size() > max_link_size || !path.starts_with(prefix_of(kind))) return std::nullopt;
+  path.remove_prefix(prefix_of(kind).size());
   if (path.size() < key_size + 2 || path[key_size] != '/') return std::nullopt;
   std::string_view const token = path.substr(key_size + 1);
   if (!std::all_of(token.begin(), token.end(), is_base64url_char)) return std::nullopt;
   auto const key = cache::key::from_hex(path.substr(0, key_size));
   if (!key) return std::nullopt;
-  return artifact_path_parts{*key, token};
+  return artifact_path_parts{*key, token, kind};
 }
 
 /// What tells this token from every other one: its salt. Precondition: link_sealer::open has accepted it.
@@ -107,7 +128,7 @@ inline result<std::vector<std::string>> parse_secrets(std::string_view text) {
 ///
 /// token = base64url(version (1), salt (16), ciphertext, tag (16)): AES-256-GCM of the claims under a key made for this
 /// token alone, HKDF-SHA256(secret, salt, label). The associated data is purpose, version and cache key, so a token is
-/// worth nothing beside another key. The nonce is fixed: no sealing key is used twice, since its 16 bytes of salt are
+/// worth nothing beside another key, nor as a link of the other kind. The nonce is fixed: no sealing key is used twice, since its 16 bytes of salt are
 /// random (two in 2^48 tokens agree with a chance of 2^-33).
 /// Thread rule: constant after construction; any thread.
 /// Source: RFC 5869, NIST SP 800-38D.
@@ -117,20 +138,20 @@ public:
   /// fewer than min_secret_size bytes.
   explicit link_sealer(std::vector<std::string> secrets);
 
-  /// The token for `claims` beside `key`. Empty if the link would pass max_link_size, or without randomness: then no
+  /// The token for `claims` beside `key` in a link of this kind. Empty if the link would pass max_link_size, or without randomness: then no
   /// link can be made.
-  std::string seal(cache::key const& key, link_claims const& claims) const;
+  std::string seal(cache::key const& key, link_claims const& claims, link_kind kind = link_kind::shared) const;
 
-  /// Gives the claims of a token that one of the secrets sealed for `key`. Whether it expired is the caller's business.
+  /// Gives the claims of a token that one of the secrets sealed for `key` and this kind. Whether it expired is the caller's business.
   /// Errors: mender_error::malformed, too_long, not_authentic.
-  result<link_claims> open(cache::key const& key, std::string_view token) const;
+  result<link_claims> open(cache::key const& key, std::string_view token, link_kind kind = link_kind::shared) const;
 
 private:
   static constexpr unsigned char version = 1;
   static constexpr std::size_t salt_size = 16;
   static constexpr std::size_t tag_size = 16;
   static constexpr std::size_t overhead = 1 + salt_size + tag_size;
-  static constexpr std::string_view purpose = "mgw artifact link";
+  static constexpr std::string_view purpose = "mgw artifact link", own_purpose = "mgw private link";
 
   using sealing_key = std::array<unsigned char, 32>;
   struct context_free {
@@ -141,7 +162,7 @@ private:
   static bool derive(std::string_view secret, std::string_view salt, sealing_key& out) noexcept;
   static bool crypt(bool sealing, sealing_key const& key, std::string_view associated, std::string_view in, char* out,
                     char* tag) noexcept;
-  static std::string associated_data(cache::key const& key);
+  static std::string associated_data(cache::key const& key, link_kind kind);
 
   std::vector<std::string> secrets_;
 };
@@ -152,8 +173,8 @@ inline link_sealer::link_sealer(std::vector<std::string> secrets) : secrets_(std
     if (s.size() < min_secret_size) throw std::invalid_argument("a secret for links must have at least 16 bytes");
 }
 
-inline std::string link_sealer::associated_data(cache::key const& key) {
-  std::string out(purpose);
+inline std::string link_sealer::associated_data(cache::key const& key, link_kind kind) {
+  std::string out(kind == link_kind::own ? own_purpose : purpose);
   out.push_back(static_cast<char>(version));
   out += key.hex();
   return out;
@@ -190,28 +211,29 @@ inline bool link_sealer::crypt(bool sealing, sealing_key const& key, std::string
   return !sealing || EVP_CIPHER_CTX_ctrl(c.get(), EVP_CTRL_GCM_GET_TAG, tag_size, tag) == 1;
 }
 
-inline std::string link_sealer::seal(cache::key const& key, link_claims const& claims) const {
+inline std::string link_sealer::seal(cache::key const& key, link_claims const& claims, link_kind kind) const {
   std::string const plain = encode_claims(claims);
   if (plain.size() > max_link_size) return {};
   std::string out(overhead + plain.size(), '\0');
   out[0] = static_cast<char>(version);
   if (RAND_bytes(reinterpret_cast<unsigned char*>(out.data() + 1), salt_size) != 1) return {};
   sealing_key sealing{};
+  std::string const associated = associated_data(key, kind);
   bool const ok =
       derive(secrets_.front(), std::string_view(out).substr(1, salt_size), sealing) &&
-      crypt(true, sealing, associated_data(key), plain, out.data() + 1 + salt_size, out.data() + out.size() - tag_size);
+      crypt(true, sealing, associated, plain, out.data() + 1 + salt_size, out.data() + out.size() - tag_size);
   OPENSSL_cleanse(sealing.data(), sealing.size());
   if (!ok) return {};
   std::string token = encode_base64url(out);
-  return artifact_prefix.size() + 65 + token.size() <= max_link_size ? token : std::string{};
+  return prefix_of(kind).size() + 65 + token.size() <= max_link_size ? token : std::string{};
 }
 
-inline result<link_claims> link_sealer::open(cache::key const& key, std::string_view token) const {
+inline result<link_claims> link_sealer::open(cache::key const& key, std::string_view token, link_kind kind) const {
   if (token.size() > max_link_size) return mender_error::too_long;
   auto sealed = decode_base64url(token);
   if (!sealed || sealed->size() < overhead || (*sealed)[0] != static_cast<char>(version))
     return mender_error::malformed;
-  std::string const associated = associated_data(key);
+  std::string const associated = associated_data(key, kind);
   std::string_view const salt = std::string_view(*sealed).substr(1, salt_size);
   std::string_view const in = std::string_view(*sealed).substr(1 + salt_size, sealed->size() - overhead);
   std::string plain(in.size(), '\0');

@@ -6,6 +6,7 @@
 #include <mgw/http/range.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/artifact_link.hpp>
+#include <mgw/mender/own_copies.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
 
@@ -21,7 +22,7 @@
 namespace mgw::mender {
 
 /// Serves the links that device_relay made: opens the seal, recomputes the key from the sealed URL, and hands over to
-/// the cache. Nothing in the request steers what is fetched.
+/// the cache, or to the own copies where a link shares nothing. Nothing in the request steers what is fetched.
 ///
 /// A link that is not authentic, or stands beside another object's key: 403 to a first GET, and a resume is closed,
 /// since a status would end a client's download for good. `expires` bounds the first byte only: a range beyond 0 on an
@@ -34,7 +35,8 @@ namespace mgw::mender {
 template <cache::CacheStore Store>
 class artifact_route {
 public:
-  artifact_route(link_sealer const& links, proxy::tee_to_cache<Store>& cache) : links_(&links), cache_(&cache) {}
+  artifact_route(link_sealer const& links, proxy::tee_to_cache<Store>& cache, own_copies& own)
+      : links_(&links), cache_(&cache), own_(&own) {}
 
   asio::awaitable<void> operator()(proxy::exchange& x) const {
     auto const range = http::parse_range(x.request().fields.value("Range"));
@@ -49,7 +51,10 @@ public:
     }
     cache::key const key = source->first;
     proxy::fetch_source from = std::move(source->second);
-    co_await cache_->serve(x, key, std::move(from));
+    if (from.one_link_only)
+      co_await own_->serve(x, std::move(from));
+    else
+      co_await cache_->serve(x, key, std::move(from));
   }
 
 private:
@@ -61,7 +66,7 @@ private:
       x.notes().failure = "not an artifact link";
       return std::nullopt;
     }
-    auto claims = links_->open(parts->key, parts->token);
+    auto claims = links_->open(parts->key, parts->token, parts->kind);
     if (!claims) {
       x.notes().failure = "artifact link refused: " + claims.error().message();
       return std::nullopt;
@@ -73,21 +78,25 @@ private:
       x.notes().failure = "artifact link refused: its key is another object's";
       return std::nullopt;
     }
-    if (uri->path.starts_with(artifact_prefix) && uri->authority == x.request().fields.value("Host")) {
+    bool const of_gateway = uri->path.starts_with(artifact_prefix) || uri->path.starts_with(private_prefix);
+    if (of_gateway && uri->authority == x.request().fields.value("Host")) {
       x.notes().failure = "artifact link refused: it leads back to this gateway";
       return std::nullopt;
     }
     auto const link = token_id(parts->token);
+    bool const own = parts->kind == link_kind::own;
     cache::key const key = claims->import && serves_import(parts->key, link) ? parts->key : *upstream;
+    auto const at_hand = [&] { return own ? link && own_->at_hand(*link) : cache_->at_hand(key); };
     auto const now = static_cast<std::int64_t>(std::time(nullptr));
     bool const usable = now <= claims->expires || (resume && now <= claims->issued + resume_life.count()) ||
-                        (!resume && cache_->at_hand(key));
+                        (!resume && at_hand());
     if (!usable) {
       x.notes().failure = "artifact link expired";
       return std::nullopt;
     }
     proxy::fetch_source from(std::move(claims->url), std::move(claims->headers), claims->issued);
     from.link = link;
+    from.one_link_only = own;
     from.link_ends = claims->issued + resume_life.count();
     return std::pair(key, std::move(from));
   }
@@ -103,6 +112,7 @@ private:
 
   link_sealer const* links_;
   proxy::tee_to_cache<Store>* cache_;
+  own_copies* own_;
 };
 
 }  // namespace mgw::mender

@@ -26,7 +26,7 @@ enum class call : std::uint8_t {
   log,
   connect,
   other_device_api,  ///< relayed as it is
-  artifact,          ///< under artifact_prefix; match_artifact_path() tells whether it is a link at all
+  artifact,          ///< under artifact_prefix or private_prefix; match_artifact_path() tells whether it is a link at all
   alive,
   health
 };
@@ -104,6 +104,7 @@ inline route_match match_call(std::string_view method, std::string_view path) no
   }
   if (method != "GET" && method != "HEAD") return {};
   if (path.starts_with(artifact_prefix)) return {call::artifact, "/api/gateway/v1/artifacts/{key}/{token}", false};
+  if (path.starts_with(private_prefix)) return {call::artifact, "/api/gateway/v1/private/{key}/{token}", false};
   if (path == "/api/internal/v1/gateway/alive") return {call::alive, "/api/internal/v1/gateway/alive", false};
   if (path == "/api/internal/v1/gateway/health") return {call::health, "/api/internal/v1/gateway/health", false};
   return {};

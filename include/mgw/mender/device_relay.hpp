@@ -164,7 +164,8 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
   else
     warn("a deployment came in a coding that cannot be undone: its link is left as it is");
   std::optional<std::string> changed;
-  if (source && o.stand_in) {
+  auto const link = source ? http::parse_uri(source->uri) : result<http::uri>(std::make_error_code(std::errc::invalid_argument));
+  if (link && o.stand_in && kind_of(*link) == link_kind::shared) {
     auto const import = co_await o.stand_in(x, *source);
     changed = rewrite(x, json, *source, import);
   } else if (source) {
@@ -227,16 +228,17 @@ inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x
   claims.issued = static_cast<std::int64_t>(std::time(nullptr));
   claims.expires = claims.issued + o.link_life.count();
   claims.import = import.has_value();
-  std::string const token = links_->seal(*key, claims);
+  link_kind const kind = kind_of(*uri);
+  std::string const token = links_->seal(*key, claims, kind);
   if (token.empty()) {
     warn("a deployment's link is too long: it is left as it is");
     return std::nullopt;
   }
-  if (o.seen_link && !import) {
+  if (o.seen_link && !import && kind == link_kind::shared) {
     proxy::fetch_source fresh(claims.url, claims.headers, claims.issued);
     o.seen_link(*key, std::move(fresh));
   }
-  return replace_uri(json, source, base + artifact_path(*key, token));
+  return replace_uri(json, source, base + artifact_path(*key, token, kind));
 }
 
 }  // namespace mgw::mender

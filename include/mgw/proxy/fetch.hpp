@@ -195,7 +195,7 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       ever_ = 0;
       ranges_useless_ = false;
       unconfirmed_end_.reset();
-      job_->replace();
+      if (!options_.whole_only) job_->replace();  // else nobody has seen anything of it
       co_return false;
     case verdict::refused:
       log(log_level::warn, "refused: " + a.why);
@@ -272,6 +272,8 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       framing.kind == http::body_kind::length ? std::optional(framing.length) : std::nullopt;
   switch (head.status) {
     case 200: {
+      // What nobody has seen, and nothing names, need not be what comes now.
+      if (writer_.begun() && options_.whole_only && !writer_.meta().etag.starts_with('"')) co_await writer_.drop();
       if (writer_.begun()) {  // also an empty part of an earlier attempt: its promises may be other ones
         if (!same_generation(head, length)) {
           a.what = verdict::changed;

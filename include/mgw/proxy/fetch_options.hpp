@@ -26,6 +26,7 @@ struct fetch_source {
   std::int64_t issued = 0;  ///< unix seconds; the newest is used
   std::optional<cache::link_id> link;  ///< the client's own link, if it has one: what it begins with, it gets the rest of
   std::int64_t link_ends = 0;          ///< unix seconds: until when it may be resumed
+  bool one_link_only = false;          ///< other bytes may come each time: nothing is resumed but what this link began
   fetch_source() = default;
   fetch_source(std::string u, cache::header_list h, std::int64_t t) : url(std::move(u)), headers(std::move(h)), issued(t) {}
 };
@@ -43,6 +44,9 @@ struct fetch_options {
   std::string user_agent = "mgw";
   verifier_factory verifier;              ///< judges what is stored; empty: any bytes are good
   std::uint64_t withheld = 64 * 1024;     ///< bytes at the end that nobody sees before the verifier's verdict
+  /// Nobody sees anything before all is there and good, so that what breaks off may begin anew with other bytes. For
+  /// small objects: clients are held meanwhile.
+  bool whole_only = false;
   /// Whether this host may be asked for an object (each hop of a redirect is). Empty: any.
   std::function<bool(http::uri const&)> allows;
   log_sink log;

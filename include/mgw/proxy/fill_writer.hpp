@@ -48,7 +48,7 @@ struct written {
 /// durable from time to time, and shown to its readers.
 ///
 /// What readers see: nothing before the verifier has found the head good, and not the last `withheld` bytes before its
-/// verdict. Without a verifier they see all that is stored.
+/// verdict. Without a verifier they see all that is stored. With `whole_only` nothing before all of it is good.
 /// Thread rule: the job's worker; disk work goes to the pools. Precondition: all that is given outlives it.
 template <cache::CacheStore Store>
 class fill_writer {
@@ -108,6 +108,9 @@ private:
     if (options_.log) options_.log(level, "fill " + job_.object_key().hex().substr(0, 12) + ": " + text);
   }
   void show();
+  void publish() {
+    if (!options_.whole_only) job_.current()->begin(part_->meta(), part_->body(), 0);
+  }
   written judge(body_verdict const& v);
   asio::awaitable<written> verify(std::string_view bytes);
   std::error_code store_bytes(std::string_view bytes, std::uint64_t at);
@@ -134,6 +137,7 @@ private:
 
 template <cache::CacheStore Store>
 void fill_writer<Store>::show() {
+  if (options_.whole_only) return;
   std::uint64_t visible = size();
   if (options_.verifier && verdict_ != body_verdict::state::good) {
     std::uint64_t const end = length_.value_or(visible);
@@ -171,7 +175,7 @@ asio::awaitable<bool> fill_writer<Store>::resume() {
   part_.emplace(*std::move(resumed));
   synced_ = part_->size();
   if (part_->meta().length_known) length_ = part_->meta().length;
-  job_.current()->begin(part_->meta(), part_->body(), 0);
+  publish();
   if (!options_.verifier) show();
   co_return true;
 }
@@ -198,7 +202,7 @@ asio::awaitable<written> fill_writer<Store>::begin(cache::meta about, std::optio
     auto note = [this] { return book_.flush(); };
     (void)co_await sync_.run(note);
   }
-  job_.current()->begin(part_->meta(), part_->body(), 0);
+  publish();
   co_return written();
 }
 
@@ -278,6 +282,7 @@ asio::awaitable<written> fill_writer<Store>::finish() {
   // Readers have the bytes on their descriptor either way; only the next start would have to fetch them again.
   if (ec && counters_.store_trouble.due()) log(log_level::error, "complete, but not kept: " + ec.message());
   show();
+  if (options_.whole_only) job_.current()->begin(part_->meta(), part_->body(), all);
   job_.current()->completed();
   part_.reset();
   if (!ec) log(log_level::info, "complete, " + std::to_string(all) + " bytes");

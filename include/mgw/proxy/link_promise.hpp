@@ -16,19 +16,19 @@ namespace mgw::proxy {
 /// and compare nothing but the total, so it is here that two generations are kept from being spliced.
 ///
 /// The first byte of a body pins the link to its generation; a resume is served from that one only. A link that was
-/// not begun here may be resumed unless the object was replaced after the link was made.
+/// not begun here may be resumed unless the object was replaced after the link was made, or is made anew for each link.
 /// Thread rule: one exchange's worker. Precondition: ledger and pool outlive it.
 class link_promise {
 public:
   link_promise(cache::ledger& book, blocking_pool& sync, cache::key const& k, fetch_source const& source)
-      : book_(book), sync_(sync), key_(k), link_(source.link), issued_(source.issued), until_(source.link_ends) {}
+      : book_(book), sync_(sync), key_(k), link_(source.link), issued_(source.issued), until_(source.link_ends), only_begun_(source.one_link_only) {}
 
   std::optional<cache::link_id> const& link() const noexcept { return link_; }
   /// Whether a body that does not begin with the first byte may be sent of this generation; 0: an unknown one.
   bool allows_resume(std::uint64_t generation) const {
     auto const begun = link_ ? book_.begun_with(*link_) : std::nullopt;
     if (begun) return generation != 0 && *begun == generation;
-    return issued_ >= book_.replaced_at(key_);
+    return !only_begun_ && issued_ >= book_.replaced_at(key_);
   }
   /// A body of this generation is about to begin. Returns when the pin is durable, or cannot be made so.
   asio::awaitable<void> begin(std::uint64_t generation) {
@@ -44,6 +44,7 @@ private:
   cache::key const key_;
   std::optional<cache::link_id> const link_;
   std::int64_t const issued_, until_;
+  bool const only_begun_;
 };
 
 }  // namespace mgw::proxy

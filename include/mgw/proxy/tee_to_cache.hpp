@@ -9,6 +9,7 @@
 #include <mgw/core/blocking_pool.hpp>
 #include <mgw/http/date.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
@@ -41,6 +42,7 @@ struct tee_options {
   reader_options reader;
   cache::ledger_options ledger;
   std::size_t max_clients = 8'750;  ///< served at once; one more ends the longest-held, or is closed unanswered
+  std::shared_ptr<client_room> room;        ///< shared by all caches of one server; null: one of its own
 };
 
 /// The streaming tee-to-cache handler: serves an object from the store and, on a miss, starts or joins its fill.
@@ -76,8 +78,8 @@ public:
   std::optional<std::uint64_t> begun_with(cache::link_id const& link) const { return book_.begun_with(link); }
 
   /// Closes the request that has been held for the longest time; false: none is held. For server_options::make_room.
-  bool end_longest_held() { return held_.end_longest(); }
-  std::size_t held() const { return held_.size(); }
+  bool end_longest_held() { return room_->held.end_longest(); }
+  std::size_t held() const { return room_->held.size(); }
 
   fetch_counters const& counters() const noexcept { return counters_; }
   fetch_counters& counters() noexcept { return counters_; }  ///< for what others fetch on its behalf
@@ -103,15 +105,6 @@ public:
   }
 
 private:
-  struct client_count {
-    explicit client_count(std::atomic<std::size_t>& n) : all(n), before(n.fetch_add(1)) {}
-    client_count(client_count const&) = delete;
-    client_count& operator=(client_count const&) = delete;
-    ~client_count() { all.fetch_sub(1); }
-    std::atomic<std::size_t>& all;
-    std::size_t before;
-  };
-
   asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
 
@@ -119,9 +112,9 @@ private:
   upstream::pool_set& upstreams_;
   tee_options options_;
   cache::ledger book_;
-  held_requests held_{options_.reader.max_held, options_.reader.replaced_after};
+  std::shared_ptr<client_room> room_ =
+      options_.room ? options_.room : std::make_shared<client_room>(options_.reader, options_.max_clients);
   slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
-  std::atomic<std::size_t> clients_{0};
   blocking_pool disk_{2};
   blocking_pool sync_{1};  // fsync has a thread of its own: reads never wait behind it
   cache::single_flight<fetch_job> flights_;
@@ -194,8 +187,8 @@ asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string c
 
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetch_source source) {
-  client_count const here(clients_);
-  if (here.before >= options_.max_clients && !held_.end_longest()) {
+  client_room::client const here(*room_);
+  if (here.too_many() && !room_->held.end_longest()) {
     x.notes().failure = "too many downloads";
     x.abort();
     co_return;
@@ -205,14 +198,14 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
   if (store_ != nullptr) {
     auto job = co_await find(x, k, source);
     fetch_job::reader_count const reading(job);
-    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise, held_);
+    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise, room_->held);
     auto const outcome = co_await reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
     begun = reader->position();
   }
   x.notes().cache = "bypass";
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
-  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, held_, pass_through_,
+  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, room_->held, pass_through_,
                                             std::move(begun));
   co_await own->serve();
 }
