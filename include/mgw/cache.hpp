@@ -1,10 +1,13 @@
 #pragma once
 
 // Objects that were fetched once: keys, stores, fills, single flight.
+#include <mgw/cache/busy_names.hpp>
 #include <mgw/cache/crc32c.hpp>
 #include <mgw/cache/disk_core.hpp>
 #include <mgw/cache/disk_index.hpp>
 #include <mgw/cache/disk_layout.hpp>
+#include <mgw/cache/disk_objects.hpp>
+#include <mgw/cache/disk_state.hpp>
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/cache/error.hpp>
 #include <mgw/cache/file.hpp>

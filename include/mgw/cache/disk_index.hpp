@@ -94,8 +94,10 @@ public:
   /// What the active parts have reserved and not written yet.
   std::uint64_t outstanding_bytes() const;
   std::uint64_t evictable_bytes() const;
-  /// The least recently used object that nobody reads and whose body is of no pinned one, or part that nobody fills.
-  std::optional<used_order_item> victim() const;
+  /// Calls `f` with objects that nobody reads and whose bodies are of no pinned one, and with parts that nobody fills,
+  /// the least recently used first, until it says that it took one: then the index may be another one.
+  template <class F>
+  void find_victim(F f);
   bool has_unverified() const;
   std::uint64_t pinned_bytes() const;
 
@@ -267,13 +269,14 @@ inline std::uint64_t disk_index::evictable_bytes() const {
   return sum;
 }
 
-inline std::optional<disk_index::used_order_item> disk_index::victim() const {
+template <class F>
+void disk_index::find_victim(F f) {
   for (auto const& item : order_) {
-    if (item.is_part) return item;
-    object const* const o = find(item.key);
-    if (o != nullptr && o->body->may_go()) return item;
+    object const* const o = item.is_part ? nullptr : find(item.key);
+    if (!item.is_part && (o == nullptr || !o->body->may_go())) continue;
+    used_order_item const copy = item;  // its place goes with it
+    if (f(copy)) return;
   }
-  return std::nullopt;
 }
 
 inline bool disk_index::has_unverified() const {
