@@ -5,8 +5,10 @@
 #include <mgw/core/blocking_pool.hpp>
 #include <mgw/core/buffers.hpp>
 #include <mgw/core/concepts.hpp>
+#include <mgw/core/hang_watch.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 #include <mgw/core/seldom.hpp>
 #include <mgw/core/units.hpp>

@@ -4,10 +4,12 @@
 #include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/client_room.hpp>
+#include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/fill_disk.hpp>
 #include <mgw/proxy/fill_writer.hpp>
 #include <mgw/proxy/first_bytes.hpp>
 #include <mgw/proxy/forward.hpp>
@@ -24,6 +26,7 @@
 #include <mgw/proxy/pass_through.hpp>
 #include <mgw/proxy/peer_counts.hpp>
 #include <mgw/proxy/peer_info.hpp>
+#include <mgw/proxy/read_blocks.hpp>
 #include <mgw/proxy/request_reader.hpp>
 #include <mgw/proxy/response_body.hpp>
 #include <mgw/proxy/response_writer.hpp>

@@ -32,7 +32,7 @@ struct site_of {
   typename Rig::store_type::part_type part;
   std::shared_ptr<cache::file const> file;
   std::shared_ptr<cache::fill> fill = std::make_shared<cache::fill>();
-  blocking_pool disk{1};
+  disk_threads disk{std::chrono::seconds(20)};
   reader_options options;
   cache::ledger book{{}};
   held_requests held{100, {}};

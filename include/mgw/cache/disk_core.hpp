@@ -8,6 +8,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/meta.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 
 #include <algorithm>

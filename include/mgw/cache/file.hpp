@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 
 #include <dirent.h>
@@ -7,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -33,8 +35,12 @@ public:
   explicit file(int fd) noexcept : fd_(fd) {}
   file(file const&) = delete;
   file& operator=(file const&) = delete;
-  ~file() { ::close(fd_); }
+  virtual ~file() { ::close(fd_); }
   int fd() const noexcept { return fd_; }
+  /// preadv2(2), for the functions of read_at.hpp; a faulty disk in tests.
+  virtual ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept {
+    return ::preadv2(fd_, into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), flags);
+  }
 
   /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
   bool tells_resident() const noexcept { return tells_resident_.load(std::memory_order_relaxed); }
@@ -62,6 +68,7 @@ struct file_system_space {
 
 /// Everything the disk store asks of the operating system: POSIX here, a faulty disk in tests.
 /// Thread rule: any operation from any thread. All of them may block.
+/// What is not virtual makes many calls, and notes progress between them.
 class file_ops {
 public:
   virtual ~file_ops() = default;
@@ -270,6 +277,7 @@ inline std::error_code file_ops::write_all(int fd, std::string_view bytes, std::
     if (*n == 0 || *n > bytes.size()) return std::make_error_code(std::errc::io_error);
     bytes.remove_prefix(*n);
     offset += *n;
+    note_progress();
   }
   return {};
 }
@@ -281,6 +289,7 @@ inline result<std::size_t> file_ops::read_full(int fd, std::span<char> into, std
     if (!n) return n.error();
     if (*n == 0) break;
     done += *n;
+    note_progress();
   }
   return done;
 }

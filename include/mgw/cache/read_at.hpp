@@ -17,8 +17,7 @@ namespace mgw::cache {
 /// a network thread.
 inline std::size_t read_resident(file const& f, std::span<iovec const> into, std::uint64_t offset) noexcept {
   if (!f.tells_resident()) return 0;
-  ssize_t const n =
-      ::preadv2(f.fd(), into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), RWF_NOWAIT);
+  ssize_t const n = f.read(into, offset, RWF_NOWAIT);
   if (n < 0 && errno == EOPNOTSUPP) f.never_tells_resident();
   return n > 0 ? static_cast<std::size_t>(n) : 0;
 }
@@ -26,7 +25,7 @@ inline std::size_t read_resident(file const& f, std::span<iovec const> into, std
 /// The same, waiting for the disk: 0 at the end or on an error. Blocks.
 inline std::size_t read_blocking(file const& f, std::span<iovec const> into, std::uint64_t offset) noexcept {
   for (;;) {
-    ssize_t const n = ::preadv(f.fd(), into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset));
+    ssize_t const n = f.read(into, offset, 0);
     if (n >= 0) return static_cast<std::size_t>(n);
     if (errno != EINTR) return 0;
   }

@@ -4,13 +4,14 @@
 #include <mgw/cache/ledger.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
-#include <mgw/core/blocking_pool.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/fetch_job.hpp>
+#include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/fill_disk.hpp>
 #include <mgw/proxy/fill_writer.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/slots.hpp>
@@ -49,20 +50,19 @@ namespace mgw::proxy {
 /// | other 4xx | a definite refusal |
 ///
 /// What is stored is verified on its way (fill_writer): a body that is found to be bad is a definite refusal, and is not
-/// fetched again. Where the store fails, readers go on by themselves (pass_through).
+/// fetched again. Where the store fails or hangs (fill_disk), readers go on by themselves (pass_through).
 ///
-/// Thread rule: runs on one worker, the job's; disk work goes to the pools. Source: RFC 9110 14 and 13.1, RFC 9112 9.
+/// Thread rule: runs on one worker, the job's. Source: RFC 9110 14 and 13.1, RFC 9112 9.
 template <cache::CacheStore Store>
 class fetch {
 public:
   using clock = std::chrono::steady_clock;
 
-  fetch(std::shared_ptr<fetch_job> job, Store& objects, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
-        slots& turns, fetch_options const& options, fetch_counters& counters, net::worker& worker,
-        std::shared_ptr<upstream::pool> pool)
-      : job_(std::move(job)), store_(objects), disk_(disk), turn_(turns, job_->executor()), options_(options),
+  fetch(std::shared_ptr<fetch_job> job, Store& objects, cache::ledger& book, disk_threads& threads, slots& turns,
+        fetch_options const& options, fetch_counters& counters, net::worker& worker, std::shared_ptr<upstream::pool> pool)
+      : job_(std::move(job)), store_(objects), turn_(turns, job_->executor()), disk_(*job_, threads, turn_), options_(options),
         counters_(counters), pool_(std::move(pool)), origin_(*pool_, worker.deadlines, options, counters),
-        writer_(*job_, objects, book, disk, sync, options, counters, worker.io) {}
+        writer_(*job_, objects, book, disk_, options, counters, worker.io) {}
 
   /// Until the object is complete, refused, abandoned or the job is stopped. A part is kept for later where it can be.
   asio::awaitable<void> run();
@@ -80,7 +80,8 @@ private:
         case written::state::other_bytes: what = verdict::changed; break;
         case written::state::store_failed: what = verdict::store_failed; break;
         case written::state::condemned: what = verdict::condemned; break;
-        case written::state::unverified: what = verdict::fault; break;
+        case written::state::unverified:
+        case written::state::late: what = verdict::fault; break;
       }
     }
   };
@@ -104,8 +105,8 @@ private:
 
   std::shared_ptr<fetch_job> job_;
   Store& store_;
-  blocking_pool& disk_;
   slots::place turn_;
+  fill_disk disk_;
   fetch_options const& options_;
   fetch_counters& counters_;
   std::shared_ptr<upstream::pool> pool_;
@@ -126,11 +127,12 @@ template <cache::CacheStore Store>
 asio::awaitable<bool> fetch<Store>::begin() {
   auto const& key = job_->object_key();
   auto look = [&] { return store_.open(key); };
-  auto stored = co_await disk_.run(look);
+  auto stored = co_await disk_.io(look);
   if (stored) {
     job_->publish_stored(std::move(stored->meta), std::move(stored->body));
     co_return false;
   }
+  if (disk_.late()) co_return true;
   bool const resumed = co_await writer_.resume();
   ever_ = have();
   if (resumed) log(log_level::info, "goes on at byte " + std::to_string(have()));
@@ -143,7 +145,7 @@ asio::awaitable<void> fetch<Store>::run() {
   bool const wanted = co_await begin();
   if (!wanted) co_return;
   backoff_ = options_.backoff_first;
-  while (!job_->stopping()) {
+  while (!job_->stopping() && !disk_.late()) {
     std::uint64_t const before = have();
     answer const a = co_await step();
     if (have() > before) {
@@ -154,14 +156,17 @@ asio::awaitable<void> fetch<Store>::run() {
     if (job_->stopping()) break;
     bool const over = co_await settle(a);
     if (over) co_return;
-    if (a.what != verdict::fault) continue;
+    if (a.what != verdict::fault || disk_.late()) continue;
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
     if (job_->readers() == 0 && clock::now() - progress_ > options_.abandon_after) break;
     co_await pause();
   }
+  std::uint64_t const reached = have();
   co_await writer_.keep();
-  job_->current()->cut();
+  if (!disk_.late()) co_return job_->current()->cut();
+  log(log_level::info, "the disk took too long, ended at byte " + std::to_string(reached));
+  job_->current()->bypass();
 }
 
 /// An attempt to get further, or, when all is there, to finish.
@@ -381,7 +386,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       co_return a;
     }
     if (c.end) break;
-    if (job_->stopping()) co_return a;
+    if (job_->stopping() || disk_.late()) co_return a;
   }
   if (at < have() || (writer_.length() && writer_.length() != have())) {
     a.why = "the body ended early";

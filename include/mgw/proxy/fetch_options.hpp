@@ -41,6 +41,7 @@ struct fetch_options {
   std::size_t max_fills = 16;                        ///< objects that are fetched at once; the others wait in line
   std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails
   std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what has arrived is made durable
+  std::chrono::milliseconds disk_deadline{20'000};  ///< a disk that has not got on with something for so long hangs
   std::string user_agent = "mgw";
   verifier_factory verifier;              ///< judges what is stored; empty: any bytes are good
   std::uint64_t withheld = 64 * 1024;     ///< bytes at the end that nobody sees before the verifier's verdict

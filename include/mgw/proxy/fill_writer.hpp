@@ -6,10 +6,10 @@
 #include <mgw/cache/ledger.hpp>
 #include <mgw/cache/read_at.hpp>
 #include <mgw/cache/store.hpp>
-#include <mgw/core/blocking_pool.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/fill_disk.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/io_context.hpp>
@@ -36,6 +36,7 @@ struct written {
     store_failed,  ///< it cannot be stored
     condemned,     ///< the verifier has refused it: these bytes must not be fetched again
     unverified,    ///< the verifier failed: another try may succeed
+    late,          ///< the disk took too long (fill_disk): the fill ends
   };
   state what = state::good;
   std::string why;
@@ -49,20 +50,19 @@ struct written {
 ///
 /// What readers see: nothing before the verifier has found the head good, and not the last `withheld` bytes before its
 /// verdict. Without a verifier they see all that is stored. With `whole_only` nothing before all of it is good.
-/// Thread rule: the job's worker; disk work goes to the pools. Precondition: all that is given outlives it.
+/// Thread rule: the job's worker. Precondition: all that is given outlives it.
 template <cache::CacheStore Store>
 class fill_writer {
 public:
   using part = typename Store::part_type;
   using clock = std::chrono::steady_clock;
 
-  fill_writer(fetch_job& job, Store& objects, cache::ledger& book, blocking_pool& disk, blocking_pool& sync,
-              fetch_options const& options, fetch_counters& counters, asio::io_context& io)
+  fill_writer(fetch_job& job, Store& objects, cache::ledger& book, fill_disk& disk, fetch_options const& options,
+              fetch_counters& counters, asio::io_context& io)
       : job_(job),
         store_(objects),
         book_(book),
         disk_(disk),
-        sync_(sync),
         options_(options),
         counters_(counters),
         io_(io) {}
@@ -93,8 +93,8 @@ public:
   /// The bytes at `at`, which is not beyond the end: those before the end are compared, the others added.
   asio::awaitable<written> write(std::string_view bytes, std::uint64_t at);
   asio::awaitable<void> checkpoint_if_due();
-  /// All is there: the verdict, then the commit, then readers see it as complete. A commit that fails is logged:
-  /// readers have the bytes all the same.
+  /// All is there: the verdict, then the commit, then readers see it as complete. They do so, too, when the commit fails
+  /// (that is logged) or takes too long.
   asio::awaitable<written> finish();
   /// Keeps what is durable for another life.
   asio::awaitable<void> keep();
@@ -114,12 +114,13 @@ private:
   written judge(body_verdict const& v);
   asio::awaitable<written> verify(std::string_view bytes);
   std::error_code store_bytes(std::string_view bytes, std::uint64_t at);
+  asio::awaitable<void> flush_book();
+  static written too_late() { return {written::state::late, "the disk took too long"}; }
 
   fetch_job& job_;
   Store& store_;
   cache::ledger& book_;
-  blocking_pool& disk_;
-  blocking_pool& sync_;
+  fill_disk& disk_;
   fetch_options const& options_;
   fetch_counters& counters_;
   asio::io_context& io_;
@@ -170,10 +171,11 @@ asio::awaitable<written> fill_writer<Store>::verify(std::string_view bytes) {
 template <cache::CacheStore Store>
 asio::awaitable<bool> fill_writer<Store>::resume() {
   auto again = [this] { return store_.resume(job_.object_key()); };
-  auto resumed = co_await disk_.run(again);
+  auto resumed = co_await disk_.io(again);
   if (!resumed) co_return false;
   part_.emplace(*std::move(resumed));
   synced_ = part_->size();
+  if (disk_.late()) co_return true;
   if (part_->meta().length_known) length_ = part_->meta().length;
   publish();
   if (!options_.verifier) show();
@@ -189,19 +191,17 @@ asio::awaitable<written> fill_writer<Store>::begin(cache::meta about, std::optio
   while (about.generation == 0 || about.generation == dropped_)
     about.generation = std::random_device{}() * std::uint64_t{0x1'0000'0001} + 1;
   auto make = [this, &about] { return store_.create(about); };
-  auto made = co_await disk_.run(make);
+  auto made = co_await disk_.io(make);
   if (!made) co_return written(written::state::store_failed, made.error().message());
   part_.emplace(*std::move(made));
+  if (disk_.late()) co_return too_late();
   length_ = length;
   shown_ = synced_ = 0;
   verdict_ = body_verdict::state::open;
   verifier_.reset();
   resting_ = false;
   if (options_.verifier) verifier_ = options_.verifier(io_);
-  if (book_.saw(about.key, about.generation)) {
-    auto note = [this] { return book_.flush(); };
-    (void)co_await sync_.run(note);
-  }
+  if (book_.saw(about.key, about.generation)) co_await flush_book();
   publish();
   co_return written();
 }
@@ -215,8 +215,9 @@ asio::awaitable<written> fill_writer<Store>::prepare() {
   for (std::uint64_t at = 0; at < part_->size();) {
     block.resize(static_cast<std::size_t>(std::min<std::uint64_t>(options_.batch, part_->size() - at)));
     auto load = [this, &block, at] { return cache::read_exactly(*part_->body(), block, at); };
-    std::error_code const ec = co_await disk_.run(load);
+    std::error_code const ec = co_await disk_.io(load);
     if (ec) co_return written(written::state::store_failed, ec.message());
+    if (disk_.late()) co_return too_late();
     written const w = co_await verify(block);
     if (!w || job_.stopping()) co_return w;
     at += block.size();
@@ -242,11 +243,12 @@ template <cache::CacheStore Store>
 asio::awaitable<written> fill_writer<Store>::write(std::string_view bytes, std::uint64_t at) {
   std::uint64_t const before = part_->size();
   auto keep = [this, bytes, at] { return store_bytes(bytes, at); };
-  std::error_code const ec = co_await disk_.run(keep);
+  std::error_code const ec = co_await disk_.io(keep);
   if (ec == std::errc::bad_message) co_return written(written::state::other_bytes, "other bytes in the same place");
   if (ec == make_error_code(cache::error::length_mismatch))
     co_return written(written::state::other_bytes, "more bytes than announced");
   if (ec) co_return written(written::state::store_failed, ec.message());
+  if (disk_.late()) co_return too_late();
   auto const known = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), before > at ? before - at : 0));
   std::string_view const added = bytes.substr(known);
   if (verifier_ && !added.empty()) {
@@ -263,7 +265,7 @@ asio::awaitable<void> fill_writer<Store>::checkpoint_if_due() {
   std::uint64_t const fresh = size() - std::min(synced_, size());
   if (fresh == 0 || now - synced_when_ < options_.checkpoint_every) co_return;
   auto sync = [this] { return part_->checkpoint(); };
-  std::error_code const ec = co_await sync_.run(sync);
+  std::error_code const ec = co_await disk_.sync(sync);
   if (ec) log(log_level::warn, "no checkpoint: " + ec.message());
   synced_ = size();
   synced_when_ = clock::now();
@@ -278,12 +280,15 @@ asio::awaitable<written> fill_writer<Store>::finish() {
   }
   std::uint64_t const all = size();
   auto commit = [this, all] { return part_->commit(all); };
-  std::error_code const ec = co_await sync_.run(commit);
+  auto const shown = [this, all] {
+    show();
+    if (options_.whole_only) job_.current()->begin(part_->meta(), part_->body(), all);
+    job_.current()->completed();
+  };
+  std::error_code const ec = co_await disk_.commit(commit, shown);
   // Readers have the bytes on their descriptor either way; only the next start would have to fetch them again.
   if (ec && counters_.store_trouble.due()) log(log_level::error, "complete, but not kept: " + ec.message());
-  show();
-  if (options_.whole_only) job_.current()->begin(part_->meta(), part_->body(), all);
-  job_.current()->completed();
+  shown();
   part_.reset();
   if (!ec) log(log_level::info, "complete, " + std::to_string(all) + " bytes");
   co_return written();
@@ -296,7 +301,7 @@ asio::awaitable<void> fill_writer<Store>::keep() {
     part_->suspend();
     return 0;
   };
-  (void)co_await sync_.run(suspend);
+  (void)co_await disk_.sync(suspend);
   part_.reset();
 }
 
@@ -308,7 +313,7 @@ asio::awaitable<void> fill_writer<Store>::drop() {
       part_->drop();
       return 0;
     };
-    (void)co_await disk_.run(drop);
+    (void)co_await disk_.io(drop);
     part_.reset();
   }
   verifier_.reset();
@@ -317,13 +322,17 @@ asio::awaitable<void> fill_writer<Store>::drop() {
 
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::condemn() {
-  if (part_) {
-    book_.condemn(part_->meta().key, part_->meta().generation);
-    auto note = [this] { return book_.flush(); };
-    (void)co_await sync_.run(note);
-  }
+  if (part_) book_.condemn(part_->meta().key, part_->meta().generation);
   job_.current()->condemn();
+  if (part_) co_await flush_book();
   co_await drop();
+}
+
+/// What was told to the ledger is on disk afterwards; with a disk that hangs it stays in memory, and is written later.
+template <cache::CacheStore Store>
+asio::awaitable<void> fill_writer<Store>::flush_book() {
+  auto flush = [book = &book_] { return book->flush(); };
+  (void)co_await disk_.threads().ask(disk_.threads().ledger, flush);
 }
 
 }  // namespace mgw::proxy

@@ -2,16 +2,14 @@
 
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/growth.hpp>
-#include <mgw/cache/read_at.hpp>
-#include <mgw/core/blocking_pool.hpp>
-#include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/link_promise.hpp>
+#include <mgw/proxy/read_blocks.hpp>
 
 #include <asio/awaitable.hpp>
-#include <asio/buffer.hpp>
 
 #include <algorithm>
 #include <array>
@@ -73,18 +71,19 @@ struct body_position {
 /// - when the object is replaced, the connection is cut, and a resume gets the generation that was begun or nothing:
 ///   bytes of two generations never follow each other (link_promise);
 /// - only a definite refusal is a status, and only to a first GET: a resume is closed;
-/// - when the object is found to be bad, a begun body is filled up with zeros.
+/// - when the object is found to be bad, a begun body is filled up with zeros;
+/// - what cannot be read, or not while the disk hangs, is fetched past the store, behind what was sent.
 ///
 /// Answers GET and HEAD, single ranges (RFC 9110 14), If-Range (13.1.5), If-None-Match (13.1.2).
 /// Thread rule: the exchange's worker.
 class object_reader {
 public:
-  object_reader(exchange& x, std::shared_ptr<cache::fill> object, blocking_pool& disk, reader_options const& options,
+  object_reader(exchange& x, std::shared_ptr<cache::fill> object, disk_threads& disk, reader_options const& options,
                 link_promise& promise, held_requests& held)
       : x_(x), object_(std::move(object)), disk_(disk), options_(options), promise_(promise), held_(held),
         ticket_(x.worker().io.get_executor()) {}
 
-  /// Serves the exchange to its end, or up to where the object cannot be followed any more because it is not stored:
+  /// Serves the exchange to its end, or up to where the object cannot be followed any more because the store has failed:
   /// then somebody else has to go on from `position()`.
   enum class outcome { done, bypassed };
   asio::awaitable<outcome> serve();
@@ -93,14 +92,10 @@ public:
 private:
   using clock = std::chrono::steady_clock;
   enum class step { go_on, done, bypassed };
-  static constexpr std::size_t blocks = 4;
-  static constexpr std::size_t block_bytes = 16 * 1024;
-
   asio::awaitable<step> wait_for_head();
   asio::awaitable<step> send_body();
-  asio::awaitable<bool> send_piece(std::uint64_t limit);
+  asio::awaitable<step> send_piece(std::uint64_t limit);
   asio::awaitable<bool> send_zeros();
-  asio::awaitable<std::size_t> read(std::uint64_t limit);
   asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
   static void crowd_out(void* self) noexcept {
     auto& me = *static_cast<object_reader*>(self);
@@ -113,7 +108,7 @@ private:
 
   exchange& x_;
   std::shared_ptr<cache::fill> object_;
-  blocking_pool& disk_;
+  disk_threads& disk_;
   reader_options const& options_;
   link_promise& promise_;
   held_requests& held_;
@@ -122,11 +117,11 @@ private:
   std::optional<http::range_spec> range_;
   bool partial_ = false;
   std::uint64_t length_ = 0, at_ = 0, end_ = 0;  // what is sent: [at_, end_)
-  std::array<lent_buffer, blocks> lent_;
+  read_blocks blocks_;
 };
 
 inline asio::awaitable<void> object_reader::wait(cache::fill_view const& seen, clock::time_point until) {
-  for (auto& b : lent_) b.reset();
+  blocks_.reset();
   // The views are compared under the object's lock, and no suspension lies between enlisting and waiting.
   bool const enlisted = object_->wait_for_news(ticket_, seen);
   if (enlisted) co_await ticket_.wait_until(until);
@@ -153,6 +148,7 @@ inline asio::awaitable<object_reader::outcome> object_reader::serve() {
 inline body_position object_reader::position() const {
   body_position p;
   p.head_out = x_.responding();
+  if (!p.head_out) return p;
   p.at = at_;
   p.end = end_;
   p.length = length_;
@@ -232,6 +228,7 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
       x_.abort();
       co_return step::done;
     }
+    if (disk_.hung()) co_return step::bypassed;
     if (!held) held.emplace(held_, x_.worker().io.get_executor(), promise_.link(), crowd_out, this);
     auto const next_look = std::min(until, clock::now() + options_.look);
     co_await wait(v, next_look);
@@ -300,11 +297,9 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
       if (at_ >= v.stored) continue;  // the reserve is used up, too
       limit = at_ + 1;
     }
-    bool const ok = co_await send_piece(limit);
-    if (!ok) {
-      x_.abort();
-      co_return step::done;
-    }
+    step const sent = co_await send_piece(limit);
+    if (sent == step::done) x_.abort();
+    if (sent != step::go_on) co_return sent;
     last_sent = clock::now();
   }
   co_return step::go_on;
@@ -313,7 +308,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 /// What must not be seen is zeros: the client's own check fails at once, and says so, where a cut would make it try for
 /// an hour.
 inline asio::awaitable<bool> object_reader::send_zeros() {
-  static constexpr std::array<char, block_bytes> zeros{};
+  static constexpr std::array<char, 16 * 1024> zeros{};
   x_.notes().failure = "the object was condemned";
   while (at_ < end_) {
     auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(end_ - at_, zeros.size()));
@@ -325,45 +320,17 @@ inline asio::awaitable<bool> object_reader::send_zeros() {
   co_return true;
 }
 
-inline asio::awaitable<bool> object_reader::send_piece(std::uint64_t limit) {
-  std::size_t const n = co_await read(limit);
+/// `done`: it ends here; `bypassed`: it cannot be read.
+inline asio::awaitable<object_reader::step> object_reader::send_piece(std::uint64_t limit) {
+  auto body = object_->view().body;
+  std::size_t const n = co_await blocks_.load(disk_, std::move(body), at_, limit - at_);
   if (n == 0) {
-    x_.notes().failure = "the cache could not be read";
-    co_return false;
+    bool const bad = object_->view().phase == cache::fill_phase::condemned;  // not to be had anywhere else, either
+    co_return bad ? step::done : step::bypassed;
   }
-  std::array<asio::const_buffer, blocks> out;
-  std::size_t used = 0;
-  for (std::size_t rest = n; rest != 0; ++used) {
-    std::size_t const part = std::min(rest, block_bytes);
-    out[used] = asio::const_buffer(lent_[used].data(), part);
-    rest -= part;
-  }
-  std::error_code const ec = co_await x_.write(const_buffers(out.data(), used));
+  std::error_code const ec = co_await x_.write(blocks_.buffers());
   at_ += n;
-  co_return !ec;
-}
-
-/// Reads what is there between `at_` and `limit`, up to four blocks: at once if it is in memory, else on the pool.
-inline asio::awaitable<std::size_t> object_reader::read(std::uint64_t limit) {
-  auto const wanted = static_cast<std::size_t>(std::min<std::uint64_t>(limit - at_, blocks * block_bytes));
-  std::array<iovec, blocks> pieces{};
-  std::size_t used = 0;
-  for (std::size_t rest = wanted; rest != 0; ++used) {
-    if (!lent_[used]) lent_[used] = lent_buffer::take();
-    std::size_t const part = std::min(rest, block_bytes);
-    pieces[used].iov_base = lent_[used].data();
-    pieces[used].iov_len = part;
-    rest -= part;
-  }
-  auto const body = object_->view().body;
-  std::span<iovec const> const into(pieces.data(), used);
-  std::size_t n = cache::read_resident(*body, into, at_);
-  if (n == 0) {
-    std::uint64_t const at = at_;
-    auto block = [&body, into, at] { return cache::read_blocking(*body, into, at); };
-    n = co_await disk_.run(block);
-  }
-  co_return n;
+  co_return ec ? step::done : step::go_on;
 }
 
 }  // namespace mgw::proxy

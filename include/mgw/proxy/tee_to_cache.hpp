@@ -6,10 +6,10 @@
 #include <mgw/cache/link_id.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
-#include <mgw/core/blocking_pool.hpp>
 #include <mgw/http/date.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/client_room.hpp>
+#include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
@@ -49,7 +49,7 @@ struct tee_options {
 ///
 /// One upstream copy per object, whatever the number of clients and workers; every client, the first one too, is a
 /// reader of the growing file and never throttles or ends the fill. A passing fault upstream is never a status code
-/// (see object_reader), and what happens on it upstream is decided in `fetch`.
+/// (see object_reader), and what happens on it upstream is decided in `fetch`, on a disk that hangs in `disk_threads`.
 /// Thread rule: any worker; lives longer than the workers' contexts. A Part of a running gateway.
 template <cache::CacheStore Store>
 class tee_to_cache {
@@ -81,6 +81,8 @@ public:
   bool end_longest_held() { return room_->held.end_longest(); }
   std::size_t held() const { return room_->held.size(); }
 
+  /// Whether the store counts as failed because its disk hangs (disk_threads).
+  bool hung() const noexcept { return disk_.hung(); }
   fetch_counters const& counters() const noexcept { return counters_; }
   fetch_counters& counters() noexcept { return counters_; }  ///< for what others fetch on its behalf
   std::size_t fills() const { return flights_.size(); }
@@ -100,8 +102,14 @@ public:
   /// Waits for disk work. After the workers' threads have ended, before their contexts go.
   void close() {
     disk_.join();
-    sync_.join();
     flights_.clear();
+  }
+  /// The same, for so long at most. False: the disk hangs, and may still write into what the workers hold; so nothing may
+  /// be destroyed, and a program that wants to end does it by _exit(2).
+  bool close_for(disk_threads::duration limit) {
+    if (!disk_.join_for(limit)) return false;
+    flights_.clear();
+    return true;
   }
 
 private:
@@ -115,8 +123,7 @@ private:
   std::shared_ptr<client_room> room_ =
       options_.room ? options_.room : std::make_shared<client_room>(options_.reader, options_.max_clients);
   slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
-  blocking_pool disk_{2};
-  blocking_pool sync_{1};  // fsync has a thread of its own: reads never wait behind it
+  disk_threads disk_{options_.fetch.disk_deadline, options_.fetch.log, [this] { (void)book_.flush(); }};
   cache::single_flight<fetch_job> flights_;
   fetch_counters counters_;
   std::atomic<bool> draining_{false};
@@ -124,8 +131,8 @@ private:
 
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker) {
-  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.book_, self.disk_, self.sync_, self.fills_,
-                                                 self.options_.fetch, self.counters_, worker, self.upstreams_.of(worker));
+  auto f = std::make_unique<proxy::fetch<Store>>(job, *self.store_, self.book_, self.disk_, self.fills_, self.options_.fetch,
+                                                 self.counters_, worker, self.upstreams_.of(worker));
   try {
     co_await f->run();
   } catch (std::exception const& e) {
@@ -136,12 +143,15 @@ asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::sha
   self.flights_.leave(job->object_key(), job.get());
 }
 
+/// Null: the disk hangs.
 template <cache::CacheStore Store>
 asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& x, cache::key const& k, fetch_source source) {
   auto job = flights_.find(k);
   if (!job) {
-    auto look = [&] { return store_->open(k); };
-    auto stored = co_await disk_.run(look);
+    auto look = [store = store_, k] { return store->open(k); };
+    auto answer = co_await disk_.ask(disk_.io, look);
+    if (!answer) co_return nullptr;
+    auto& stored = *answer;
     auto const executor = x.worker().io.get_executor();
     if (stored) {
       x.notes().cache = "hit";
@@ -194,9 +204,10 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
     co_return;
   }
   body_position begun;
-  link_promise promise(book_, sync_, k, source);
-  if (store_ != nullptr) {
-    auto job = co_await find(x, k, source);
+  link_promise promise(book_, disk_, k, source);
+  std::shared_ptr<fetch_job> job;
+  if (store_ != nullptr && !disk_.hung()) job = co_await find(x, k, source);
+  if (job) {
     fetch_job::reader_count const reading(job);
     auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise, room_->held);
     auto const outcome = co_await reader->serve();
