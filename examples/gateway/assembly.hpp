@@ -6,6 +6,7 @@
 #include "config/text_file.hpp"
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
+#include "periodic.hpp"
 #include "state.hpp"
 #include "verifier/child_verifier.hpp"
 
@@ -29,6 +30,7 @@
 #include <asio/awaitable.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -108,7 +110,11 @@ public:
       where.path = s.cache.path;
       where.max_size = s.cache.max_size;
       where.min_free = s.cache.min_free;
+      where.max_age = std::chrono::duration_cast<std::chrono::seconds>(s.cache.max_age);
       store_ = std::make_unique<store>(where, log_);
+      if (where.max_age.count() != 0)
+        expiry_ = std::make_unique<periodic>(std::clamp<std::chrono::milliseconds>(s.cache.max_age / 10, std::chrono::seconds(1), std::chrono::hours(1)),
+                                             [objects = store_.get()] { (void)objects->expire(); });
       cache_ = std::make_unique<cache_handler>(*store_, *upstreams_, tee);
       stand_in_options imports;
       imports.fetch = tee.fetch;
@@ -239,6 +245,7 @@ private:
   mgw::log_sink log_;
   std::unique_ptr<mgw::net::worker_pool> workers_;
   std::unique_ptr<store> store_;
+  std::unique_ptr<periodic> expiry_;
   std::unique_ptr<mgw::mender::link_sealer> links_;
   std::unique_ptr<mgw::upstream::pool_set> upstreams_;
   std::unique_ptr<cache_handler> cache_;

@@ -7,6 +7,7 @@
 #include <mgw/cache/disk_index.hpp>
 #include <mgw/cache/disk_layout.hpp>
 #include <mgw/cache/disk_objects.hpp>
+#include <mgw/cache/disk_room.hpp>
 #include <mgw/cache/disk_state.hpp>
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/cache/error.hpp>

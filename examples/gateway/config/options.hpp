@@ -106,6 +106,17 @@ option_value duration(Field field, std::chrono::milliseconds least = std::chrono
       value_kind::duration, field, [=](std::string_view v, auto& into) { return read_duration(v, least, into); },
       show_duration);
 }
+/// A duration, or 0 for no limit.
+template <class Field>
+option_value duration_or_none(Field field, std::chrono::milliseconds least) {
+  auto const read = [least](std::string_view v, std::chrono::milliseconds& into) {
+    std::chrono::milliseconds d{0};
+    if (!read_duration(v, d, d) || (d.count() != 0 && d < least)) return false;
+    into = d;
+    return true;
+  };
+  return read_with(value_kind::duration, field, read, show_duration);
+}
 inline bool read_hosts(std::string_view text, std::vector<std::string>& into) {
   auto hosts = read_list(text);
   try {
@@ -198,6 +209,10 @@ inline std::vector<option> const& options() {
        "1 or more: bytes, or a number with KiB, MiB, GiB, TiB",
        "what the cache leaves free (5 % of the file system)",
        size([](auto& s) -> auto& { return s.cache.min_free; }, 1, 8 * EiB)},
+      {"Features.ArtifactsProxy.ArtifactsCache.MaxAge", "ARTIFACTS_PROXY_CACHE_MAX_AGE",
+       "a duration of 1s or more, such as 720h, or 0 for no limit",
+       "artifacts that nobody fetched for so long are deleted, except pinned ones; 0: none (0s)",
+       duration_or_none([](auto& s) -> auto& { return s.cache.max_age; }, std::chrono::seconds(1))},
       {"Features.ArtifactsProxy.ArtifactsCache.Verify", "ARTIFACTS_PROXY_CACHE_VERIFY", "artifact, length or off",
        "what is checked of what is fetched: it is a whole and right Mender artifact; that, if it is an artifact at all; "
        "nothing (artifact)",

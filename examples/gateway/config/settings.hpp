@@ -48,6 +48,7 @@ struct settings {
     std::chrono::milliseconds link_life{24 * 3'600'000};
     std::uint64_t max_size = 0;
     std::uint64_t min_free = 0;
+    std::chrono::milliseconds max_age{0};  ///< 0: no limit
     std::string verify = "artifact";
     std::vector<std::string> verify_keys;  ///< PEM files
     std::size_t max_fills = 16;

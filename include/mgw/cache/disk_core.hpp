@@ -2,21 +2,16 @@
 
 #include <mgw/cache/disk_index.hpp>
 #include <mgw/cache/disk_layout.hpp>
-#include <mgw/cache/disk_objects.hpp>
+#include <mgw/cache/disk_room.hpp>
 #include <mgw/cache/error.hpp>
 #include <mgw/cache/file.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/meta.hpp>
-#include <mgw/core/log.hpp>
-#include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -27,10 +22,9 @@ namespace mgw::cache {
 /// What a disk store and its parts share: the objects and their directory, the parts, and the space. It lives, and
 /// holds the directory's lock, until the store and its last part are gone.
 /// Thread rule: as disk_state.
-class disk_core : public disk_objects {
+class disk_core : public disk_room {
 public:
-  using part_ptr = std::shared_ptr<disk_index::part>;
-  using disk_objects::disk_objects;
+  using disk_room::disk_room;
 
   std::error_code remove(key const& k);
 
@@ -38,11 +32,6 @@ public:
   result<part_ptr> begin_part(key const& k);
   /// Claims a suspended part. Errors: no_such_file_or_directory, error::being_filled.
   result<part_ptr> claim_part(key const& k);
-  /// Lets an active part grow by `bytes` more, evicting what is least recently used.
-  /// Errors: error::not_enough_space, I/O.
-  std::error_code reserve(disk_index::part& p, std::uint64_t bytes);
-  /// Ends a part that is to be resumed later.
-  void keep_part(disk_index::part& p);
   /// Ends a part and deletes its files. `body`, if given, counts as used space until its last reader closes it.
   void discard_part(disk_index::part& p, std::shared_ptr<file const> const& body);
   /// Makes an object of a part whose body has been flushed. `m`: length and sha256 are set; the time is set here.
@@ -57,24 +46,7 @@ public:
                          commit_state& state);
 
 private:
-  /// Something that goes: out of the index, or active where it is a part; its names are busy until it is gone.
-  struct victim {
-    disk_index::used_order_item what;
-    busy_names<key>::hold key_held;
-    busy_names<std::string>::hold body_held;
-    std::optional<disk_index::object> object;
-    part_ptr part;
-    std::uint64_t bytes = 0;  // what its going frees
-  };
-
-  std::error_code remove_part_files(key const& k);
-  /// Empty if somebody works on it at this moment. Precondition: the index is locked.
-  std::optional<victim> claim(disk_index::used_order_item const& what);
-  void wait_for(key const& k);
-  std::error_code evict(victim v);
   void take_back_body(disk_index::part const& p, std::string const& sha256, commit_state& state);
-
-  std::mutex space_mutex_;  // from the question for space to the reservation; before the index's
 };
 
 inline std::error_code disk_core::remove(key const& k) {
@@ -108,7 +80,7 @@ inline result<disk_core::part_ptr> disk_core::begin_part(key const& k) {
   std::lock_guard const hold(index_mutex_);
   if (ec) {
     if (existed)
-      index_.deactivate(*p);
+      index_.deactivate(*p, p->used);
     else
       index_.erase_part(*p);
     return ec;
@@ -128,101 +100,12 @@ inline result<disk_core::part_ptr> disk_core::claim_part(key const& k) {
   return p;
 }
 
-inline void disk_core::keep_part(disk_index::part& p) {
-  with_index([&](disk_index& index) { index.deactivate(p); });
-}
-
 inline void disk_core::discard_part(disk_index::part& p, std::shared_ptr<file const> const& body) {
   (void)remove_part_files(p.key);  // the key is free for others only afterwards
   with_index([&](disk_index& index) {
     index.add_unlinked(body, p.written);
     index.erase_part(p);
   });
-}
-
-inline std::error_code disk_core::remove_part_files(key const& k) {
-  auto const journal_ec = ops_.unlink(layout_.journal_path(k));
-  auto const body_ec = ops_.unlink(layout_.part_path(k));
-  if (body_ec && body_ec != std::errc::no_such_file_or_directory) return body_ec;
-  return journal_ec == std::errc::no_such_file_or_directory ? std::error_code{} : journal_ec;
-}
-
-inline std::optional<disk_core::victim> disk_core::claim(disk_index::used_order_item const& what) {
-  victim v;
-  v.what = what;
-  v.key_held = keys_.try_take({what.key});
-  if (!v.key_held) return std::nullopt;
-  if (what.is_part) {
-    v.part = index_.find_part(what.key);
-    v.bytes = v.part->written;
-    index_.activate(*v.part);
-    return v;
-  }
-  v.body_held = bodies_.try_take({index_.find(what.key)->body->sha256});
-  if (!v.body_held) return std::nullopt;
-  v.object = index_.take(what.key);
-  v.bytes = v.object->body->keys == 0 ? v.object->body->size : 0;
-  return v;
-}
-
-/// Waits until nobody works on this object.
-inline void disk_core::wait_for(key const& k) {
-  auto const held = hold_key(k);
-  auto const sha256 = with_index([&](disk_index& index) {
-    auto const* const o = index.find(k);
-    return o != nullptr ? o->body->sha256 : std::string();
-  });
-  if (!sha256.empty()) (void)hold_bodies({sha256});
-}
-
-inline std::error_code disk_core::evict(victim v) {
-  if (v.object) return delete_object(*std::move(v.object));
-  if (auto const ec = remove_part_files(v.what.key)) {
-    keep_part(*v.part);
-    return ec;
-  }
-  with_index([&](disk_index& index) { index.erase_part(*v.part); });
-  return {};
-}
-
-inline std::error_code disk_core::reserve(disk_index::part& p, std::uint64_t bytes) {
-  std::uint64_t expected = 0;  // some file systems free space late: what was deleted here is counted at once
-  for (;;) {
-    std::optional<victim> next;
-    std::optional<key> busy;
-    {
-      std::lock_guard const asking(space_mutex_);
-      auto const space = ops_.space(layout_.path());
-      if (!space) return space.error();
-      std::uint64_t const available = std::max(space->available, expected);
-      std::lock_guard const hold(index_mutex_);
-      if (bytes > limits_.max_size) return error::not_enough_space;
-      std::uint64_t const room = limits_.max_size - std::min(limits_.max_size, index_.used_bytes());
-      std::uint64_t const above = available - std::min(available, limits_.min_free);
-      std::uint64_t const free = above - std::min(above, index_.outstanding_bytes());
-      std::uint64_t const over = std::max(bytes - std::min(bytes, room), bytes - std::min(bytes, free));
-      if (over == 0) {
-        p.reserved += bytes;
-        return {};
-      }
-      if (index_.evictable_bytes() < over) return error::not_enough_space;
-      index_.find_victim([&](disk_index::used_order_item const& what) {
-        next = claim(what);
-        if (!next && !busy) busy = what.key;
-        return next.has_value();
-      });
-      if (next) expected = available + next->bytes;
-    }
-    if (next) {
-      key const k = next->what.key;
-      if (auto const ec = evict(*std::move(next))) return ec;
-      log(log_level::info, "evicted " + k.hex());
-    } else if (busy) {
-      wait_for(*busy);
-    } else {
-      return error::not_enough_space;
-    }
-  }
 }
 
 inline std::error_code disk_core::commit(disk_index::part& p, cache::meta& m, std::shared_ptr<file const> const& body,

@@ -54,6 +54,7 @@ public:
     std::atomic<std::uint64_t> written = 0;
     std::uint64_t reserved = 0;  ///< while active: what it may grow to
     bool active = true;
+    std::int64_t used = 0;       ///< when it was last written, seconds since 1970; only while not active
     used_order::iterator order;  ///< only while not active
 
     std::uint64_t charge() const noexcept { return active ? reserved : written.load(std::memory_order_relaxed); }
@@ -80,7 +81,7 @@ public:
   /// Adds an active part. Precondition: the key has none.
   std::shared_ptr<part> add_part(key const& k);
   void activate(part& p);
-  void deactivate(part& p);
+  void deactivate(part& p, std::int64_t used);
   void erase_part(part& p);
 
   /// Counts an unlinked file until its last reader closes it.
@@ -98,6 +99,11 @@ public:
   /// the least recently used first, until it says that it took one: then the index may be another one.
   template <class F>
   void find_victim(F f);
+  /// Objects that are neither pinned nor read, and parts that nobody fills, whose last use was before `t`.
+  std::vector<used_order_item> unused_since(std::int64_t t) const;
+  bool is_unused_since(used_order_item const& what, std::int64_t t) const;
+  /// Uses of before `t` are nothing to go by: they count as of `now`.
+  void date_uses(std::int64_t t, std::int64_t now);
   bool has_unverified() const;
   std::uint64_t pinned_bytes() const;
 
@@ -219,7 +225,8 @@ inline void disk_index::activate(part& p) {
   p.active = true;
 }
 
-inline void disk_index::deactivate(part& p) {
+inline void disk_index::deactivate(part& p, std::int64_t used) {
+  p.used = used;
   p.order = order_.insert(order_.end(), {p.key, true});
   p.active = false;
 }
@@ -277,6 +284,29 @@ void disk_index::find_victim(F f) {
     used_order_item const copy = item;  // its place goes with it
     if (f(copy)) return;
   }
+}
+
+inline bool disk_index::is_unused_since(used_order_item const& what, std::int64_t t) const {
+  if (what.is_part) {
+    auto const p = find_part(what.key);
+    return p && !p->active && p->used < t;
+  }
+  object const* const o = find(what.key);
+  return o != nullptr && !o->meta.pinned && !o->body->in_use() && o->touched < t;
+}
+
+inline std::vector<disk_index::used_order_item> disk_index::unused_since(std::int64_t t) const {
+  std::vector<used_order_item> out;
+  for (auto const& item : order_)
+    if (is_unused_since(item, t)) out.push_back(item);
+  return out;
+}
+
+inline void disk_index::date_uses(std::int64_t t, std::int64_t now) {
+  for (auto& [k, o] : objects_)
+    if (o.touched < t) o.touched = now;
+  for (auto const& [k, p] : parts_)
+    if (p->used < t) p->used = now;
 }
 
 inline bool disk_index::has_unverified() const {

@@ -31,6 +31,7 @@ public:
   struct limits {
     std::uint64_t max_size = 0;  ///< 0: 90 % of the file system
     std::uint64_t min_free = 0;  ///< 0: 5 % of the file system
+    std::int64_t max_age = 0;    ///< seconds; 0: none
   };
 
   /// Throws like disk_layout::lock and load.
@@ -104,7 +105,7 @@ inline void disk_state::take_in(disk_layout::contents found) {
       if (index_.find_part(found.parts[i.n].key)) continue;  // being filled: its files lie elsewhere
       auto const p = index_.add_part(found.parts[i.n].key);
       p->written = found.parts[i.n].size;
-      index_.deactivate(*p);
+      index_.deactivate(*p, i.used_ns / 1'000'000'000);
     } else {
       index_.add(std::move(found.objects[i.n].meta), !found.clean, i.used_ns / 1'000'000'000, nullptr);
     }

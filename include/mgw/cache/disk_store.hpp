@@ -9,6 +9,7 @@
 #include <mgw/core/log.hpp>
 #include <mgw/core/result.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -31,15 +32,16 @@ struct stored {
 /// One process owns the directory at a time. A body becomes an object in one step, the commit of its part; what a
 /// crash leaves behind is either absent, or a part that can be resumed, or complete.
 ///
-/// Thread rule: any thread; `open`, `create`, `resume`, `remove`, `pin` and `verify` block on the disk and are for a
-/// pool, not for a network thread. `contains`, `list`, `entries` and `used` only take a short lock.
+/// Thread rule: any thread; `open`, `create`, `resume`, `remove`, `pin`, `expire` and `verify` block on the disk and
+/// are for a pool, not for a network thread. `contains`, `list`, `entries` and `used` only take a short lock.
 class disk_store {
 public:
   using part_type = part;
   struct options {
     std::filesystem::path path;
-    std::uint64_t max_size = 0;  ///< bytes of all bodies; 0: 90 % of the file system at start
-    std::uint64_t min_free = 0;  ///< bytes left free on the file system; 0: 5 % of it
+    std::uint64_t max_size = 0;       ///< bytes of all bodies; 0: 90 % of the file system at start
+    std::uint64_t min_free = 0;       ///< bytes left free on the file system; 0: 5 % of it
+    std::chrono::seconds max_age{0};  ///< `expire` deletes what was not used for so long; 0: nothing
   };
   struct usage {
     std::uint64_t bytes = 0;  ///< objects, parts with what they reserved, removed objects that are still read
@@ -61,7 +63,9 @@ public:
   /// the working directory of this moment. Precondition: `ops` outlives the store, its parts and their bodies.
   /// Throws std::system_error, std::runtime_error with a sentence: not accessible, or in use by another process.
   explicit disk_store(options const& o, log_sink log = {}, file_ops& ops = posix_file_ops())
-      : core_(std::make_shared<disk_core>(absolute_path(o.path), core_limits(o), std::move(log), ops)) {}
+      : core_(std::make_shared<disk_core>(absolute_path(o.path), core_limits(o), std::move(log), ops)) {
+    (void)expire();
+  }
 
   /// A complete object. That it is there and whole is checked before it is promised: one that is gone, has another
   /// size or, first read after an unclean stop, other bytes is dropped.
@@ -90,6 +94,10 @@ public:
   /// Errors: std::errc::no_such_file_or_directory; I/O, when it is as it was or, if only the last flush of a directory
   /// failed, changed until a power cut.
   std::error_code pin(key const& k, bool on) { return core_->pin(k, on); }
+  /// Deletes objects and suspended parts that were not used for `max_age`, but none that is pinned, read or filled; how
+  /// many. The constructor does so, too; later it is for its user to call, once in an hour or in a tenth of that age.
+  /// As long as the clock says it is before 2020 nothing has an age, and uses of that time count from when it is set.
+  std::size_t expire() { return core_->expire(); }
   /// Reads an object whole and compares it with its SHA-256. One that is damaged, or whose body is gone, is dropped and
   /// logged; its readers go on. Errors: I/O, when nothing was found out.
   result<verdict> verify(key const& k);
@@ -109,6 +117,7 @@ private:
     disk_core::limits l;
     l.max_size = o.max_size;
     l.min_free = o.min_free;
+    l.max_age = o.max_age.count();
     return l;
   }
 

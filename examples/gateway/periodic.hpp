@@ -1,0 +1,50 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace gateway {
+
+/// Calls a function again and again, with a pause before each time, on a thread of its own: for work that may block.
+/// Destroyed, it waits for a call that is under way. What the function throws is ignored.
+class periodic {
+public:
+  periodic(std::chrono::milliseconds pause, std::function<void()> f) : pause_(pause), f_(std::move(f)), thread_([this] { run(); }) {}
+  periodic(periodic const&) = delete;
+  periodic& operator=(periodic const&) = delete;
+  ~periodic() {
+    {
+      std::lock_guard const hold(mutex_);
+      ended_ = true;
+    }
+    end_.notify_all();
+    thread_.join();
+  }
+
+private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (!end_.wait_for(lock, pause_, [this] { return ended_; })) {
+      lock.unlock();
+      try {
+        f_();
+      } catch (std::exception const&) {  // the next time is another chance
+      }
+      lock.lock();
+    }
+  }
+
+  std::chrono::milliseconds pause_;
+  std::function<void()> f_;
+  std::mutex mutex_;
+  std::condition_variable end_;
+  bool ended_ = false;
+  std::thread thread_;  // the last: it uses all the others
+};
+
+}  // namespace gateway
