@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <ostream>
 #include <string>
@@ -33,7 +34,7 @@ using test::test_meta;
 /// A disk on which one operation hangs until it is let go.
 class hanging_ops final : public file_ops {
 public:
-  enum class what { rename_to, unlink, flush_names };
+  enum class what { open, rename_to, unlink, flush_names };
 
   /// The next operation of this kind whose path ends so hangs.
   void hang(what w, std::string suffix) {
@@ -66,6 +67,10 @@ public:
     return hangs_;
   }
 
+  result<std::shared_ptr<file const>> open(std::string const& path, int flags) override {
+    pass(what::open, path);
+    return file_ops::open(path, flags);
+  }
   std::error_code rename(std::string const& from, std::string const& to) override {
     pass(what::rename_to, to);
     return file_ops::rename(from, to);
@@ -272,6 +277,31 @@ TEST_CASE("a body that is deleted for one object is there for the next with the 
   CHECK_FALSE(early);
   CHECK(take(store, 2) == bytes);
   CHECK_FALSE(store.contains(test_key(1)));
+}
+TEST_CASE("an object that is replaced while it is opened or verified is the new one") {
+  temporary_directory const dir;
+  hanging_ops ops;
+  disk_store store(at(dir), {}, ops);
+  for (bool const verifies : {false, true}) {
+    CAPTURE(verifies);
+    std::string const before = test_body(1, 500), after = test_body(2, 500);
+    CHECK_FALSE(put(store, 1, before));
+    ops.hang(hanging_ops::what::open, sha256_of(before));
+    std::string got;
+    std::thread reads([&] {
+      if (verifies) {
+        auto const v = store.verify(test_key(1));
+        got = v && *v == disk_store::verdict::good ? after : "";
+      } else {
+        got = take(store, 1);
+      }
+    });
+    ops.wait_until_it_hangs();
+    CHECK_FALSE(put(store, 1, after));
+    ops.let_go();
+    reads.join();
+    CHECK((got == after));
+  }
 }
 TEST_CASE("room is made by waiting for a busy object where nothing else can go") {
   temporary_directory const dir;

@@ -99,7 +99,7 @@ inline result<std::pair<cache::meta, std::shared_ptr<file const>>> disk_objects:
     }
   }
   if (is_damage(ec)) {
-    (void)drop_damaged(k, b);
+    if (!drop_damaged(k, b)) return open(k);  // replaced or removed meanwhile
     return std::make_error_code(std::errc::no_such_file_or_directory);
   }
   if (ec) return ec;
@@ -164,8 +164,8 @@ inline result<bool> disk_objects::verify(key const& k) {
   });
   if (f) return true;
   if (!is_damage(f.error())) return f.error();
-  if (drop_damaged(k, b)) return false;
-  return std::make_error_code(std::errc::no_such_file_or_directory);  // removed or replaced meanwhile
+  if (!drop_damaged(k, b)) return verify(k);  // replaced or removed meanwhile
+  return false;
 }
 
 inline std::error_code disk_objects::pin(key const& k, bool on) {
