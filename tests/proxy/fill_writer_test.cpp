@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace mgw::proxy {
 namespace {
@@ -39,6 +40,7 @@ struct findings {
   std::uint64_t head_at = 100;          // the head ends there
   std::optional<std::uint64_t> bad_at;  // found when this byte is seen
   bool bad_at_end = false;
+  std::vector<std::pair<std::string, std::string>> labels;
   std::atomic<int> unable{0};  // so many of the next ones fail at their first byte
   std::atomic<int> made{0};
   std::atomic<std::uint64_t> taken{0};
@@ -60,6 +62,7 @@ public:
   }
   asio::awaitable<body_verdict> head() override { co_return v_; }
   asio::awaitable<body_verdict> finish() override {
+    v_.labels = f_.labels;
     conclude(f_.bad_at_end ? body_verdict::state::bad : body_verdict::state::good, f_.bad_at_end ? "rotten end" : "");
     co_return v_;
   }
@@ -204,6 +207,25 @@ TEST_CASE("a verifier that fails is a passing fault: the next one is fed from th
   CHECK((s.get().body == s.body));
   CHECK(s.found.made > 2);
   CHECK(s.g->log().count("out of order") >= 2);
+}
+
+TEST_CASE("what the verifier says an object is to be found by is stored with it") {
+  site s;
+  SUBCASE("labels") {
+    s.found.labels = {{"artifact-name", "release 2"}, {"device-types", "a,b"}};
+  }
+  SUBCASE("labels that the store refuses cost nothing else") {
+    s.found.labels = {{"not a name", "x"}};
+  }
+  SUBCASE("none") {}
+  s.start();
+  CHECK((s.get().body == s.body));
+  REQUIRE(eventually([&] { return s.g->stored("/o"); }));
+  auto const all = s.g->store().list();
+  REQUIRE(all.size() == 1);
+  bool const refused = !s.found.labels.empty() && s.found.labels[0].first == "not a name";
+  CHECK((all[0].labels == (refused ? decltype(s.found.labels)() : s.found.labels)));
+  CHECK(s.g->log().count("not labelled") == (refused ? 1 : 0));
 }
 
 TEST_CASE("after a restart the verifier is fed what is stored, then what comes") {

@@ -277,6 +277,8 @@ asio::awaitable<written> fill_writer<Store>::finish() {
     body_verdict const v = co_await verifier_->finish();
     written const w = judge(v);
     if (!w) co_return w;
+    if constexpr (requires { part_->set_labels(v.labels); })
+      if (auto const refused = part_->set_labels(v.labels)) log(log_level::warn, "not labelled: " + refused.message());
   }
   std::uint64_t const all = size();
   auto commit = [this, all] { return part_->commit(all); };
