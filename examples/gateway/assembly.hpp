@@ -1,14 +1,18 @@
 #pragma once
 
 #include "access_log.hpp"
-#include "artifact/keys.hpp"
 #include "config/settings.hpp"
-#include "config/text_file.hpp"
+#include "control/cache_access.hpp"
+#include "control/cache_service.hpp"
+#include "control/server.hpp"
+#include "control/socket_path.hpp"
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "periodic.hpp"
+#include "served_counts.hpp"
 #include "state.hpp"
 #include "verifier/child_verifier.hpp"
+#include "verifier/configured.hpp"
 
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/http/target.hpp>
@@ -106,13 +110,10 @@ public:
     upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust));
     auto const tee = tee_options(s);
     if (s.cache.enabled) {
-      store::options where;
-      where.path = s.cache.path;
-      where.max_size = s.cache.max_size;
-      where.min_free = s.cache.min_free;
+      auto where = store_options(s);
       where.max_age = std::chrono::duration_cast<std::chrono::seconds>(s.cache.max_age);
       store_ = std::make_unique<store>(where, log_);
-      if (where.max_age.count() != 0)
+      if (s.cache.max_age.count() != 0)
         expiry_ = std::make_unique<periodic>(std::clamp<std::chrono::milliseconds>(s.cache.max_age / 10, std::chrono::seconds(1), std::chrono::hours(1)),
                                              [objects = store_.get()] { (void)objects->expire(); });
       cache_ = std::make_unique<cache_handler>(*store_, *upstreams_, tee);
@@ -139,13 +140,16 @@ public:
       listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, mgw::net::tls_context::server(identity));
     }
     if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, std::nullopt);
+    if (store_) take_commands(s);
   }
   assembly(assembly const&) = delete;
   assembly& operator=(assembly const&) = delete;
   /// Addresses that are really bound: `https://127.0.0.1:8443`.
   std::vector<std::string> const& addresses() const noexcept { return addresses_; }
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`.
-  void run(std::chrono::milliseconds limit) { mgw::proxy::run_until_signal(*workers_, limit, *server_, *cache_, *own_, *upstreams_); }
+  void run(std::chrono::milliseconds limit) {
+    mgw::proxy::run_until_signal(*workers_, limit, *server_, *cache_, *own_, *upstreams_, control_);
+  }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
   mgw::proxy::fetch_counters const& fetched_for_one() const { return own_->cache().counters(); }
@@ -159,6 +163,12 @@ private:
     addresses_.push_back(scheme + host + ':' + std::to_string(bound.port()));
   }
 
+  /// `mgw-gateway cache …` finds us from here on.
+  void take_commands(settings const& s) {
+    commands_.emplace(*store_, cache_path(s), configured_verifier(s), [this] { return served_.described(cache_->counters()); });
+    control_.listen(control_socket_path(s.state_directory));
+  }
+
   static mgw::mender::domain_list allowed_hosts(settings const& s) {
     try {
       return mgw::mender::domain_list(s.proxy.whitelist);
@@ -168,7 +178,7 @@ private:
     }
   }
 
-  mgw::proxy::server_options server_options(settings const& s) const {
+  mgw::proxy::server_options server_options(settings const& s) {
     mgw::proxy::server_options o;
     o.limits.fold_equal_hosts = true;
     // One field, or the target, may take all of the head but a KiB.
@@ -184,7 +194,10 @@ private:
     o.error_body = [](int status, mgw::proxy::exchange const& x) {
       return mgw::mender::error_body(mgw::http::reason_phrase(status), x.notes().request_id);
     };
-    o.observer = log_access;
+    o.observer = [this](mgw::proxy::exchange const& x) {
+      log_access(x);
+      served_.count(x);
+    };
     return o;
   }
   mgw::proxy::tee_options tee_options(settings const& s) const {
@@ -198,26 +211,11 @@ private:
     o.fetch.max_pass_through = s.cache.max_pass_through;
     if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
     o.fetch.log = log_;
-    if (s.cache.enabled && s.cache.verify != "off") o.fetch.verifier = artifact_verifiers(verifying(s));
+    if (s.cache.enabled && s.cache.verify != "off") o.fetch.verifier = artifact_verifiers(configured_verifier(s));
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
         return hosts.allows(u.host) || mgw::http::iequals(u.authority, mgw::http::parse_uri(own)->authority);
       };
-    return o;
-  }
-  static verifier_options verifying(settings const& s) {
-    verifier_options o;
-    o.only_artifacts = s.cache.verify == "artifact";
-    for (std::string const& path : s.cache.verify_keys) {
-      constexpr std::size_t most = 65'536;
-      auto const pem = read_text_file(path, most);
-      artifact_keys usable;
-      std::string const why = !pem ? file_trouble(path, pem.error()) : usable.add(*pem, path) ? "" : "no usable key in it";
-      if (!why.empty())
-        throw config_error("ARTIFACTS_PROXY_CACHE_VERIFY_KEYS (Features.ArtifactsProxy.ArtifactsCache.VerifyKeys): " + path +
-                           ": " + why + "; accepted: PEM files with public keys, RSA of 2048 bits or more, or ECDSA P-256");
-      o.keys += *pem + "\n";
-    }
     return o;
   }
   mgw::mender::relay_options relay_options(settings const& s, mgw::http::uri const& upstream) const {
@@ -253,6 +251,9 @@ private:
   std::unique_ptr<mgw::mender::own_copies> own_;
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
   std::vector<std::string> addresses_;
+  served_counts served_;
+  std::optional<cache_service> commands_;
+  control_server control_{[this](auto const& request, int file, auto const& step) { return commands_->run(request, file, step); }, log_};
 };
 
 }  // namespace gateway

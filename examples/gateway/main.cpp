@@ -1,5 +1,6 @@
 // mgw-gateway: options → command. What the gateway is made of stands in assembly.hpp.
 #include "commands/run.hpp"
+#include "commands/run_cache.hpp"
 #include "commands/show.hpp"
 #include "config/command_line.hpp"
 #include "config/load.hpp"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
     if (asked.exit_code) return *asked.exit_code;
     if (asked.verify) return gateway::verify_file(*asked.verify, stdout, stderr);
     auto configuration = gateway::load(asked.given);
+    if (asked.cache) return gateway::run_cache_command(configuration, *asked.cache);
     if (asked.check || asked.print) return gateway::show(std::move(configuration), asked.check, asked.print);
     return gateway::run(std::move(configuration));
   } catch (gateway::config_error const& e) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "commands/cache.hpp"
 #include "commands/verify.hpp"
 #include "config/file.hpp"
 #include "config/load.hpp"
@@ -22,6 +23,7 @@ struct command_line {
   bool print = false;                    ///< --print-config
   std::optional<int> exit_code;          ///< set: the question is answered (--help, --version, a mistake)
   std::optional<verify_request> verify;  ///< set: a file is to be verified, whatever the settings
+  std::optional<cache_command> cache;    ///< set: something is to be done with the cache of the settings
 };
 
 /// Reads the flags alone; nothing else is read before. Throws config_error for a --log-level that is none.
@@ -37,6 +39,8 @@ inline command_line read_command_line(int argc, char** argv) {
   app.set_version_flag("--version", MGW_VERSION);
   verify_request to_verify;
   CLI::App const* const verify = add_verify(app, to_verify);
+  cache_command to_do;
+  CLI::App const* const cache = add_cache(app, to_do);
   std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
   for (option const& o : options())
     footer += "  " + o.key + (o.environment.empty() ? "" : "  " + o.environment) + "\n      " + o.help + "; " +
@@ -52,6 +56,7 @@ inline command_line read_command_line(int argc, char** argv) {
     out.verify = to_verify;
     return out;
   }
+  if (cache->parsed()) out.cache = to_do;
   configuration level;
   level.set(*find_option("Log.Level"), out.given.log_level, origin::flag("--log-level"));
   if (!level.errors.empty()) throw config_error(level.errors.front());

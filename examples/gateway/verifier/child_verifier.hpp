@@ -82,6 +82,10 @@ public:
     co_return verdict_;
   }
 
+  /// Ends the child: the next verdict is `unable`, soon, if there is none yet.
+  void give_up() noexcept {
+    if (child_) child_->kill();
+  }
   /// Of the child; -1: there is none.
   pid_t pid() const noexcept { return child_ ? child_->pid() : -1; }
 

@@ -1,0 +1,119 @@
+#pragma once
+
+#include "config/settings.hpp"
+#include "control/cache_service.hpp"
+#include "control/client.hpp"
+#include "control/protocol.hpp"
+#include "control/socket_path.hpp"
+#include "verifier/configured.hpp"
+
+#include <mgw/cache/disk_store.hpp>
+#include <mgw/core/log.hpp>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace gateway {
+
+/// The options of the store that these settings ask for.
+inline mgw::cache::disk_store::options store_options(settings const& s) {
+  mgw::cache::disk_store::options out;
+  out.path = s.cache.path;
+  out.max_size = s.cache.max_size;
+  out.min_free = s.cache.min_free;
+  return out;
+}
+
+/// The path of the cache as both sides of the control socket write it.
+inline std::string cache_path(settings const& s) {
+  return std::filesystem::absolute(s.cache.path).lexically_normal().string();
+}
+
+/// The cache of these settings, for commands: the running gateway's if one answers, else opened here, which keeps a
+/// gateway from starting until this is gone.
+class cache_access {
+public:
+  /// Precondition: `s` outlives it.
+  explicit cache_access(settings const& s) : settings_(s) {}
+
+  /// Does it, or has it done. Throws config_error.
+  boost::json::object run(cache_request request, int file, step_function const& step) {
+    request.cache = json_text(cache_path(settings_));
+    if (local_) return local_->service.run(request, file, step);
+    std::string const path = control_socket_path(settings_.state_directory);
+    auto gateway = control_client::connect(path);
+    if (gateway) return gateway->ask(request, file, step);
+    auto const why = gateway.error();
+    if (why != std::errc::no_such_file_or_directory && why != std::errc::connection_refused &&
+        why != std::errc::not_a_directory)
+      return failure(
+          "the gateway cannot be reached at " + path + ": " + why.message() +
+          (why == std::errc::permission_denied ? "; it takes commands from its own user and from root" : ""));
+    std::error_code ec;
+    if (!std::filesystem::is_directory(settings_.cache.path, ec))
+      return failure("there is no cache at " + cache_path(settings_) + (ec ? ": " + ec.message() : std::string()));
+    try {
+      local_ = std::make_unique<local>(settings_);
+    } catch (std::system_error const& e) {
+      return failure(e.what());
+    } catch (config_error const&) {
+      throw;
+    } catch (std::runtime_error const& e) {
+      return failure(std::string(e.what()) + ", and no gateway answers at " + path);
+    }
+    return local_->service.run(request, file, step);
+  }
+
+private:
+  /// Root takes the part of the directory's owner: files of root's would be of no use to the gateway.
+  class as_owner_of {
+  public:
+    explicit as_owner_of(std::string const& path) {
+      struct stat s{};
+      if (::geteuid() != 0 || ::stat(path.c_str(), &s) != 0 || s.st_uid == 0) return;
+      group_ = ::getegid();
+      if (::setegid(s.st_gid) != 0 || ::seteuid(s.st_uid) != 0)
+        throw std::system_error(errno, std::generic_category(), "cannot become the owner of " + path);
+      changed_ = true;
+    }
+    as_owner_of(as_owner_of const&) = delete;
+    as_owner_of& operator=(as_owner_of const&) = delete;
+    ~as_owner_of() {
+      if (changed_ && (::seteuid(0) != 0 || ::setegid(group_) != 0))
+        std::fputs("mgw-gateway: cannot become root again\n", stderr);
+    }
+
+  private:
+    bool changed_ = false;
+    gid_t group_ = 0;
+  };
+  struct local {
+    explicit local(settings const& s)
+        : how(configured_verifier(s)),
+          owner(s.cache.path),
+          objects(store_options(s), tell),
+          service(objects, cache_path(s), how) {}
+    static void tell(mgw::log_level level, std::string_view text) {
+      if (level >= mgw::log_level::warn) std::fprintf(stderr, "mgw-gateway: %s\n", std::string(text).c_str());
+    }
+    verifier_options how;
+    as_owner_of owner;
+    mgw::cache::disk_store objects;
+    cache_service service;
+  };
+
+  settings const& settings_;
+  std::unique_ptr<local> local_;
+};
+
+}  // namespace gateway

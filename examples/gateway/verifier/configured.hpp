@@ -1,0 +1,33 @@
+#pragma once
+
+#include "artifact/keys.hpp"
+#include "config/settings.hpp"
+#include "config/text_file.hpp"
+#include "verifier/options.hpp"
+
+#include <cstddef>
+#include <string>
+
+namespace gateway {
+
+/// How artifacts are verified by these settings. Throws config_error for a key that is not to be used.
+inline verifier_options configured_verifier(settings const& s) {
+  verifier_options o;
+  o.only_artifacts = s.cache.verify == "artifact";
+  for (std::string const& path : s.cache.verify_keys) {
+    constexpr std::size_t most = 65'536;
+    auto const pem = read_text_file(path, most);
+    artifact_keys usable;
+    std::string const why = !pem                     ? file_trouble(path, pem.error())
+                            : usable.add(*pem, path) ? ""
+                                                     : "no usable key in it";
+    if (!why.empty())
+      throw config_error(
+          "ARTIFACTS_PROXY_CACHE_VERIFY_KEYS (Features.ArtifactsProxy.ArtifactsCache.VerifyKeys): " + path + ": " +
+          why + "; accepted: PEM files with public keys, RSA of 2048 bits or more, or ECDSA P-256");
+    o.keys += *pem + "\n";
+  }
+  return o;
+}
+
+}  // namespace gateway
