@@ -203,6 +203,7 @@ private:
   mgw::proxy::tee_options tee_options(settings const& s) const {
     mgw::proxy::tee_options o;
     o.reader.hold = s.proxy.hold;
+    o.reader.far_ahead = s.cache.far_ahead;
     std::size_t const connections = s.limits.max_connections;
     o.reader.max_held = s.proxy.max_held != 0 ? s.proxy.max_held : std::max<std::size_t>(1, connections * 6 / 10);
     o.max_clients = connections - connections / 8;  // the rest is for the API and for handshakes

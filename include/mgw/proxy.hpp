@@ -1,6 +1,7 @@
 #pragma once
 
 // Exchanges and what answers them: server, router, forward, tee_to_cache.
+#include <mgw/proxy/ahead_reader.hpp>
 #include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/client_room.hpp>

@@ -53,6 +53,7 @@ struct settings {
     std::vector<std::string> verify_keys;  ///< PEM files
     std::size_t max_fills = 16;
     std::size_t max_pass_through = 8;
+    std::uint64_t far_ahead = 8u << 20;
   } cache;
   struct {
     std::size_t max_connections = 10'000;

@@ -59,6 +59,11 @@ public:
     tried_ = sources_.front().url;
     return sources_.front();
   }
+  /// The same, for somebody else than the fill.
+  fetch_source newest() const {
+    std::lock_guard const lock(mutex_);
+    return sources_.empty() ? fetch_source() : sources_.front();
+  }
   bool has_newer_than_tried() const {
     std::lock_guard const lock(mutex_);
     return sources_.front().url != tried_;

@@ -39,7 +39,7 @@ struct fetch_options {
   std::chrono::milliseconds abandon_after{600'000};  ///< without progress and without a reader: suspended
   std::size_t batch = 128 * 1024;                    ///< bytes gathered before they are written to the store
   std::size_t max_fills = 16;                        ///< objects that are fetched at once; the others wait in line
-  std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails
+  std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails or a fill
   std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what has arrived is made durable
   std::chrono::milliseconds disk_deadline{20'000};  ///< a disk that has not got on with something for so long hangs
   std::string user_agent = "mgw";
@@ -57,6 +57,7 @@ struct fetch_options {
 struct fetch_counters {
   std::atomic<std::uint64_t> first_time_bytes{0};
   std::atomic<std::uint64_t> again_bytes{0};
+  std::atomic<std::uint64_t> ahead_bytes{0};  ///< of `again_bytes`: fetched beside a fill, for one client (ahead_reader)
   std::atomic<std::uint64_t> fills{0};
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> faults{0};

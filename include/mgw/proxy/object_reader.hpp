@@ -3,6 +3,7 @@
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/growth.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/proxy/ahead_reader.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/held_requests.hpp>
@@ -31,6 +32,7 @@ struct reader_options {
   std::size_t max_held = 6'000;               ///< requests held at once; beyond, the longest-held is closed
   std::chrono::milliseconds replaced_after{1'000};  ///< one that has waited for so long gives way to a new one on its link
   std::uint64_t reserve = 4096;               ///< bytes withheld at the growing edge, to be trickled during an outage
+  std::uint64_t far_ahead = std::uint64_t{8} << 20;  ///< bytes beyond what is stored from which a range is fetched for itself
 };
 
 namespace reader_detail {
@@ -73,14 +75,15 @@ struct body_position {
 /// - only a definite refusal is a status, and only to a first GET: a resume is closed;
 /// - when the object is found to be bad, a begun body is filled up with zeros;
 /// - what cannot be read, or not while the disk hangs, is fetched past the store, behind what was sent.
+/// - what begins more than `far_ahead` beyond what is stored is fetched beside the fill, if somebody can (ahead_reader).
 ///
 /// Answers GET and HEAD, single ranges (RFC 9110 14), If-Range (13.1.5), If-None-Match (13.1.2).
 /// Thread rule: the exchange's worker.
 class object_reader {
 public:
   object_reader(exchange& x, std::shared_ptr<cache::fill> object, disk_threads& disk, reader_options const& options,
-                link_promise& promise, held_requests& held)
-      : x_(x), object_(std::move(object)), disk_(disk), options_(options), promise_(promise), held_(held),
+                link_promise& promise, held_requests& held, ahead_reader* ahead = nullptr)
+      : x_(x), object_(std::move(object)), disk_(disk), options_(options), promise_(promise), held_(held), ahead_(ahead),
         ticket_(x.worker().io.get_executor()) {}
 
   /// Serves the exchange to its end, or up to where the object cannot be followed any more because the store has failed:
@@ -95,12 +98,17 @@ private:
   asio::awaitable<step> wait_for_head();
   asio::awaitable<step> send_body();
   asio::awaitable<step> send_piece(std::uint64_t limit);
+  asio::awaitable<step> send_ahead(std::size_t n);
   asio::awaitable<bool> send_zeros();
   asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
+  void wake() noexcept {
+    ticket_.wake();
+    if (ahead_ != nullptr && !x_.responding()) ahead_->interrupt();  // what was begun is finished
+  }
   static void crowd_out(void* self) noexcept {
     auto& me = *static_cast<object_reader*>(self);
     me.crowded_out_ = true;
-    me.ticket_.wake();
+    me.wake();
   }
   bool not_modified(cache::meta const& about) const;
   void write_head(cache::meta const& about);
@@ -112,6 +120,7 @@ private:
   reader_options const& options_;
   link_promise& promise_;
   held_requests& held_;
+  ahead_reader* ahead_;
   bool crowded_out_ = false;
   cache::growth_ticket ticket_;
   std::optional<http::range_spec> range_;
@@ -137,7 +146,7 @@ inline asio::awaitable<object_reader::outcome> object_reader::serve() {
     co_return outcome::done;
   }
   if (get) range_ = http::parse_range(x_.request().fields.value("Range"));
-  x_.on_drain([](void* t) noexcept { static_cast<cache::growth_ticket*>(t)->wake(); }, &ticket_);
+  x_.on_drain([](void* self) noexcept { static_cast<object_reader*>(self)->wake(); }, this);
   step s = co_await wait_for_head();
   if (s == step::go_on && get && at_ < end_) s = co_await send_body();
   if (s == step::go_on) (void)co_await x_.finish();
@@ -167,6 +176,7 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
   std::optional<held_requests::place> held;
   for (;;) {
     cache::fill_view const v = object_->view();
+    bool fetches = false;
     switch (v.phase) {
       case cache::fill_phase::refused:
       case cache::fill_phase::condemned: {
@@ -213,8 +223,12 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
         partial_ = resolved.outcome == http::range_outcome::partial;
         at_ = partial_ ? resolved.range.first : 0;
         end_ = partial_ ? resolved.range.last + 1 : length_;
-        bool const follows = x_.request().method == "HEAD" || v.stored >= end_ || v.stored > at_ + options_.reserve;
-        if (!follows) break;
+        bool const follows = x_.request().method == "HEAD" || v.stored >= end_ || v.stored > at_ + options_.reserve ||
+                             (ahead_ != nullptr && ahead_->enough(at_, end_));
+        if (!follows) {
+          fetches = ahead_ != nullptr && ahead_->may_fetch(v, at_, end_);
+          break;
+        }
         if (x_.request().method == "GET" && at_ < end_) co_await promise_.begin(v.about->generation);
         write_head(*v.about);
         co_return step::go_on;
@@ -230,7 +244,12 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
     }
     if (disk_.hung()) co_return step::bypassed;
     if (!held) held.emplace(held_, x_.worker().io.get_executor(), promise_.link(), crowd_out, this);
-    auto const next_look = std::min(until, clock::now() + options_.look);
+    if (fetches) {
+      co_await ahead_->fetch(v, at_, end_, until);
+      continue;
+    }
+    auto next_look = std::min(until, clock::now() + options_.look);
+    if (ahead_ != nullptr) next_look = std::min(next_look, ahead_->next_look(v, at_, end_));
     co_await wait(v, next_look);
   }
 }
@@ -272,6 +291,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     bool const grows = v.phase == cache::fill_phase::growing;
     std::uint64_t limit = std::min(v.stored, end_);
     if (grows && limit < end_) limit -= std::min(limit, options_.reserve);
+    if (ahead_ != nullptr && (at_ < limit || !grows)) ahead_->close();
     if (at_ >= limit && v.phase == cache::fill_phase::bypassed) co_return step::bypassed;
     if (at_ >= limit && v.phase == cache::fill_phase::condemned) {
       bool const ended = co_await send_zeros();
@@ -283,10 +303,17 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
       x_.abort();
       co_return step::done;
     }
-    if (at_ >= limit) {
+    std::size_t ahead = at_ >= limit && ahead_ != nullptr ? ahead_->ready(at_, end_).size() : 0;
+    if (at_ >= limit && ahead == 0) {
+      bool const fetches = ahead_ != nullptr && ahead_->may_fetch(v, at_, end_);
       auto const due = last_sent + options_.trickle;
+      if (clock::now() < due && fetches) {
+        co_await ahead_->fetch(v, at_, end_, due);
+        continue;
+      }
       if (clock::now() < due) {
-        co_await wait(v, due);
+        auto const next_look = ahead_ != nullptr ? std::min(due, ahead_->next_look(v, at_, end_)) : due;
+        co_await wait(v, next_look);
         continue;
       }
       if (x_.client_gone()) {
@@ -294,15 +321,29 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
         co_return step::done;
       }
       last_sent = clock::now();
-      if (at_ >= v.stored) continue;  // the reserve is used up, too
+      ahead = ahead_ != nullptr && !ahead_->kept().empty() ? 1 : 0;
+      if (ahead == 0 && at_ >= v.stored) continue;  // the reserve is used up, too
       limit = at_ + 1;
     }
-    step const sent = co_await send_piece(limit);
+    step sent = step::go_on;
+    if (ahead != 0)
+      sent = co_await send_ahead(ahead);
+    else
+      sent = co_await send_piece(limit);
     if (sent == step::done) x_.abort();
     if (sent != step::go_on) co_return sent;
     last_sent = clock::now();
   }
   co_return step::go_on;
+}
+
+/// Sends what was fetched beside the fill.
+inline asio::awaitable<object_reader::step> object_reader::send_ahead(std::size_t n) {
+  std::string_view const piece = ahead_->kept().substr(0, n);
+  std::error_code const ec = co_await x_.write(piece);
+  ahead_->took(n);
+  at_ += n;
+  co_return ec ? step::done : step::go_on;
 }
 
 /// What must not be seen is zeros: the client's own check fails at once, and says so, where a cut would make it try for

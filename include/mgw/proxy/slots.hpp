@@ -58,6 +58,8 @@ public:
       bool const has_slot = all_.holds(*w_);
       co_return has_slot;
     }
+    /// Takes a slot if one is free; joins no line. True: it has a slot.
+    bool try_enter() { return all_.try_enter(*w_); }
     /// Gives the slot, or the place in line, to the next one.
     void leave() noexcept { all_.leave(*this); }
     void wake() noexcept {
@@ -98,6 +100,13 @@ private:
     p.at_ = line_.insert(before, p.w_);
     p.in_line_ = true;
     return false;
+  }
+  bool try_enter(waiting& w) {
+    std::lock_guard const hold(mutex_);
+    if (w.granted) return true;
+    if (free_ == 0) return false;
+    --free_;
+    return w.granted = true;
   }
   bool holds(waiting const& w) const {
     std::lock_guard const hold(mutex_);

@@ -8,6 +8,7 @@
 #include <mgw/cache/store.hpp>
 #include <mgw/http/date.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/proxy/ahead_reader.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -114,6 +115,7 @@ public:
 
 private:
   asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
+  std::unique_ptr<ahead_reader> ahead_of(exchange& x, std::shared_ptr<fetch_job> const& job, cache::fill const& object);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
 
   Store* store_;
@@ -180,6 +182,19 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
   co_return job;
 }
 
+/// Null: all of it is there.
+template <cache::CacheStore Store>
+std::unique_ptr<ahead_reader> tee_to_cache<Store>::ahead_of(exchange& x, std::shared_ptr<fetch_job> const& job,
+                                                           cache::fill const& object) {
+  if (object.view().phase == cache::fill_phase::complete) return nullptr;
+  ahead_options o;
+  o.far_ahead = options_.reader.far_ahead;
+  o.reserve = options_.reader.reserve;
+  o.look = options_.reader.look;
+  origin_request const origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
+  return std::make_unique<ahead_reader>(job, origin, options_.fetch, counters_, pass_through_, x.worker(), o);
+}
+
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string const& root) {
   fetch_source from;
@@ -209,7 +224,9 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
   if (store_ != nullptr && !disk_.hung()) job = co_await find(x, k, source);
   if (job) {
     fetch_job::reader_count const reading(job);
-    auto reader = std::make_unique<object_reader>(x, job->current(), disk_, options_.reader, promise, room_->held);
+    auto const object = job->current();
+    auto const ahead = ahead_of(x, job, *object);
+    auto reader = std::make_unique<object_reader>(x, object, disk_, options_.reader, promise, room_->held, ahead.get());
     auto const outcome = co_await reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
     begun = reader->position();
