@@ -36,6 +36,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -146,15 +147,29 @@ public:
   assembly& operator=(assembly const&) = delete;
   /// Addresses that are really bound: `https://127.0.0.1:8443`.
   std::vector<std::string> const& addresses() const noexcept { return addresses_; }
-  /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`.
-  void run(std::chrono::milliseconds limit) {
-    mgw::proxy::run_until_signal(*workers_, limit, *server_, *cache_, *own_, *upstreams_, control_);
+  /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
+  /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
+  void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
+    cache_part cache{*cache_, std::move(stuck)};
+    mgw::proxy::run_until_signal(*workers_, limit, *server_, cache, *own_, *upstreams_, control_);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
   mgw::proxy::fetch_counters const& fetched_for_one() const { return own_->cache().counters(); }
 
 private:
+  struct cache_part {
+    cache_handler& handler;
+    std::function<void()> stuck;
+    void drain() { handler.drain(); }
+    void stop() { handler.stop(); }
+    bool idle() const { return handler.idle(); }
+    void close() {
+      constexpr std::chrono::seconds last_flushes(5);
+      if (!handler.close_for(last_flushes)) stuck();
+    }
+  };
+
   void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
     auto const where = mgw::net::parse_listen_address(address);
     if (!where) throw config_error(key + " is \"" + address + "\"; accepted: [HOST]:PORT, such as :443 or 127.0.0.1:8443");

@@ -1,11 +1,13 @@
-"""A disk in trouble under the running gateway: too small, filled by somebody else, removed, read-only.
+"""A disk in trouble under the running gateway: too small, filled by somebody else, removed, read-only, hung.
 
-Whatever it is, every client gets its bytes, the log says it, and the cache works again by itself when the disk does. The disk is a small tmpfs, mounted in the mount namespace of the tests.
+Whatever it is, every client gets its bytes, the log says it, and the cache works again by itself when the disk does. The disk is a small tmpfs, mounted in the mount namespace of the tests; the one that hangs is a file with ext4 on it, frozen.
 """
 import concurrent.futures
 import json
+import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import threading
 
@@ -53,6 +55,49 @@ class Disk:
         (self.path / 'other').unlink()
 
 
+class FreezingDisk:
+    """The same, on a block device of its own: frozen, whatever changes anything on it hangs until it is thawed."""
+
+    def __init__(self, bench, size):
+        self.path, self.image = bench.path('disk', 'cache').parent, bench.path('disk.img')
+        self.device, self.mounted, self.frozen = None, False, False
+        with open(self.image, 'wb') as f:
+            f.truncate(size)
+
+    def __enter__(self):
+        try:
+            self.run('mkfs.ext4', '-q', self.image)
+            self.device = self.run('losetup', '-f', '--show', self.image)
+            self.run('mount', self.device, self.path)
+            self.mounted = True
+            self.freeze()
+            self.thaw()
+        except (OSError, subprocess.CalledProcessError) as e:
+            self.__exit__()
+            raise support.Skip(f'no file system to freeze: {getattr(e, "stderr", "") or e}'.strip()) from e
+        return self
+
+    def __exit__(self, *failure):
+        self.thaw()
+        if self.mounted:
+            self.run('umount', '-l', self.path)
+        if self.device:
+            self.run('losetup', '-d', self.device)  # when the last file on it is closed
+
+    @staticmethod
+    def run(*command):
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def freeze(self):
+        self.run('fsfreeze', '-f', self.path)
+        self.frozen = True
+
+    def thaw(self):
+        if self.frozen:
+            self.frozen = False
+            self.run('fsfreeze', '-u', self.path)
+
+
 class Objects(support.Origin):
     """Objects at PATH/NUMBER; a poll as `Bearer NUMBER` gets the link of that one. `gate`, if set, is passed by each
     transfer at its middle."""
@@ -94,13 +139,17 @@ class Objects(support.Origin):
 
 
 class Trial:
-    def __init__(self, bench, disk_size, sizes, **environment):
+    def __init__(self, bench, disk_size, sizes, kind=Disk, **environment):
         self.bench = bench
-        self.disk = bench.enter(Disk(bench, disk_size))
+        self.disk = bench.enter(kind(bench, disk_size))
         self.origin = bench.enter(Objects(sizes))
         self.cache = self.disk.path / 'cache'
-        self.gateway = start_gateway(bench, self.origin.url, ARTIFACTS_PROXY_CACHE_PATH=str(self.cache),
-                                     LOG_LEVEL='info', ARTIFACTS_PROXY_CACHE_VERIFY='off', **environment)
+        self.environment = {'ARTIFACTS_PROXY_CACHE_PATH': str(self.cache), 'LOG_LEVEL': 'info',
+                            'ARTIFACTS_PROXY_CACHE_VERIFY': 'off', **environment}
+        self.gateway = self.start()
+
+    def start(self):
+        return start_gateway(self.bench, self.origin.url, **self.environment)
 
     def link(self, number):
         answer = request(self.bench.pki, self.gateway.port, 'POST', support.POLL,
@@ -206,3 +255,50 @@ def test_disk_made_read_only(bench):
     t.disk.writable()
     check(t.is_cached(1) and t.is_cached(2), 'not cached again when it can be written')
     t.said_once('a disk that cannot be written')
+
+
+HANGS, IS_BACK = "the cache's disk has not answered", "the cache's disk answers again"
+
+
+def hanging(bench, sizes, **environment):
+    """A trial whose disk can be frozen, and is thawed before the gateway is ended, however the test ends."""
+    t = Trial(bench, 64 * MIB, sizes, FreezingDisk, **environment)
+    bench.stack.callback(t.disk.thaw)
+    return t
+
+
+def test_disk_hangs(bench):
+    t = hanging(bench, {1: 6 * MIB, 2: 2 * MIB, 3: MIB, 4: MIB})
+    check(t.is_cached(3), 'not cached at first')
+    begun = t.downloads_that_begin(1)
+    t.disk.freeze()
+    t.release(begun)
+    check(HANGS in t.gateway.log, 'begun downloads ended before the disk was given up')
+    t.many(2)
+    t.many(1)
+    check(not t.is_served(3), 'the disk is asked although it hangs')
+    check(IS_BACK not in t.gateway.log, 'the disk is back while it is frozen')
+    t.disk.thaw()
+    until(lambda: IS_BACK in t.gateway.log, 10, 'the disk to be used again')
+    check(t.is_served(3), 'what is stored is not served any more')
+    check(t.is_cached(1) and t.is_cached(2) and t.is_cached(4), 'not cached again when the disk is back')
+    t.said_once('a disk that hangs', 2)  # that it does, and that it is back
+
+
+def test_end_while_the_disk_hangs(bench):
+    t = hanging(bench, {1: 6 * MIB, 2: MIB}, DRAIN_TIMEOUT='1s')
+    check(t.is_cached(2), 'not cached at first')
+    begun = t.downloads_that_begin(1)
+    t.disk.freeze()
+    t.release(begun)
+    child = t.gateway.child
+    child.send_signal(signal.SIGTERM)
+    # What waits for the disk is a task of the kernel's that nothing ends: the process is dead, but not gone.
+    state = pathlib.Path(f'/proc/{child.pid}/stat')
+    until(lambda: state.read_text().rsplit(')')[1].split()[0] == 'Z', 15, 'the gateway to end')
+    check("stopped without the cache's disk" in t.gateway.log, 'it does not say what was not flushed')
+    t.disk.thaw()
+    check(child.wait(10) == 0, f'exit status {child.returncode}')
+    t.gateway = t.start()
+    check(t.is_served(2), 'what was stored before the hang is not served')
+    check(t.is_cached(1), 'not cached after the hang')

@@ -89,22 +89,25 @@ printing = threading.Lock()
 
 def run_one(full, function):
     began = time.monotonic()
-    bench, failure = support.Bench(full.replace('.', '-')), None
+    bench, failure, skipped = support.Bench(full.replace('.', '-')), None, None
     try:
         with bench:
             function(bench)
+    except support.Skip as e:
+        skipped = str(e)
     except support.Failure as e:
         failure = str(e) + '\n' + ''.join(traceback.format_tb(e.__traceback__)[-1:])
     except BaseException:  # noqa: B902
         failure = traceback.format_exc()
     with printing:
-        print(f'{"FAIL" if failure else "PASS"} {full} ({time.monotonic() - began:.1f} s)')
+        took = f'{time.monotonic() - began:.1f} s'
+        print(f'{"SKIP" if skipped else "FAIL" if failure else "PASS"} {full} ({skipped or took})')
         if failure:
             print('    ' + failure.rstrip().replace('\n', '\n    '))
             for tail in bench.tails:
                 print('    ' + tail.replace('\n', '\n    '))
         sys.stdout.flush()
-    return failure is None
+    return None if skipped else failure is None
 
 
 def main():

@@ -30,6 +30,10 @@ class Failure(Exception):
     """A test found something wrong."""
 
 
+class Skip(Exception):
+    """A test cannot be run on this machine; the sentence says why."""
+
+
 def check(ok, text):
     if not ok:
         raise Failure(text)

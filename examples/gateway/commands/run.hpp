@@ -9,6 +9,7 @@
 #include <mgw/version.hpp>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -16,6 +17,14 @@
 #include <string>
 
 namespace gateway {
+
+/// The end of the process when the cache's disk does not answer: its threads cannot be joined. What they were at is found
+/// by the next start as after a crash. Status 0: the stop was asked for, and nothing that was promised is lost.
+[[noreturn]] inline void leave_hung_disk() {
+  spdlog::error("msg={}", in_quotes("stopped without the cache's disk, which does not answer: what was fetched last is not on it"));
+  spdlog::default_logger()->flush();  // the threads that are left may log, too
+  ::_exit(0);
+}
 
 /// Runs the gateway until it is told to stop. Returns the exit code. Throws config_error with all that is wrong.
 inline int run(configuration c) {
@@ -44,7 +53,7 @@ inline int run(configuration c) {
     std::printf("mgw-gateway listening on %s\n", address.c_str());
   }
   std::fflush(stdout);
-  gateway->run(s.drain);
+  gateway->run(s.drain, leave_hung_disk);
   auto const &f = gateway->fetched(), &own = gateway->fetched_for_one();
   spdlog::info("msg=stopped upstream_bytes={} again_bytes={}", f.first_time_bytes + own.first_time_bytes,
                f.again_bytes + own.again_bytes);

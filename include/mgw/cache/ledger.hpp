@@ -83,6 +83,12 @@ private:
   void log(log_level level, std::string const& text) const {
     if (log_) log_(level, "cache ledger " + options_.path + ": " + text);
   }
+  /// Keeps what is to be written within bounds while nobody can write. Precondition: the lock is held.
+  void bound_pending() {
+    if (pending_.size() <= slack) return;
+    pending_ = {};
+    overflowed_ = true;
+  }
   /// Forgets the least quarter of a map that is full.
   template <class Map, class Order>
   static void trim(Map& map, std::size_t max, Order order);
@@ -94,6 +100,7 @@ private:
   std::unordered_map<link_id, ledger_link> links_;
   std::unordered_map<key, ledger_object> objects_;
   std::string pending_;
+  bool overflowed_ = false;  // too much was pending: all is to be written
   std::mutex file_mutex_;  // taken before the other one
   std::shared_ptr<file const> file_;
   std::uint64_t file_size_ = 0;
@@ -159,6 +166,7 @@ inline void ledger::begin(link_id const& link, std::uint64_t generation, std::in
   links_[link] = about;
   trim(links_, options_.max_links, [](ledger_link const& l) { return l.until; });
   if (writable_) append_ledger_record(pending_, link, about);
+  bound_pending();
 }
 
 inline bool ledger::saw(key const& k, std::uint64_t generation) {
@@ -172,6 +180,7 @@ inline bool ledger::saw(key const& k, std::uint64_t generation) {
   o.seen_at = now;
   if (replaced) o.replaced_at = now;
   if (writable_) append_ledger_record(pending_, k, o);
+  bound_pending();
   trim(objects_, options_.max_objects, [](ledger_object const& x) { return x.seen_at; });
   return replaced;
 }
@@ -182,6 +191,7 @@ inline void ledger::condemn(key const& k, std::uint64_t generation) {
   o.condemned = generation;
   o.seen_at = ops_.now();
   if (writable_) append_ledger_record(pending_, k, o);
+  bound_pending();
 }
 
 inline std::error_code ledger::flush() {
@@ -192,11 +202,12 @@ inline std::error_code ledger::flush() {
   bool anew = rewrite_ || (names && *names == 0);  // deleted, with its directory perhaps
   {
     std::lock_guard const hold(mutex_);
-    if (pending_.empty()) return {};
+    if (pending_.empty() && !overflowed_) return {};
     std::uint64_t const least = links_.size() * ledger_link_size + objects_.size() * ledger_object_size;
-    anew = anew || file_size_ + pending_.size() > 2 * least + slack;
+    anew = anew || overflowed_ || file_size_ + pending_.size() > 2 * least + slack;
     records = anew ? whole() : pending_;
     pending_.clear();
+    overflowed_ = false;
   }
   auto const ec = anew ? rewrite(records) : append(records);
   if (ec && !rewrite_) log(log_level::error, "cannot be written, kept in memory: " + ec.message());

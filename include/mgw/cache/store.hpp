@@ -27,7 +27,8 @@ concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_vi
   { p.drop() } noexcept;
 };
 
-/// Keeps immutable bodies. Every operation may block and is called on a blocking_pool, from any of its threads.
+/// Keeps immutable bodies. Every operation may block and is called on a blocking_pool, from any of its threads. A long one
+/// notes its progress (core/progress.hpp): a store that has not got on for a while counts as hung, and is passed by.
 ///
 /// | expression | semantics |
 /// |---|---|

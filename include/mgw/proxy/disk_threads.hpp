@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/cache/file.hpp>
 #include <mgw/core/blocking_pool.hpp>
 #include <mgw/core/hang_watch.hpp>
 #include <mgw/core/log.hpp>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -45,6 +47,17 @@ public:
     co_return answer;
   }
 
+  /// The same file, for network threads: whoever has it last closes it on the pool. To close one that was deleted
+  /// meanwhile is to free its bytes, which may block. Precondition: none is left when this is destroyed.
+  std::shared_ptr<cache::file const> closed_on_pool(std::shared_ptr<cache::file const> body) {
+    auto const* const same = body.get();
+    auto close = [this, body = std::move(body)](cache::file const*) mutable {
+      if (body.use_count() != 1) return body.reset();
+      io.post([last = std::move(body)]() mutable { last.reset(); });
+    };
+    return {same, std::move(close)};
+  }
+
   /// Waits for what was started. After the workers' threads have ended, before their contexts go.
   void join() {
     for (auto* pool : {&io, &sync, &ledger}) pool->join();
@@ -52,12 +65,11 @@ public:
   /// The same, for so long at most. False: see blocking_pool::join_for.
   bool join_for(duration limit) {
     auto const until = std::chrono::steady_clock::now() + limit;
-    bool all = true;
-    for (auto* pool : {&io, &sync, &ledger}) {
+    for (auto* pool : {&io, &sync, &ledger}) {  // the ledger's last: what comes back to the others may use it
       auto const left = std::chrono::ceil<duration>(until - std::chrono::steady_clock::now());
-      all = pool->join_for(std::max(left, duration(0))) && all;
+      if (!pool->join_for(std::max(left, duration(0)))) return false;
     }
-    return all;
+    return true;
   }
 
 private:
@@ -75,9 +87,9 @@ private:
   hang_watch watch_{[this](bool hung) { changed(hung); }};
 
 public:
+  blocking_pool ledger{1, &watch_};  // first bytes wait for the pins of their links
+  blocking_pool sync{1, &watch_};    // fsync has a thread of its own: neither those nor reads ever wait behind it
   blocking_pool io{2, &watch_};
-  blocking_pool sync{1, &watch_};    // fsync has a thread of its own: reads never wait behind it
-  blocking_pool ledger{1, &watch_};  // nor first bytes, which wait for the pins of their links
 };
 
 }  // namespace mgw::proxy

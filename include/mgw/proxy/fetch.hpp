@@ -129,7 +129,7 @@ asio::awaitable<bool> fetch<Store>::begin() {
   auto look = [&] { return store_.open(key); };
   auto stored = co_await disk_.io(look);
   if (stored) {
-    job_->publish_stored(std::move(stored->meta), std::move(stored->body));
+    job_->publish_stored(std::move(stored->meta), disk_.shared(std::move(stored->body)));
     co_return false;
   }
   if (disk_.late()) co_return true;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/cache/file.hpp>
 #include <mgw/cache/fill.hpp>
 #include <mgw/core/blocking_pool.hpp>
 #include <mgw/proxy/disk_threads.hpp>
@@ -8,6 +9,7 @@
 
 #include <asio/awaitable.hpp>
 
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -38,6 +40,10 @@ public:
   template <class F, class Shown>
   asio::awaitable<std::invoke_result_t<F&>> commit(F f, Shown shown) {
     return threads_.sync.run(threads_.deadline(), std::move(f), std::move(shown));
+  }
+  /// For readers.
+  std::shared_ptr<cache::file const> shared(std::shared_ptr<cache::file const> body) {
+    return threads_.closed_on_pool(std::move(body));
   }
   disk_threads& threads() noexcept { return threads_; }
 

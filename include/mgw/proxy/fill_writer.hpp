@@ -109,7 +109,7 @@ private:
   }
   void show();
   void publish() {
-    if (!options_.whole_only) job_.current()->begin(part_->meta(), part_->body(), 0);
+    if (!options_.whole_only) job_.current()->begin(part_->meta(), disk_.shared(part_->body()), 0);
   }
   written judge(body_verdict const& v);
   asio::awaitable<written> verify(std::string_view bytes);
@@ -284,7 +284,7 @@ asio::awaitable<written> fill_writer<Store>::finish() {
   auto commit = [this, all] { return part_->commit(all); };
   auto const shown = [this, all] {
     show();
-    if (options_.whole_only) job_.current()->begin(part_->meta(), part_->body(), all);
+    if (options_.whole_only) job_.current()->begin(part_->meta(), disk_.shared(part_->body()), all);
     job_.current()->completed();
   };
   std::error_code const ec = co_await disk_.commit(commit, shown);
@@ -301,10 +301,10 @@ asio::awaitable<void> fill_writer<Store>::keep() {
   if (!part_) co_return;
   auto suspend = [this] {
     part_->suspend();
+    part_.reset();
     return 0;
   };
   (void)co_await disk_.sync(suspend);
-  part_.reset();
 }
 
 template <cache::CacheStore Store>
@@ -312,11 +312,10 @@ asio::awaitable<void> fill_writer<Store>::drop() {
   if (part_) {
     dropped_ = part_->meta().generation;
     auto drop = [this] {
-      part_->drop();
+      part_.reset();
       return 0;
     };
     (void)co_await disk_.io(drop);
-    part_.reset();
   }
   verifier_.reset();
   length_.reset();

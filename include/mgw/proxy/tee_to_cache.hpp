@@ -159,7 +159,7 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
       x.notes().cache = "hit";
       (void)book_.saw(k, stored->meta.generation);
       job = std::make_shared<fetch_job>(k, executor);
-      job->publish_stored(std::move(stored->meta), std::move(stored->body));
+      job->publish_stored(std::move(stored->meta), disk_.closed_on_pool(std::move(stored->body)));
       co_return job;
     }
     auto const make = [&] {
