@@ -6,4 +6,7 @@
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/pool.hpp>
 #include <mgw/upstream/pool_set.hpp>
+#include <mgw/upstream/rate_limit.hpp>
+#include <mgw/upstream/rate_windows.hpp>
 #include <mgw/upstream/resolver.hpp>
+#include <mgw/upstream/token_bucket.hpp>

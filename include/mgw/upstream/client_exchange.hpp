@@ -9,14 +9,17 @@
 #include <mgw/http/response_parser.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/upstream/pool.hpp>
+#include <mgw/upstream/rate_limit.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -29,6 +32,8 @@ struct exchange_options {
   std::chrono::milliseconds response_timeout{60'000};   ///< from the request's last byte to the response head
   std::chrono::milliseconds body_silence{120'000};      ///< between two pieces of a body; never a minimum rate
   http::limits limits;
+  std::shared_ptr<rate_limit> limit;  ///< what passes counts there, both ways; null: nowhere
+  bool can_wait = false;  ///< the body waits for the limit; else nothing does, and all that passes is owed
   exchange_options() = default;
 };
 
@@ -42,7 +47,9 @@ class client_exchange {
 public:
   client_exchange(net::deadline_queue& deadlines, lease connection, exchange_options options = {})
       : lease_(std::move(connection)), options_(options), deadlines_(deadlines), send_limit_(deadlines, lease_.stream()),
-        read_limit_(deadlines, lease_.stream()), block_(lent_buffer::take()), parser_(options_.limits) {}
+        read_limit_(deadlines, lease_.stream()), block_(lent_buffer::take()), parser_(options_.limits) {
+    if (options_.limit && options_.can_wait) flow_ = std::make_unique<rate_limit::flow>(*options_.limit);
+  }
   client_exchange(client_exchange const&) = delete;
   client_exchange& operator=(client_exchange const&) = delete;
 
@@ -73,15 +80,19 @@ public:
   http::response_head const& head() const noexcept { return head_; }
   http::framing framing() const noexcept { return decoder_.what(); }
 
+  /// Time in which it waits for the limit is no silence. Error link_paused: the limit's rate is 0.
   asio::awaitable<body::chunk> read_body();
   /// True if `read_body` would give bytes without waiting: lets a caller gather pieces before it acts on them.
   bool ready() { return !would_wait() && (decoder_.done() || begin_ != end_); }
   /// True if `read_body` would have to wait for bytes.
   bool would_wait();
+  /// The limit's rate has fallen so far that a new connection would carry the rest with fewer bytes under way.
+  bool narrowed() { return flow_ && flow_->narrowed(); }
 
   /// Ends whatever is under way with an error.
   void cancel() noexcept {
     request_ = request_state::cut;
+    if (flow_) flow_->cancel();
     if (lease_.held()) lease_.stream().cancel();
   }
   /// Ends what is pending now with operation_aborted, without harm to the connection.
@@ -102,6 +113,8 @@ private:
   static constexpr int max_interim = 15;
 
   asio::awaitable<std::error_code> fill();  // at least one more byte behind end_
+  std::size_t room() const noexcept;
+  void passed(std::size_t n, bool waited);
   void end_request(request_state s) {
     request_ = s;
     if (awaiting_head_) read_limit_.arm(options_.response_timeout);
@@ -125,6 +138,7 @@ private:
   bool in_body_block_ = false, awaiting_head_ = false;
   request_state request_ = request_state::whole;
   int interim_heads_ = 0;
+  std::unique_ptr<rate_limit::flow> flow_;  // of a body that can wait
 };
 
 inline asio::awaitable<std::error_code> client_exchange::send(std::string_view bytes) {
@@ -139,6 +153,7 @@ inline asio::awaitable<std::error_code> client_exchange::send(std::span<asio::co
     send_limit_.arm(options_.send_silence);
     io_result const r = co_await lease_.stream().write_some(bytes);
     send_limit_.disarm();
+    passed(r.n, false);
     drop_front(bytes, r.n);
     if (r.ec) {
       request_ = request_state::cut;
@@ -148,11 +163,26 @@ inline asio::awaitable<std::error_code> client_exchange::send(std::span<asio::co
   co_return std::error_code{};
 }
 
+/// What may be read: of a body that can wait, what it was allowed.
+inline std::size_t client_exchange::room() const noexcept {
+  std::size_t const all = lent_buffer::capacity - end_;
+  return flow_ && in_body_block_ ? std::min(all, flow_->allowance()) : all;
+}
+
+inline void client_exchange::passed(std::size_t n, bool waited) {
+  if (n == 0 || !options_.limit) return;
+  if (flow_ && waited)
+    flow_->use(n);
+  else
+    options_.limit->spend(n);
+}
+
 inline asio::awaitable<std::error_code> client_exchange::fill() {
   char* const base = in_body_block_ ? body_block_.data() : block_.data();
-  asio::mutable_buffer const room(base + end_, lent_buffer::capacity - end_);
-  io_result const r = co_await lease_.stream().read_some(room);
+  asio::mutable_buffer const into(base + end_, room());
+  io_result const r = co_await lease_.stream().read_some(into);
   end_ += r.n;
+  passed(r.n, in_body_block_);
   seen_ += r.n;
   co_return r.n != 0 ? std::error_code{} : r.ec;
 }
@@ -257,6 +287,12 @@ inline asio::awaitable<body::chunk> client_exchange::read_body() {
     }
     begin_ = 0;
     end_ = have.size();
+    bool may = !flow_ || flow_->ready_now();
+    if (!may) may = co_await flow_->ready();
+    if (!may) {
+      out.ec = flow_->cancelled() ? std::error_code(asio::error::operation_aborted) : make_error_code(error::link_paused);
+      co_return out;
+    }
     read_limit_.arm(options_.body_silence);
     std::error_code const ec = co_await fill();
     read_limit_.disarm();
@@ -279,8 +315,10 @@ inline bool client_exchange::would_wait() {
     in_body_block_ = true;
   }
   begin_ = end_ = 0;
-  io_result const r = lease_.stream().try_read(asio::buffer(body_block_.data(), lent_buffer::capacity));
+  if (flow_ && !flow_->ready_now()) return true;
+  io_result const r = lease_.stream().try_read(asio::buffer(body_block_.data(), room()));
   end_ = r.n;
+  passed(r.n, true);
   seen_ += r.n;
   return r.ec == asio::error::would_block;
 }

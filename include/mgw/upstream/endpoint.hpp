@@ -3,6 +3,7 @@
 #include <mgw/http/uri.hpp>
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -13,6 +14,7 @@ struct endpoint {
   std::string host;  ///< name or address, IPv6 without brackets
   std::uint16_t port = 0;
   bool tls = false;
+  std::size_t receive_buffer = 0;  ///< bytes that the kernel may receive ahead; 0: as it thinks fit
 
   endpoint() = default;
   endpoint(std::string h, std::uint16_t p, bool t) : host(std::move(h)), port(p), tls(t) {}

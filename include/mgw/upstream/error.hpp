@@ -18,6 +18,7 @@ enum class error {
   max_forwards,        ///< Max-Forwards is used up: the request ends here
   too_many_redirects,
   forbidden_redirect,
+  link_paused,         ///< no byte may pass now (rate_limit)
 };
 
 inline std::error_category const& error_category() noexcept {
@@ -36,6 +37,7 @@ inline std::error_category const& error_category() noexcept {
         case error::max_forwards: return "Max-Forwards is used up";
         case error::too_many_redirects: return "too many redirects";
         case error::forbidden_redirect: return "redirected to where it may not go";
+        case error::link_paused: return "the link is paused";
       }
       return "unknown upstream error";
     }

@@ -13,6 +13,7 @@
 #include <asio/buffer.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/socket_base.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
@@ -237,6 +238,12 @@ inline asio::awaitable<connected> pool::dial(endpoint where, asio::ip::tcp::endp
     } closes{socket};
     net::deadline limit(deadlines_, closes);
     limit.arm(options_.connect_timeout);
+    if (where.receive_buffer != 0) {  // before it is connected: the first window is announced then
+      socket.open(address.protocol(), ec);
+      asio::socket_base::receive_buffer_size const size(static_cast<int>(where.receive_buffer));
+      if (!ec) socket.set_option(size, ec);
+      ec.clear();  // connecting says what is wrong
+    }
     co_await socket.async_connect(address, asio::redirect_error(asio::use_awaitable, ec));
     if (limit.expired()) ec = error::connect_timeout;
   }
