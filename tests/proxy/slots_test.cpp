@@ -69,6 +69,46 @@ TEST_CASE("so many at once; then in the order in which they came, the urgent one
   CHECK(order == "acbea");
 }
 
+TEST_CASE("the next is of the group that has the fewest slots, so that a crowd of one keeps no other out") {
+  asio::io_context io;
+  slots s(2);
+  std::string order;
+  std::vector<std::unique_ptr<slots::place>> places;
+  auto const spawn = [&](char name, std::string const& group, bool urgent = false) {
+    places.push_back(std::make_unique<slots::place>(s, io.get_executor(), group));
+    auto const wait = [](slots::place& p, bool first, std::string& in, char as) -> asio::awaitable<void> {
+      bool const has = co_await p.wait_until(never, first);
+      in += has ? as : '-';
+    };
+    asio::co_spawn(io, wait(*places.back(), urgent, order, name), asio::detached);
+    io.restart();
+    io.poll();
+  };
+  auto const leave = [&](std::size_t i) {
+    places[i]->leave();
+    io.restart();
+    io.poll();
+  };
+  for (char name : {'a', 'b', 'c', 'd', 'e'}) spawn(name, "one");
+  CHECK(order == "ab");
+  spawn('x', "two");
+  spawn('y', "two");
+  leave(0);
+  CHECK(order == "abx");  // one has a slot, two has none
+  leave(1);
+  CHECK(order == "abxc");  // the other way round
+  leave(2);
+  CHECK(order == "abxcd");
+  spawn('u', "one", true);
+  leave(3);
+  CHECK(order == "abxcdu");  // the urgent ones first, as ever
+  leave(5);
+  CHECK(order == "abxcduy");
+  leave(6);
+  CHECK(order == "abxcduye");
+  CHECK(s.waiting_now() == 0);
+}
+
 TEST_CASE("who is woken keeps the place in line, and a slot that comes in between is not lost") {
   asio::io_context io;
   slots s(1);

@@ -10,20 +10,24 @@
 #include <chrono>
 #include <cstddef>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <system_error>
 #include <utility>
 
 namespace mgw::proxy {
 
-/// So many at once; who comes later waits in line, and who came first goes first.
+/// So many at once; who comes later waits in line. The next is one of the group that has the fewest slots just then, and
+/// of these who came first: a crowd in one group does not keep the others out.
 ///
 /// Thread rule: any thread; a place belongs to its executor's. Precondition: outlives its places.
 class slots {
   struct waiting {
-    explicit waiting(asio::any_io_executor e) : executor(std::move(e)), timer(executor) {}
+    waiting(asio::any_io_executor e, std::string g) : executor(std::move(e)), group(std::move(g)), timer(executor) {}
     asio::any_io_executor executor;
+    std::string const group;
     asio::steady_timer timer;  // its executor's thread only, like `gone`
     bool gone = false;
     bool granted = false, urgent = false;  // the mutex'
@@ -39,7 +43,8 @@ public:
   /// One who wants a slot: in line, or with it. Leaves at its end.
   class place {
   public:
-    place(slots& all, asio::any_io_executor executor) : all_(all), w_(std::make_shared<waiting>(std::move(executor))) {}
+    place(slots& all, asio::any_io_executor executor, std::string group = {})
+        : all_(all), w_(std::make_shared<waiting>(std::move(executor), std::move(group))) {}
     place(place const&) = delete;
     place& operator=(place const&) = delete;
     ~place() {
@@ -90,7 +95,7 @@ private:
     if (p.in_line_) return false;
     if (free_ != 0) {
       --free_;
-      p.w_->granted = true;
+      give(*p.w_);
       return true;
     }
     p.w_->urgent = urgent;
@@ -120,19 +125,39 @@ private:
       return;
     }
     p.w_->granted = p.in_line_ = false;
+    if (auto const mine = held_.find(p.w_->group); --mine->second == 0) held_.erase(mine);
     if (line_.empty()) {
       ++free_;
       return;
     }
-    auto const next = line_.front();
-    line_.pop_front();
-    next->granted = true;
+    auto const at = next_in_line();
+    auto const next = *at;
+    line_.erase(at);
+    give(*next);
     asio::post(next->executor, [next] {
       if (!next->gone) next->timer.cancel();
     });
   }
 
+  // Precondition of these: the lock is held.
+  void give(waiting& w) {
+    ++held_[w.group];
+    w.granted = true;
+  }
+  /// Precondition: somebody waits.
+  line::iterator next_in_line() {
+    auto const holds = [this](waiting const& w) {
+      auto const it = held_.find(w.group);
+      return it == held_.end() ? 0 : it->second;
+    };
+    auto best = line_.begin();
+    for (auto at = line_.begin(); at != line_.end() && !(*best)->urgent && holds(**best) != 0; ++at)
+      if (holds(**at) < holds(**best)) best = at;
+    return best;
+  }
+
   mutable std::mutex mutex_;
+  std::map<std::string, std::size_t> held_;  // by group; none with 0
   std::size_t free_;
   line line_;
 };
