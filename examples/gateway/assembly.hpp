@@ -30,12 +30,15 @@
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
 #include <mgw/upstream/pool_set.hpp>
+#include <mgw/upstream/rate_limit.hpp>
+#include <mgw/upstream/rate_windows.hpp>
 
 #include <asio/awaitable.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -103,6 +106,7 @@ public:
     auto const upstream = mgw::http::parse_uri(s.upstream.url);
     if (!upstream)
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
+    limit_ = link_limit(s);
     workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
     links_ = std::make_unique<mgw::mender::link_sealer>(link_secrets(s));
     mgw::net::client_tls trust;
@@ -223,6 +227,8 @@ private:
     o.reader.max_held = s.proxy.max_held != 0 ? s.proxy.max_held : std::max<std::size_t>(1, connections * 6 / 10);
     o.max_clients = connections - connections / 8;  // the rest is for the API and for handshakes
     o.room = std::make_shared<mgw::proxy::client_room>(o.reader, o.max_clients);
+    o.fetch.exchange.limit = limit_;
+    o.fetch.abandoned = s.cache.when_abandoned == "suspend" ? mgw::proxy::when_abandoned::suspend : mgw::proxy::when_abandoned::finish;
     o.fetch.max_fills = s.cache.max_fills;
     o.fetch.max_pass_through = s.cache.max_pass_through;
     if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
@@ -234,12 +240,28 @@ private:
       };
     return o;
   }
+  /// What the link to the upstream may carry, at any time; null: as much as it can.
+  static std::shared_ptr<mgw::upstream::rate_limit> link_limit(settings const& s) {
+    namespace up = mgw::upstream;
+    if (s.upstream.rate_limit == 0 && s.upstream.rate_windows.empty()) return nullptr;
+    std::uint64_t const otherwise = s.upstream.rate_limit != 0 ? s.upstream.rate_limit : up::unlimited;
+    up::rate_windows windows;
+    if (!s.upstream.rate_windows.empty()) {
+      auto parsed = up::rate_windows::parse(s.upstream.rate_windows);
+      if (!parsed) throw config_error("UPSTREAM_RATE_WINDOWS (UpstreamServer.RateWindows) is not understood");
+      windows = *std::move(parsed);
+    }
+    up::rate_limit::options o;
+    o.rate = [windows, otherwise] { return windows.empty() ? otherwise : windows.now().value_or(otherwise); };
+    return std::make_shared<up::rate_limit>(std::move(o));
+  }
   mgw::mender::relay_options relay_options(settings const& s, mgw::http::uri const& upstream) const {
     mgw::mender::relay_options o;
     o.forward.upstream = mgw::upstream::endpoint(upstream);
     o.forward.host = upstream.authority;
     o.forward.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
     o.forward.max_body = s.limits.max_body;
+    o.forward.exchange.limit = limit_;
     o.rewrite_links = s.proxy.enabled;
     o.gateway_url = s.proxy.gateway_url;
     o.allowed_hosts = allowed_hosts(s);
@@ -257,6 +279,7 @@ private:
   }
 
   mgw::log_sink log_;
+  std::shared_ptr<mgw::upstream::rate_limit> limit_;
   std::unique_ptr<mgw::net::worker_pool> workers_;
   std::unique_ptr<store> store_;
   std::unique_ptr<periodic> expiry_;

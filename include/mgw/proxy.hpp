@@ -31,6 +31,7 @@
 #include <mgw/proxy/request_reader.hpp>
 #include <mgw/proxy/response_body.hpp>
 #include <mgw/proxy/response_writer.hpp>
+#include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/router.hpp>
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/serve.hpp>

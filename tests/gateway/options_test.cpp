@@ -58,6 +58,8 @@ TEST_CASE("a value that was stored is shown in a form that is read to the same")
                                          ".a.example b.example",
                                          "1.3",
                                          "warn",
+                                         "suspend",
+                                         "mon-fri 08:00-18:00 512KiB; 22:00-06:00 pause",
                                          "0123456789abcdef",
                                          "/some/path"}) {
       CAPTURE(o.key);

@@ -8,6 +8,7 @@
 #include <mgw/mender/artifact_link.hpp>
 #include <mgw/mender/whitelist.hpp>
 #include <mgw/net/listener.hpp>
+#include <mgw/upstream/rate_windows.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -67,6 +68,10 @@ option_value one_of(Field field, std::vector<std::string> words) {
 template <class Field>
 option_value url(Field field) {
   return text_if(field, [](std::string_view v) { return static_cast<bool>(mgw::http::parse_uri(v)); });
+}
+template <class Field>
+option_value windows(Field field) {
+  return text_if(field, [](std::string_view v) { return static_cast<bool>(mgw::upstream::rate_windows::parse(v)); });
 }
 template <class Field>
 option_value address(Field field) {
@@ -169,6 +174,15 @@ inline std::vector<option> const& options() {
        text([](auto& s) -> auto& { return s.upstream.ca_certificate; })},
       {"UpstreamServer.InsecureSkipVerify", "UPSTREAM_SERVER_INSECURE_SKIP_VERIFY", yes_no,
        "do not verify upstream certificates", flag([](auto& s) -> auto& { return s.upstream.insecure_skip_verify; })},
+      {"UpstreamServer.RateLimit", "UPSTREAM_RATE_LIMIT",
+       "1KiB or more in a second: bytes, or a number with KiB, MiB, GiB, TiB",
+       "most that artifacts and API calls take of the upstream link (no limit)",
+       size([](auto& s) -> auto& { return s.upstream.rate_limit; }, KiB, EiB)},
+      {"UpstreamServer.RateWindows", "UPSTREAM_RATE_WINDOWS",
+       "windows, separated by semicolons: DAYS HH:MM-HH:MM RATE, days or times may be left out; days such as mon-fri or "
+       "sat,sun; a rate of 1KiB or more, unlimited, or pause",
+       "other limits at certain times, local time; the first that is open counts (none)",
+       windows([](auto& s) -> auto& { return s.upstream.rate_windows; })},
       {"Features.ArtifactsProxy.Enabled", "ARTIFACTS_PROXY_ENABLED", yes_no,
        "serve artifacts through the gateway (true)", flag([](auto& s) -> auto& { return s.proxy.enabled; })},
       {"Features.ArtifactsProxy.GatewayURL", "ARTIFACTS_PROXY_GATEWAY_URL", a_url,
@@ -221,6 +235,9 @@ inline std::vector<option> const& options() {
        "paths of PEM files, separated by commas or blanks",
        "public keys; one of them must have signed each artifact (signatures are not looked at)",
        read_with(value_kind::list, [](auto& s) -> auto& { return s.cache.verify_keys; }, read_paths, show_list)},
+      {"Features.ArtifactsProxy.ArtifactsCache.WhenAbandoned", "ARTIFACTS_PROXY_CACHE_WHEN_ABANDONED",
+       "finish or suspend", "what an artifact that is being fetched does when no device follows it any more (finish)",
+       one_of([](auto& s) -> auto& { return s.cache.when_abandoned; }, {"finish", "suspend"})},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxConcurrentFills", "ARTIFACTS_PROXY_CACHE_MAX_CONCURRENT_FILLS",
        "1 to 1000000", "artifacts fetched at once; others wait in line (16)",
        number([](auto& s) -> auto& { return s.cache.max_fills; }, size_t{1}, size_t{1'000'000})},

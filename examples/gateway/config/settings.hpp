@@ -31,6 +31,8 @@ struct settings {
     std::string url;
     std::string ca_certificate;
     bool insecure_skip_verify = false;
+    std::uint64_t rate_limit = 0;  ///< bytes per second; 0: none
+    std::string rate_windows;      ///< as mgw::upstream::rate_windows reads them; empty: none
   } upstream;
   struct {
     bool enabled = true;
@@ -51,6 +53,7 @@ struct settings {
     std::chrono::milliseconds max_age{0};  ///< 0: no limit
     std::string verify = "artifact";
     std::vector<std::string> verify_keys;  ///< PEM files
+    std::string when_abandoned = "finish";
     std::size_t max_fills = 16;
     std::size_t max_pass_through = 8;
     std::uint64_t far_ahead = 8u << 20;

@@ -14,6 +14,7 @@
 #include <mgw/proxy/fill_disk.hpp>
 #include <mgw/proxy/fill_writer.hpp>
 #include <mgw/proxy/origin_request.hpp>
+#include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool.hpp>
@@ -26,7 +27,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <ctime>
 #include <memory>
 #include <optional>
 #include <random>
@@ -50,7 +50,9 @@ namespace mgw::proxy {
 /// | other 4xx | a definite refusal |
 ///
 /// What is stored is verified on its way (fill_writer): a body that is found to be bad is a definite refusal, and is not
-/// fetched again. Where the store fails or hangs (fill_disk), readers go on by themselves (pass_through).
+/// fetched again. Where the store fails or hangs (fill_disk), readers go on by themselves (pass_through). While the link
+/// is paused (rate_limit), or nobody follows the object and it is to be suspended then, it stands by: off the link,
+/// without a turn.
 ///
 /// Thread rule: runs on one worker, the job's. Source: RFC 9110 14 and 13.1, RFC 9112 9.
 template <cache::CacheStore Store>
@@ -60,7 +62,7 @@ public:
 
   fetch(std::shared_ptr<fetch_job> job, Store& objects, cache::ledger& book, disk_threads& threads, slots& turns,
         fetch_options const& options, fetch_counters& counters, net::worker& worker, std::shared_ptr<upstream::pool> pool)
-      : job_(std::move(job)), store_(objects), turn_(turns, job_->executor()), disk_(*job_, threads, turn_), options_(options),
+      : job_(std::move(job)), store_(objects), turn_(turns, job_->executor(), job_->host()), disk_(*job_, threads, turn_), options_(options),
         counters_(counters), pool_(std::move(pool)), origin_(*pool_, worker.deadlines, options, counters),
         writer_(*job_, objects, book, disk_, options, counters, worker.io) {}
 
@@ -68,7 +70,7 @@ public:
   asio::awaitable<void> run();
 
 private:
-  enum class verdict { whole, done, fault, refused, changed, try_newer, store_failed, condemned };
+  enum class verdict { whole, done, fault, refused, changed, again, store_failed, condemned };
   struct answer {
     verdict what = verdict::fault;
     int status = 0;
@@ -95,8 +97,16 @@ private:
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> wait_for_turn();
   asio::awaitable<void> pause();
-  std::string range_fields() const;
-  bool same_generation(http::response_head const& head, std::optional<std::uint64_t> total) const;
+  asio::awaitable<bool> stand_by();
+  bool complete() const { return whole_ || (writer_.begun() && writer_.length() == have()); }
+  bool paused() const { return options_.exchange.limit && options_.exchange.limit->paused(); }
+  bool off_the_link() const { return !complete() && (job_->abandoned() || paused()); }
+  std::string range_fields() const {
+    return writer_.begun() && !ranges_useless_ ? resume_fields(writer_.meta(), have()) : std::string();
+  }
+  bool belongs(http::response_head const& head, std::optional<std::uint64_t> total) const {
+    return same_generation(writer_.meta(), writer_.length(), head, total);
+  }
   void count(std::uint64_t at, std::uint64_t bytes);
   void log(log_level level, std::string const& text) const {
     if (options_.log) options_.log(level, "fill " + job_->object_key().hex().substr(0, 12) + ": " + text);
@@ -146,6 +156,11 @@ asio::awaitable<void> fetch<Store>::run() {
   if (!wanted) co_return;
   backoff_ = options_.backoff_first;
   while (!job_->stopping() && !disk_.late()) {
+    if (off_the_link()) {
+      bool const on = co_await stand_by();
+      if (!on) break;
+      continue;
+    }
     std::uint64_t const before = have();
     answer const a = co_await step();
     if (have() > before) {
@@ -156,7 +171,7 @@ asio::awaitable<void> fetch<Store>::run() {
     if (job_->stopping()) break;
     bool const over = co_await settle(a);
     if (over) co_return;
-    if (a.what != verdict::fault || disk_.late()) continue;
+    if (a.what != verdict::fault || off_the_link() || disk_.late()) continue;
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
     if (job_->readers() == 0 && clock::now() - progress_ > options_.abandon_after) break;
@@ -172,19 +187,19 @@ asio::awaitable<void> fetch<Store>::run() {
 /// An attempt to get further, or, when all is there, to finish.
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::step() {
-  bool const complete = whole_ || (writer_.begun() && writer_.length() == have());
-  if (complete || !writer_.resting()) {
+  bool const all = complete();
+  if (all || !writer_.resting()) {
     written const ready = co_await writer_.prepare();
     if (!ready) co_return answer(ready);
   }
-  if (complete) {
+  if (all) {
     written const w = co_await writer_.finish();
     answer a(w);
     if (w) a.what = verdict::done;
     co_return a;
   }
   co_await wait_for_turn();
-  if (job_->stopping()) co_return answer();
+  if (job_->unwanted()) co_return answer();
   fetch_source const source = job_->freshest();
   answer const a = co_await attempt(source);
   co_return a;
@@ -218,7 +233,7 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       co_return true;
     case verdict::whole:  // the next step finishes it
     case verdict::done:
-    case verdict::try_newer:
+    case verdict::again:
     case verdict::fault: break;
   }
   co_return false;
@@ -243,30 +258,6 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_sourc
 }
 
 template <cache::CacheStore Store>
-std::string fetch<Store>::range_fields() const {
-  std::string out;
-  if (have() == 0 || ranges_useless_) return out;
-  auto const& m = writer_.meta();
-  bool const strong = m.etag.size() >= 2 && m.etag.front() == '"';
-  if (!strong && m.last_modified.empty()) return out;  // nothing to hold the answer against: the whole, compared
-  http::append_field(out, "Range", "bytes=" + std::to_string(have()) + "-");
-  // Both: If-Match stops a server that knows it (412), If-Range makes one that does not send the whole instead of a splice.
-  http::append_field(out, strong ? "If-Match" : "If-Unmodified-Since", strong ? m.etag : m.last_modified);
-  http::append_field(out, "If-Range", strong ? m.etag : m.last_modified);
-  return out;
-}
-
-template <cache::CacheStore Store>
-bool fetch<Store>::same_generation(http::response_head const& head, std::optional<std::uint64_t> total) const {
-  auto const& m = writer_.meta();
-  auto const etag = head.fields.value("ETag");
-  if (!m.etag.empty() && !etag.empty() && etag != m.etag) return false;
-  auto const modified = head.fields.value("Last-Modified");
-  if (m.etag.empty() && !m.last_modified.empty() && !modified.empty() && modified != m.last_modified) return false;
-  return !writer_.length() || !total || total == writer_.length();
-}
-
-template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::client_exchange& up) {
   answer a;
   auto const& head = up.head();
@@ -280,7 +271,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       // What nobody has seen, and nothing names, need not be what comes now.
       if (writer_.begun() && options_.whole_only && !writer_.meta().etag.starts_with('"')) co_await writer_.drop();
       if (writer_.begun()) {  // also an empty part of an earlier attempt: its promises may be other ones
-        if (!same_generation(head, length)) {
+        if (!belongs(head, length)) {
           a.what = verdict::changed;
           co_return a;
         }
@@ -293,16 +284,13 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
     }
     case 206: {
       auto const range = http::parse_content_range(head.fields.value("Content-Range"));
-      // A 206 names the ETag that its 200 would have (RFC 9110 15.3.7): without it nothing says what it is a part of.
-      bool const named = writer_.begun() && (!writer_.meta().etag.starts_with('"') || head.fields.contains("ETag"));
-      bool const continues = named && range && range->range && range->range->first == have() && range->length &&
-                             range->range->last + 1 == *range->length && (!length || *length == range->range->size());
-      if (!continues) {
+      bool const fits = range && (!length || (range->range && *length == range->range->size()));
+      if (!fits || !writer_.begun() || !continues_part(writer_.meta(), have(), head, *range)) {
         ranges_useless_ = true;
         a.why = "a 206 that does not continue the part";
         co_return a;
       }
-      if (!same_generation(head, range->length)) {
+      if (!belongs(head, range->length)) {
         a.what = verdict::changed;
         a.why = "the 206 belongs to another generation";
         co_return a;
@@ -322,31 +310,22 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
     case 412: a.what = have() != 0 ? verdict::changed : verdict::fault; co_return a;
     case 403:
       if (job_->has_newer_than_tried()) {
-        a.what = verdict::try_newer;
+        a.what = verdict::again;
         co_return a;
       }
       a.what = verdict::refused;
       co_return a;
     default: break;
   }
-  bool const passing = head.status >= 500 || head.status == 408 || head.status == 425 || head.status == 429;
-  a.what = passing || head.status < 400 ? verdict::fault : verdict::refused;
+  a.what = is_passing(head.status) || head.status < 400 ? verdict::fault : verdict::refused;
   co_return a;
 }
 
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::begin_part(http::response_head const& head,
                                                                         std::optional<std::uint64_t> length) {
-  cache::meta m;
-  m.key = job_->object_key();
-  m.length = length.value_or(0);
-  m.length_known = length.has_value();
-  m.etag = head.fields.value("ETag");
-  m.last_modified = head.fields.value("Last-Modified");
-  m.content_type = head.fields.value("Content-Type");
-  m.content_disposition = head.fields.value("Content-Disposition");
-  m.stored_at = static_cast<std::int64_t>(std::time(nullptr));
-  written const begun = co_await writer_.begin(std::move(m), length);
+  cache::meta about = meta_of(job_->object_key(), head, length);
+  written const begun = co_await writer_.begin(std::move(about), length);
   ever_ = 0;
   co_return answer(begun);
 }
@@ -386,7 +365,11 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       co_return a;
     }
     if (c.end) break;
-    if (job_->stopping() || disk_.late()) co_return a;
+    if (job_->unwanted() || disk_.late()) co_return a;
+    if (up.narrowed() && !range_fields().empty()) {
+      a.what = verdict::again;
+      co_return a;
+    }
   }
   if (at < have() || (writer_.length() && writer_.length() != have())) {
     a.why = "the body ended early";
@@ -404,8 +387,32 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
 template <cache::CacheStore Store>
 asio::awaitable<void> fetch<Store>::wait_for_turn() {
   job_->watch(&turn_, [](void* p) noexcept { static_cast<slots::place*>(p)->wake(); });
-  for (bool mine = false; !mine && !job_->stopping();) mine = co_await turn_.wait_until(clock::time_point::max());
+  for (bool mine = false; !mine && !job_->unwanted();) mine = co_await turn_.wait_until(clock::time_point::max());
   job_->watch(nullptr);
+}
+
+/// Until the link may be used and somebody wants the object. What is there is safe, and the turn another one's. False:
+/// nobody has wanted it for long.
+template <cache::CacheStore Store>
+asio::awaitable<bool> fetch<Store>::stand_by() {
+  turn_.leave();
+  co_await writer_.checkpoint();
+  std::string const why = paused() ? "the link is paused" : "nobody follows it";
+  log(log_level::info, why + "; stands by at byte " + std::to_string(have()));
+  auto const begun = clock::now();
+  for (auto unwanted_since = begun; !job_->stopping() && !disk_.late();) {
+    auto const now = clock::now();
+    if (paused())
+      unwanted_since = now;
+    else if (!job_->abandoned())
+      break;
+    else if (now - unwanted_since > options_.abandon_after)
+      co_return false;
+    if (now - begun >= options_.backoff_max) writer_.rest();
+    co_await job_->sleep(options_.stand_by_look);
+  }
+  progress_ = clock::now();
+  co_return true;
 }
 
 template <cache::CacheStore Store>

@@ -2,6 +2,7 @@
 
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/key.hpp>
+#include <mgw/http/uri.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 
@@ -18,6 +19,9 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -28,8 +32,12 @@ namespace mgw::proxy {
 ///
 /// Thread rule: `offer`, `offer_from_poll`, `current`, `readers`, `stop` from any thread; the rest on the fill's worker.
 class fetch_job : public std::enable_shared_from_this<fetch_job> {
+  using clock = std::chrono::steady_clock;
+
 public:
-  fetch_job(cache::key const& k, asio::any_io_executor executor) : key_(k), timer_(std::move(executor)) {}
+  /// `grace`: for so long nobody may follow it, then it is `abandoned`; none: it never is.
+  fetch_job(cache::key const& k, asio::any_io_executor executor, std::optional<std::chrono::milliseconds> grace = {})
+      : key_(k), grace_(grace), timer_(std::move(executor)), left_timer_(timer_.get_executor()) {}
 
   cache::key const& object_key() const noexcept { return key_; }
   asio::any_io_executor executor() { return timer_.get_executor(); }
@@ -64,6 +72,12 @@ public:
     std::lock_guard const lock(mutex_);
     return sources_.empty() ? fetch_source() : sources_.front();
   }
+  /// Where its newest link leads: host and port; empty: nowhere.
+  std::string host() const {
+    std::lock_guard const lock(mutex_);
+    auto const uri = http::parse_uri(sources_.empty() ? std::string_view() : sources_.front().url);
+    return uri ? std::string(uri->authority) : std::string();
+  }
   bool has_newer_than_tried() const {
     std::lock_guard const lock(mutex_);
     return sources_.front().url != tried_;
@@ -72,11 +86,15 @@ public:
   /// Somebody follows this object while he holds one of these.
   class reader_count {
   public:
-    explicit reader_count(std::shared_ptr<fetch_job> job) : job_(std::move(job)) { job_->readers_.fetch_add(1); }
+    explicit reader_count(std::shared_ptr<fetch_job> job) : job_(std::move(job)) {
+      if (job_->readers_.fetch_add(1) == 0 && job_->grace_) job_->wake();
+    }
     reader_count(reader_count&&) noexcept = default;
     reader_count& operator=(reader_count&&) = delete;
     ~reader_count() {
-      if (job_ && job_->readers_.fetch_sub(1) == 1 && job_->ends_with_readers_.load()) job_->stop();
+      if (!job_) return;
+      job_->left_.store(clock::now().time_since_epoch());  // first: without readers it is looked at
+      if (job_->readers_.fetch_sub(1) == 1) job_->last_has_left();
     }
 
   private:
@@ -95,6 +113,10 @@ public:
     if (readers() == 0) stop();
   }
   bool stopping() const noexcept { return stopping_.load(); }
+  /// Nobody has followed it for the whole grace: it should leave the link, and go on when somebody does again.
+  bool abandoned() const noexcept {
+    return grace_ && readers() == 0 && clock::now().time_since_epoch() - left_.load() >= *grace_;
+  }
 
   /// The current generation is over, another one begins.
   void replace() {
@@ -121,25 +143,37 @@ public:
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
   }
 
-  /// What `stop` interrupts, besides a pause, and how; null: nothing is under way.
+  bool unwanted() const noexcept { return stopping() || abandoned(); }
+  /// What `stop` and the end of the grace interrupt, besides a pause, and how; null: nothing is under way.
   void watch(void* what, void (*end)(void*) noexcept) noexcept { running_ = what, end_ = end; }
   void watch(upstream::client_exchange* up) noexcept {
     watch(up, [](void* p) noexcept { static_cast<upstream::client_exchange*>(p)->cancel(); });
-    if (up != nullptr && stopping()) up->cancel();  // it was told while there was nothing to end yet
+    if (up != nullptr && unwanted()) up->cancel();  // it was told while there was nothing to end yet
   }
 
 private:
-  using clock = std::chrono::steady_clock;
   static constexpr std::size_t max_sources = 4;
+
+  void last_has_left() {
+    if (ends_with_readers_.load()) return stop();
+    if (!grace_) return;
+    asio::post(timer_.get_executor(), [self = shared_from_this()] {
+      self->left_timer_.expires_after(*self->grace_);
+      self->left_timer_.async_wait([me = self->weak_from_this()](std::error_code ec) {
+        if (auto const job = me.lock(); job && !ec && job->abandoned()) job->wake();
+      });
+    });
+  }
 
   void wake() {
     asio::post(timer_.get_executor(), [self = shared_from_this()] {
       self->timer_.cancel();
-      if (self->stopping() && self->running_ != nullptr) self->end_(self->running_);
+      if (self->unwanted() && self->running_ != nullptr) self->end_(self->running_);
     });
   }
 
   cache::key const key_;
+  std::optional<std::chrono::milliseconds> const grace_;
   mutable std::mutex mutex_;
   std::shared_ptr<cache::fill> current_ = std::make_shared<cache::fill>();
   std::vector<fetch_source> sources_;
@@ -147,7 +181,8 @@ private:
   std::atomic<int> readers_{0};
   std::atomic<bool> stopping_{false}, ends_with_readers_{false};
   std::atomic<clock::duration> paused_at_{};
-  asio::steady_timer timer_;
+  std::atomic<clock::duration> left_{clock::now().time_since_epoch()};  // when the last reader has left, or it began
+  asio::steady_timer timer_, left_timer_;
   void* running_ = nullptr;
   void (*end_)(void*) noexcept = nullptr;
 };

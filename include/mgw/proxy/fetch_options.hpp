@@ -31,12 +31,21 @@ struct fetch_source {
   fetch_source(std::string u, cache::header_list h, std::int64_t t) : url(std::move(u)), headers(std::move(h)), issued(t) {}
 };
 
+/// What becomes of a fill that nobody follows any more.
+enum class when_abandoned : std::uint8_t {
+  finish,   ///< it goes on to the end
+  suspend,  ///< it leaves the link; what is there is kept, and the next reader goes on with it
+};
+
 struct fetch_options {
-  upstream::exchange_options exchange;
+  upstream::exchange_options exchange;  ///< its `limit` governs all that is fetched
   int max_redirects = 5;
   std::chrono::milliseconds backoff_first{250};      ///< after a fault; doubled up to `backoff_max`, reset by progress
   std::chrono::milliseconds backoff_max{30'000};
-  std::chrono::milliseconds abandon_after{600'000};  ///< without progress and without a reader: suspended
+  std::chrono::milliseconds abandon_after{600'000};  ///< without progress and without a reader: ended, its part is kept
+  when_abandoned abandoned = when_abandoned::finish;
+  std::chrono::milliseconds reconnect_grace{5'000};  ///< readers that are back within this have never left
+  std::chrono::milliseconds stand_by_look{5'000};  ///< how often a fill that stands by looks whether the link is open
   std::size_t batch = 128 * 1024;                    ///< bytes gathered before they are written to the store
   std::size_t max_fills = 16;                        ///< objects that are fetched at once; the others wait in line
   std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails or a fill

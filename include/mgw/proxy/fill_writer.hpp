@@ -93,6 +93,8 @@ public:
   /// The bytes at `at`, which is not beyond the end: those before the end are compared, the others added.
   asio::awaitable<written> write(std::string_view bytes, std::uint64_t at);
   asio::awaitable<void> checkpoint_if_due();
+  /// What is there is durable from here on.
+  asio::awaitable<void> checkpoint();
   /// All is there: the verdict, then the commit, then readers see it as complete. They do so, too, when the commit fails
   /// (that is logged) or takes too long.
   asio::awaitable<written> finish();
@@ -261,9 +263,12 @@ asio::awaitable<written> fill_writer<Store>::write(std::string_view bytes, std::
 
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::checkpoint_if_due() {
-  auto const now = clock::now();
-  std::uint64_t const fresh = size() - std::min(synced_, size());
-  if (fresh == 0 || now - synced_when_ < options_.checkpoint_every) co_return;
+  if (clock::now() - synced_when_ >= options_.checkpoint_every) co_await checkpoint();
+}
+
+template <cache::CacheStore Store>
+asio::awaitable<void> fill_writer<Store>::checkpoint() {
+  if (!part_ || size() <= synced_) co_return;
   auto sync = [this] { return part_->checkpoint(); };
   std::error_code const ec = co_await disk_.sync(sync);
   if (ec) log(log_level::warn, "no checkpoint: " + ec.message());

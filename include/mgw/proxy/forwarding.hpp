@@ -274,7 +274,7 @@ inline asio::awaitable<void> forwarding::relay_tunnel() {
   x_.close_after();
   std::error_code const ec = co_await x_.finish();
   if (ec) co_return;
-  tunnel t(x_, up_->stream(), options_.tunnel_silence);
+  tunnel t(x_, up_->stream(), options_.tunnel_silence, options_.exchange.limit.get());
   std::string_view const first = up_->take_unread();
   co_await t.run(first);
   if (!t.clean()) x_.notes().failure = "the tunnel broke off";

@@ -47,7 +47,7 @@ inline bool may_come_with_a_link(std::string_view name) noexcept {
 /// GET only (a signature covers the method), `Host` is the link's own authority, `Accept-Encoding: identity`; the
 /// link's fields go to its first hop alone, those that `may_come_with_a_link`. Each hop is held against
 /// `fetch_options::allows`; https never leads to http. A pooled connection that died before any byte of a response is
-/// replaced once. Source: RFC 9110 15.4, 9.2.2. Thread rule: the pool's worker.
+/// replaced once. Where the link has a rate limit, the body waits for it, and while it is paused nothing is asked. Source: RFC 9110 15.4, 9.2.2. Thread rule: the pool's worker.
 class origin_request {
 public:
   origin_request(upstream::pool& pool, net::deadline_queue& deadlines, fetch_options const& options,
@@ -61,7 +61,14 @@ public:
 
 private:
   asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh) {
-    return pool_.connect(upstream::endpoint(where), fresh);
+    upstream::endpoint to(where);
+    if (auto const& limit = options_.exchange.limit) to.receive_buffer = limit->receive_buffer();
+    return pool_.connect(std::move(to), fresh);
+  }
+  upstream::exchange_options exchange() const {
+    auto o = options_.exchange;
+    o.can_wait = true;
+    return o;
   }
   std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields,
                          bool first_hop) const;
@@ -101,13 +108,17 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
       a.why = where ? "host " + std::string(where->host) + " is not allowed" : "the link is no http or https URI";
       co_return a;
     }
+    if (options_.exchange.limit && options_.exchange.limit->paused()) {
+      a.why = make_error_code(upstream::error::link_paused).message();
+      co_return a;
+    }
     std::string const name(where->authority);
     upstream::connected c = co_await connect(*where, fresh);
     if (!c.connection) {
       a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.ec.message();
       co_return a;
     }
-    auto up = std::make_unique<upstream::client_exchange>(deadlines_, std::move(*c.connection), options_.exchange);
+    auto up = std::make_unique<upstream::client_exchange>(deadlines_, std::move(*c.connection), exchange());
     std::string const head = build_head(*where, source, fields, hops == 0);
     counters_.requests.fetch_add(1, std::memory_order_relaxed);
     watch(up.get());

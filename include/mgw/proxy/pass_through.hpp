@@ -8,6 +8,7 @@
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
+#include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
 
 #include <asio/awaitable.hpp>
@@ -219,8 +220,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     outcome const o = co_await relay(*got.up, skip);
     co_return o;
   }
-  bool const passing = status == 0 || status >= 500 || status == 408 || status == 425 || status == 429;
-  if (passing) co_return outcome::fault;
+  if (status == 0 || is_passing(status)) co_return outcome::fault;
   if (status == 416 && !at_.head_out) {
     x_.start(416);
     x_.field("Content-Range", got.up->head().fields.value("Content-Range"));

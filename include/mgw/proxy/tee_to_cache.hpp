@@ -163,7 +163,8 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
       co_return job;
     }
     auto const make = [&] {
-      auto made = std::make_shared<fetch_job>(k, executor);
+      bool const suspends = options_.fetch.abandoned == when_abandoned::suspend;
+      auto made = std::make_shared<fetch_job>(k, executor, suspends ? std::optional(options_.fetch.reconnect_grace) : std::nullopt);
       made->offer(source);
       return made;
     };

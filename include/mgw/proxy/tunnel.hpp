@@ -4,6 +4,7 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/proxy/exchange.hpp>
+#include <mgw/upstream/rate_limit.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
@@ -26,8 +27,9 @@ namespace mgw::proxy {
 class tunnel {
 public:
   /// Precondition: the 101 is out. All outlive it.
-  tunnel(exchange& x, any_stream& upstream, std::chrono::milliseconds silence)
-      : x_(x), upstream_(upstream), silence_(silence), limit_(x.worker().deadlines, *this) {}
+  /// `link`: its bytes count there, both ways; null: nowhere.
+  tunnel(exchange& x, any_stream& upstream, std::chrono::milliseconds silence, upstream::rate_limit* link = nullptr)
+      : x_(x), upstream_(upstream), link_(link), silence_(silence), limit_(x.worker().deadlines, *this) {}
   tunnel(tunnel const&) = delete;
   tunnel& operator=(tunnel const&) = delete;
 
@@ -57,6 +59,7 @@ private:
 
   exchange& x_;
   any_stream& upstream_;
+  upstream::rate_limit* link_;
   std::chrono::milliseconds silence_;
   net::deadline limit_;
   direction up_{x_.stream(), upstream_}, down_{upstream_, x_.stream()};
@@ -70,6 +73,7 @@ inline asio::awaitable<std::error_code> tunnel::write_all(direction& d, std::str
     const_buffers const out(&one, 1);
     io_result const r = co_await d.to.write_some(out);
     d.bytes += r.n;
+    if (link_ != nullptr && r.n != 0) link_->spend(r.n);
     bytes.remove_prefix(r.n);
     // A drain interrupts: it ends reads, but what was read is still written.
     bool const interrupted = r.ec == asio::error::operation_aborted && x_.draining() && !failed_ && !limit_.expired();
