@@ -71,8 +71,8 @@ struct site {
     m.key = *cache::import_key(cache::to_hex(digest));
     m.length_known = true;
     m.length = bytes.size();
-    m.etag = cache::import_etag(m.key);
-    m.generation = cache::generation_of(m.etag, {}, {});
+    m.etag = '"' + cache::to_hex(digest) + '"';
+    m.generation = cache::import_generation(m.key);
     auto part = g.store().create(m);
     REQUIRE(part);
     REQUIRE_FALSE(part->append(bytes));

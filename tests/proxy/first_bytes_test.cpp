@@ -8,8 +8,10 @@
 #include <asio/awaitable.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace mgw::proxy {
 namespace {
@@ -61,6 +63,18 @@ TEST_CASE("the first bytes are asked for in pieces, as many as needed, on one co
   CHECK(s.counters.first_time_bytes.load() == 5'000);
   CHECK(s.ask(500, 100'000).body == pattern(1'000));
   CHECK(s.origin.connections() == 1);
+}
+
+TEST_CASE("who does not wait for the link's limit reads also while it is paused, and what it reads is owed") {
+  upstream::rate_limit::options paused(0);
+  auto const limit = std::make_shared<upstream::rate_limit>(std::move(paused));
+  site s;
+  s.options.exchange.limit = limit;
+  CHECK(s.ask(500, 100'000).status() == 404);
+  CHECK(s.origin.count() == 0);
+  s.options.can_wait = false;
+  CHECK(s.ask(500, 100'000).body == pattern(1'000));
+  CHECK(limit->spent() >= 1'000);
 }
 
 TEST_CASE("no more than the most is read, and what ends before it is enough is not enough") {

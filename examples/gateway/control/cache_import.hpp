@@ -174,7 +174,7 @@ inline bool cache_import::copy() {
   about.length = size_;
   about.etag = '"' + sha256_ + '"';
   about.content_type = "application/vnd.mender-artifact";
-  about.generation = mgw::cache::generation_of(about.etag, {}, size_);
+  about.generation = mgw::cache::import_generation(key_);
   about.labels = labels_;
   auto part = store_.create(about);
   if (!part)

@@ -55,6 +55,7 @@ public:
     // A device waits for the answer to its poll meanwhile.
     constexpr std::chrono::seconds patience{10};
     options_.fetch.exchange.response_timeout = options_.fetch.exchange.body_silence = patience;
+    options_.fetch.can_wait = false;
   }
 
   /// The key of the object that stands for what `wanted` leads to, if there is one.

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <mgw/cache/key.hpp>
+
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -21,6 +24,13 @@ inline std::uint64_t generation_of(std::string_view etag, std::string_view last_
   if (!strong && length)
     for (int i = 0; i < 8; ++i) add(static_cast<unsigned char>(*length >> (8 * i)));
   return hash == 0 ? 1 : hash;
+}
+
+/// The generation of an imported object: its key (import_key) says which bytes it has.
+inline std::uint64_t import_generation(key const& k) noexcept {
+  std::uint64_t n = 0;
+  for (std::size_t i = 0; i < 8; ++i) n = n << 8 | k.bytes()[i];
+  return n == 0 ? 1 : n;
 }
 
 }  // namespace mgw::cache

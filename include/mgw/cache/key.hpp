@@ -96,10 +96,6 @@ result<key> make_key(http::uri const& u, header_list const& source_headers);
 /// body in 64 lower-case digits. So the same body has the same key, whatever file it came in, and no URL has it.
 /// Errors: as make_key.
 result<key> import_key(std::string_view body_sha256);
-/// The entity-tag of such an object (RFC 9110 8.8.3): its key says which bytes it has.
-inline std::string import_etag(key const& k) {
-  return '"' + k.hex() + '"';
-}
 
 namespace key_detail {
 

@@ -103,7 +103,7 @@ private:
   bool serves_import(cache::key const& k, std::optional<cache::link_id> const& link) const {
     if (!cache_->at_hand(k)) return false;
     auto const begun = link ? cache_->begun_with(*link) : std::nullopt;
-    return !begun || *begun == cache::generation_of(cache::import_etag(k), {}, {});
+    return !begun || *begun == cache::import_generation(k);
   }
   static asio::awaitable<void> refuse(proxy::exchange& x) {
     std::string const text = x.options().error_body ? x.options().error_body(403, x) : std::string();

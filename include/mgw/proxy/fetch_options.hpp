@@ -39,6 +39,7 @@ enum class when_abandoned : std::uint8_t {
 
 struct fetch_options {
   upstream::exchange_options exchange;  ///< its `limit` governs all that is fetched
+  bool can_wait = true;                 ///< for that limit; else it is owed, as API calls are
   int max_redirects = 5;
   std::chrono::milliseconds backoff_first{250};      ///< after a fault; doubled up to `backoff_max`, reset by progress
   std::chrono::milliseconds backoff_max{30'000};

@@ -47,7 +47,8 @@ inline bool may_come_with_a_link(std::string_view name) noexcept {
 /// GET only (a signature covers the method), `Host` is the link's own authority, `Accept-Encoding: identity`; the
 /// link's fields go to its first hop alone, those that `may_come_with_a_link`. Each hop is held against
 /// `fetch_options::allows`; https never leads to http. A pooled connection that died before any byte of a response is
-/// replaced once. Where the link has a rate limit, the body waits for it, and while it is paused nothing is asked. Source: RFC 9110 15.4, 9.2.2. Thread rule: the pool's worker.
+/// replaced once. Where the link has a rate limit, the body waits for it, and while it is paused nothing is asked.
+/// Source: RFC 9110 15.4, 9.2.2. Thread rule: the pool's worker.
 class origin_request {
 public:
   origin_request(upstream::pool& pool, net::deadline_queue& deadlines, fetch_options const& options,
@@ -62,12 +63,12 @@ public:
 private:
   asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh) {
     upstream::endpoint to(where);
-    if (auto const& limit = options_.exchange.limit) to.receive_buffer = limit->receive_buffer();
+    if (auto const& limit = options_.exchange.limit; limit && options_.can_wait) to.receive_buffer = limit->receive_buffer();
     return pool_.connect(std::move(to), fresh);
   }
   upstream::exchange_options exchange() const {
     auto o = options_.exchange;
-    o.can_wait = true;
+    o.can_wait = options_.can_wait;
     return o;
   }
   std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields,
@@ -108,7 +109,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
       a.why = where ? "host " + std::string(where->host) + " is not allowed" : "the link is no http or https URI";
       co_return a;
     }
-    if (options_.exchange.limit && options_.exchange.limit->paused()) {
+    if (options_.can_wait && options_.exchange.limit && options_.exchange.limit->paused()) {
       a.why = make_error_code(upstream::error::link_paused).message();
       co_return a;
     }
