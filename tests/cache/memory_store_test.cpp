@@ -24,6 +24,7 @@
 #include <vector>
 
 TEST_CASE_TEMPLATE_INVOKE(cache_store_conformance, mgw::test::memory_rig);
+TEST_CASE_TEMPLATE_INVOKE(evicting_store_conformance, mgw::test::memory_rig);
 
 namespace mgw::cache {
 namespace {
@@ -73,51 +74,6 @@ TEST_CASE("a store in memory needs its limits") {
   CHECK_THROWS_AS(memory_store(of(0)), std::invalid_argument);
   CHECK_THROWS_AS(memory_store(of(1, 0)), std::invalid_argument);
   CHECK(memory_store(of(1)).used().max_size == 1);
-}
-
-TEST_CASE("in memory, the least recently used goes first, what is read or filled never") {
-  memory_store store(of(100));
-  for (unsigned char n = 1; n <= 4; ++n) CHECK_FALSE(put(store, n, test_body(n, 25)));
-  CHECK(store.used().bytes == 100);
-  CHECK(store.open(test_key(1)));  // now the newest
-  auto held = store.open(test_key(2));
-  REQUIRE(held);
-  CHECK_FALSE(put(store, 5, test_body(5, 25)));
-  CHECK(store.contains(test_key(1)));
-  CHECK(store.contains(test_key(2)));
-  CHECK_FALSE(store.contains(test_key(3)));
-
-  auto filled = store.create(test_meta(6, 40));  // 4 and 1 make room
-  REQUIRE(filled);
-  CHECK_FALSE(filled->append("abc"));
-  CHECK_FALSE(store.contains(test_key(4)));
-  CHECK_FALSE(store.contains(test_key(1)));
-  CHECK(store.used().bytes == 90);
-  CHECK(store.create(test_meta(7, 101)).error() == error::not_enough_space);
-  CHECK(store.create(test_meta(7, std::numeric_limits<std::uint64_t>::max())).error() == error::not_enough_space);
-  CHECK(store.create(test_meta(7, 61)).error() == error::not_enough_space);
-  CHECK(store.contains(test_key(5)));  // not evicted in vain
-  CHECK(store.create(test_meta(7, 10)));
-  filled->suspend();
-  filled = store.create(test_meta(7, 1));  // nobody holds the part any more
-  REQUIRE(filled);
-  filled->drop();
-  CHECK(store.used().bytes == 25 + 25 + 3);
-  CHECK_FALSE(put(store, 8, test_body(8, 72)));
-  CHECK_FALSE(store.contains(test_key(5)));
-  auto eight = store.open(test_key(8));
-  REQUIRE(eight);
-  CHECK(store.resume(test_key(6)).error() == error::not_enough_space);  // 40 no longer fit
-  held->body.reset();
-  CHECK(store.resume(test_key(6)).error() == error::not_enough_space);
-  CHECK(store.contains(test_key(2)));
-  eight->body.reset();
-  CHECK(store.resume(test_key(6)));
-  CHECK_FALSE(store.contains(test_key(2)));
-  CHECK_FALSE(put(store, 9, test_body(9, 100)));
-  CHECK(store.used().objects == 1);
-  REQUIRE(store.list().size() == 1);
-  CHECK(store.list()[0].key == test_key(9));
 }
 
 TEST_CASE("in memory, no body is larger than one may be, whether its length is known or not") {

@@ -378,3 +378,61 @@ TEST_CASE_TEMPLATE_DEFINE("every store", Rig, cache_store_conformance) {
     for (unsigned char n = 0; n < 5; ++n) CHECK(b.store.open(test_key(n)));
   }
 }
+
+/// What a store does that makes room. Its parts may be dropped for an object while nobody holds them.
+TEST_CASE_TEMPLATE_DEFINE("every store that evicts", Rig, evicting_store_conformance) {
+  using namespace mgw::cache;
+  using namespace mgw::cache::test;
+  bench<Rig> b(100);
+  auto& store = b.store;
+  for (unsigned char n = 1; n <= 4; ++n) CHECK_FALSE(b.put(n, test_body(n, 25)));
+  CHECK(store.used().bytes == 100);
+  CHECK(b.take(1) == test_body(1, 25));  // now the newest
+  auto held = store.open(test_key(2));
+  REQUIRE(held);
+
+  SUBCASE("lets the least recently used go first, what is read or filled never") {
+    CHECK_FALSE(b.put(5, test_body(5, 25)));
+    CHECK(store.contains(test_key(1)));
+    CHECK(store.contains(test_key(2)));
+    CHECK_FALSE(store.contains(test_key(3)));
+
+    auto filled = store.create(test_meta(6, 40));  // 4 and 1 make room
+    REQUIRE(filled);
+    CHECK_FALSE(filled->append("abc"));
+    CHECK_FALSE(store.contains(test_key(4)));
+    CHECK_FALSE(store.contains(test_key(1)));
+    CHECK(store.used().bytes == 90);
+    CHECK(store.create(test_meta(7, 101)).error() == error::not_enough_space);  // larger than the cache
+    CHECK(store.create(test_meta(7, UINT64_MAX)).error() == error::not_enough_space);
+    CHECK(store.create(test_meta(7, 61)).error() == error::not_enough_space);
+    CHECK(store.contains(test_key(5)));  // not evicted in vain
+    CHECK(store.create(test_meta(7, 10)));
+    filled->suspend();  // three bytes
+    filled = std::make_error_code(std::errc::io_error);
+    CHECK(store.used().bytes == 25 + 25 + 3);
+    CHECK_FALSE(b.put(8, test_body(8, 72)));
+    CHECK_FALSE(store.contains(test_key(5)));
+    auto eight = store.open(test_key(8));
+    REQUIRE(eight);
+    CHECK(store.resume(test_key(6)).error() == error::not_enough_space);  // 40 no longer fit
+    held->body.reset();
+    CHECK(store.resume(test_key(6)).error() == error::not_enough_space);
+    CHECK(store.contains(test_key(2)));
+    eight->body.reset();
+    CHECK(store.resume(test_key(6)));
+    CHECK_FALSE(store.contains(test_key(2)));
+    CHECK_FALSE(b.put(9, test_body(9, 100)));
+    CHECK(store.used().objects == 1);
+    CHECK(store.used().bytes == 100);
+  }
+  SUBCASE("goes on with what is held when nothing else can go") {
+    auto const one = store.open(test_key(1)), three = store.open(test_key(3)), four = store.open(test_key(4));
+    CHECK(store.create(test_meta(5, 1)).error() == error::not_enough_space);
+    held->body.reset();
+    CHECK(store.create(test_meta(5, 26)).error() == error::not_enough_space);
+    CHECK(store.contains(test_key(2)));
+    CHECK_FALSE(b.put(5, test_body(5, 25)));
+    CHECK_FALSE(store.contains(test_key(2)));
+  }
+}
