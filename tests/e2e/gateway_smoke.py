@@ -237,6 +237,17 @@ def test_restart_keeps_artifacts_and_links(bench):
 
 # ---- stopping --------------------------------------------------------------------------------------------------------
 
+def test_old_artifacts_are_deleted(bench):
+    origin, gateway = with_origin(bench, ARTIFACTS_PROXY_CACHE_MAX_AGE='1s', LOG_LEVEL='info')
+    cache = bench.path('cache')
+    for n in (1, 2):
+        answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
+        check(answer.status == 200 and sha256(answer.body) == sha256(origin.artifact), 'not served whole')
+        until(lambda: gateway.log.count('nobody used it for so long') == n, 60, 'the artifact to be deleted')
+        check(not list(cache.glob('*/*/*')), f'deleted, but not all of it: {list(cache.glob("*/*/*"))}')
+        check(len(origin.fetches()) == n, f'fetched {len(origin.fetches())} times instead of {n}')
+
+
 def test_sigterm_finishes_what_is_served(bench):
     size = 64 << 20  # more than the sockets between can hold
     origin, gateway = with_origin(bench, Blob(size))
