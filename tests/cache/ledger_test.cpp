@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -222,6 +223,20 @@ TEST_CASE("many threads begin and flush: each finds its own in the file") {
   }
   ledger const l(at(dir));
   for (unsigned i = 0; i < 200; ++i) CHECK(l.begun_with(link(i)) == i / 50);
+}
+
+TEST_CASE("what nobody can write for long is kept within bounds, and nothing of it is lost") {
+  temporary_directory const dir;
+  {
+    ledger l(at(dir));
+    l.begin(link(2), 8, late);
+    for (std::uint64_t i = 0; i <= 100'000; ++i) l.begin(link(1), i, late);
+    CHECK_FALSE(l.flush());
+    CHECK(read(dir).size() < std::size_t{2} << 20);
+  }
+  ledger const l(at(dir));
+  CHECK(l.begun_with(link(1)) == 100'000);
+  CHECK(l.begun_with(link(2)) == 8);
 }
 
 }  // namespace mgw::cache

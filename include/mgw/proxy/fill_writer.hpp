@@ -117,6 +117,7 @@ private:
   asio::awaitable<written> verify(std::string_view bytes);
   std::error_code store_bytes(std::string_view bytes, std::uint64_t at);
   asio::awaitable<void> flush_book();
+  asio::awaitable<void> let_go();
   static written too_late() { return {written::state::late, "the disk took too long"}; }
 
   fetch_job& job_;
@@ -296,7 +297,7 @@ asio::awaitable<written> fill_writer<Store>::finish() {
   // Readers have the bytes on their descriptor either way; only the next start would have to fetch them again.
   if (ec && counters_.store_trouble.due()) log(log_level::error, "complete, but not kept: " + ec.message());
   shown();
-  part_.reset();
+  co_await let_go();
   if (!ec) log(log_level::info, "complete, " + std::to_string(all) + " bytes");
   co_return written();
 }
@@ -312,15 +313,21 @@ asio::awaitable<void> fill_writer<Store>::keep() {
   (void)co_await disk_.sync(suspend);
 }
 
+/// A part that was neither committed nor suspended is dropped; either way its files are closed: nothing for this thread.
+template <cache::CacheStore Store>
+asio::awaitable<void> fill_writer<Store>::let_go() {
+  auto reset = [this] {
+    part_.reset();
+    return 0;
+  };
+  (void)co_await disk_.io(reset);
+}
+
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::drop() {
   if (part_) {
     dropped_ = part_->meta().generation;
-    auto drop = [this] {
-      part_.reset();
-      return 0;
-    };
-    (void)co_await disk_.io(drop);
+    co_await let_go();
   }
   verifier_.reset();
   length_.reset();
