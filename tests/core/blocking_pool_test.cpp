@@ -13,7 +13,6 @@
 #include <future>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <ostream>
 #include <stdexcept>
 #include <thread>
@@ -35,12 +34,9 @@ public:
       all_.push_back(hung);
     };
   }
-  /// Whether hangs began and ended in turn, the last one too or not.
-  bool told_all(bool ended) const {
+  std::vector<bool> all() const {
     std::lock_guard const hold(mutex_);
-    for (std::size_t i = 0; i < all_.size(); ++i)
-      if (all_[i] != (i % 2 == 0)) return false;
-    return !all_.empty() && (all_.size() % 2 == 0) == ended;
+    return all_;
   }
 
 private:
@@ -53,20 +49,32 @@ asio::awaitable<int> answer_of(blocking_pool& pool) {
   auto const got = co_await pool.run_for(std::chrono::hours(1), f);
   co_return got.value_or(0);
 }
-/// Waits for the promise's future on the pool, and holds `owned` meanwhile. A job that has not begun in time is given up
-/// and never called: that is tried again.
-asio::awaitable<bool> wait_in_vain(blocking_pool& pool, std::shared_future<void> release, std::shared_ptr<int> owned) {
-  auto const begun = std::make_shared<std::atomic<bool>>(false);
-  for (;;) {
-    auto f = [release, owned, begun] {
-      *begun = true;
-      release.wait();
-      return owned;
-    };
-    auto const got = co_await pool.run_for(ms(5), std::move(f));
-    if (got || *begun) co_return got.has_value();
+/// One job that hangs until it is released, and what it owns.
+struct hang {
+  std::promise<void> release;
+  std::weak_ptr<int> owned;
+
+  /// Returns when the job has begun, was late and left.
+  explicit hang(blocking_pool& pool) {
+    auto const released = release.get_future().share();
+    std::atomic<bool> begun{false};
+    while (!begun) {  // on a slow machine a job may be left before it has begun
+      auto mine = std::make_shared<int>(1);
+      owned = mine;
+      auto f = [released, mine = std::move(mine), &begun] {
+        begun = true;
+        released.wait();
+        return mine;
+      };
+      CHECK_FALSE(run_io(answers(pool, std::move(f))));
+    }
   }
-}
+  template <class F>
+  static asio::awaitable<bool> answers(blocking_pool& pool, F f) {
+    auto const got = co_await pool.run_for(ms(1), std::move(f));
+    co_return got.has_value();
+  }
+};
 asio::awaitable<int> wait_for_it(blocking_pool& pool, std::promise<void>& release, int& told) {
   auto f = [released = release.get_future().share()] {
     released.wait();
@@ -101,35 +109,26 @@ TEST_CASE("nobody waits for a job past its deadline; it keeps what it uses until
   changes told;
   hang_watch watch(told.listener());
   blocking_pool pool(1, &watch);
-  std::promise<void> release;
-  auto owned = std::make_shared<int>(1);
-  std::weak_ptr<int> const left = owned;
-  CHECK_FALSE(run_io(wait_in_vain(pool, release.get_future().share(), std::move(owned))));  // its context is gone, too
+  hang h(pool);  // the context of its coroutine is gone
   CHECK(watch.hung());
-  CHECK_FALSE(left.expired());
+  CHECK(told.all().back());
+  CHECK_FALSE(h.owned.expired());
   CHECK_FALSE(pool.join_for(ms(1)));
-  release.set_value();
+  h.release.set_value();
   CHECK(pool.join_for(std::chrono::hours(1)));
   CHECK_FALSE(watch.hung());
-  CHECK(left.expired());
-  CHECK(told.told_all(true));
+  CHECK_FALSE(told.all().back());
+  CHECK(h.owned.expired());
 }
 
 TEST_CASE("a job that waited behind a hung one until its deadline is never called") {
   hang_watch watch;
   blocking_pool pool(1, &watch);
-  std::promise<void> release;
-  auto const released = release.get_future().share();
-  auto first = std::make_shared<int>(1);
-  CHECK_FALSE(run_io(wait_in_vain(pool, released, std::move(first))));
+  hang h(pool);
   std::atomic<bool> called{false};
-  auto const second = [](blocking_pool& p, std::atomic<bool>& flag) -> asio::awaitable<bool> {
-    auto f = [&flag] { return flag = true; };
-    auto const got = co_await p.run_for(ms(1), f);
-    co_return got.has_value();
-  };
-  CHECK_FALSE(run_io(second(pool, called)));
-  release.set_value();
+  auto f = [&called] { return called = true; };
+  CHECK_FALSE(run_io(hang::answers(pool, f)));
+  h.release.set_value();
   CHECK(pool.join_for(std::chrono::hours(1)));
   CHECK_FALSE(called);
   CHECK_FALSE(watch.hung());
@@ -144,7 +143,7 @@ TEST_CASE("who has to wait is told once that it is late, and gets the value all 
   CHECK(run_io(wait_for_it(pool, release, told)) == 42);
   CHECK(told == 1);
   CHECK_FALSE(watch.hung());
-  CHECK(seen.told_all(true));
+  CHECK(seen.all() == std::vector<bool>{true, false});  // this one is always called
   pool.join();
 }
 
@@ -152,17 +151,17 @@ TEST_CASE("several that are late are one hang: it is over when the last has come
   changes told;
   hang_watch watch(told.listener());
   blocking_pool a(1, &watch), b(1, &watch);
-  std::promise<void> one, other;
-  auto x = std::make_shared<int>(1), y = std::make_shared<int>(1);
-  CHECK_FALSE(run_io(wait_in_vain(a, one.get_future().share(), std::move(x))));
-  CHECK_FALSE(run_io(wait_in_vain(b, other.get_future().share(), std::move(y))));
-  one.set_value();
+  hang one(a);
+  std::size_t const before = told.all().size();
+  hang other(b);
+  one.release.set_value();
   CHECK(a.join_for(std::chrono::hours(1)));
   CHECK(watch.hung());
-  CHECK(told.told_all(false));
-  other.set_value();
+  CHECK(told.all().size() == before);
+  other.release.set_value();
   CHECK(b.join_for(std::chrono::hours(1)));
-  CHECK(told.told_all(true));
+  CHECK_FALSE(watch.hung());
+  CHECK(told.all().size() == before + 1);
 }
 
 TEST_CASE("a job that gets on is not late, however long it takes, nor is what waits behind it") {
