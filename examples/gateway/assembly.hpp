@@ -115,7 +115,10 @@ public:
     upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust));
     auto const tee = tee_options(s);
     if (s.cache.enabled) {
-      auto where = store_options(s);
+      store::options where;
+      where.path = s.cache.path;
+      where.max_size = s.cache.max_size;
+      where.min_free = s.cache.min_free;
       where.max_age = std::chrono::duration_cast<std::chrono::seconds>(s.cache.max_age);
       store_ = std::make_unique<store>(where, log_);
       if (s.cache.max_age.count() != 0)

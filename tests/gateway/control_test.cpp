@@ -448,9 +448,17 @@ TEST_CASE("control: a stop ends what is under way, draining lets it finish") {
   SUBCASE("stopped") {
     REQUIRE_FALSE(channel.send(write_request(request("list")), -1, milliseconds(10'000)));
     CHECK(begun.wait());
-    r.server.stop();
-    CHECK(r.idle());
+    CHECK(r.server.close_for(std::chrono::seconds(30)));
     CHECK(was_ended);
+  }
+  SUBCASE("hanging") {
+    int const fd = ::open((r.directory.path() / "out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    REQUIRE_FALSE(channel.send(write_request(request("export", {"a"})), fd, milliseconds(10'000)));
+    ::close(fd);
+    CHECK(begun.wait());
+    CHECK_FALSE(r.server.close_for(milliseconds(20)));
+    go.set();
+    CHECK(r.server.close_for(std::chrono::seconds(30)));
   }
   r.server.close();
 }

@@ -25,15 +25,6 @@
 
 namespace gateway {
 
-/// The options of the store that these settings ask for.
-inline mgw::cache::disk_store::options store_options(settings const& s) {
-  mgw::cache::disk_store::options out;
-  out.path = s.cache.path;
-  out.max_size = s.cache.max_size;
-  out.min_free = s.cache.min_free;
-  return out;
-}
-
 /// The path of the cache as both sides of the control socket write it.
 inline std::string cache_path(settings const& s) {
   return std::filesystem::absolute(s.cache.path).lexically_normal().string();
@@ -98,11 +89,15 @@ private:
     gid_t group_ = 0;
   };
   struct local {
-    explicit local(settings const& s)
-        : how(configured_verifier(s)),
-          owner(s.cache.path),
-          objects(store_options(s), tell),
-          service(objects, cache_path(s), how) {}
+    local(settings const& s, verifier_options const& how)
+        : objects(options(s), tell), service(objects, cache_path(s), how) {}
+    static mgw::cache::disk_store::options options(settings const& s) {
+      mgw::cache::disk_store::options out;
+      out.path = s.cache.path;
+      out.max_size = s.cache.max_size;
+      out.min_free = s.cache.min_free;
+      return out;
+    }
     static void tell(mgw::log_level level, std::string_view text) {
       if (level >= mgw::log_level::warn) std::fprintf(stderr, "mgw-gateway: %s\n", std::string(text).c_str());
     }

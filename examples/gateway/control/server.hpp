@@ -97,9 +97,18 @@ public:
     drain();
   }
   bool idle() const noexcept { return sessions_now_.load() == 0; }
+  /// Waits for what is under way, which has been told to end.
   void close() {
     stop();
     if (acceptor_.joinable()) acceptor_.join();
+  }
+  /// The same for so long at most. False: something hangs, a disk mostly; then only the end of the process ends it.
+  bool close_for(std::chrono::milliseconds limit) {
+    stop();
+    for (auto const until = std::chrono::steady_clock::now() + limit; !idle(); ::poll(nullptr, 0, 10))
+      if (std::chrono::steady_clock::now() >= until) return false;
+    close();
+    return true;
   }
 
 private:
