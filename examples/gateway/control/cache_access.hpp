@@ -15,6 +15,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -36,11 +37,22 @@ class cache_access {
 public:
   /// Precondition: `s` outlives it.
   explicit cache_access(settings const& s) : settings_(s) {}
+  cache_access(cache_access const&) = delete;
+  cache_access& operator=(cache_access const&) = delete;
+  ~cache_access() {
+    if (!local_) return;
+    try {
+      as_owner_of const owner(settings_.cache.path);
+      local_.reset();
+    } catch (std::exception const& e) {
+      std::fprintf(stderr, "mgw-gateway: %s\n", e.what());
+    }
+  }
 
   /// Does it, or has it done. Throws config_error.
   boost::json::object run(cache_request request, int file, step_function const& step) {
     request.cache = json_text(cache_path(settings_));
-    if (local_) return local_->service.run(request, file, step);
+    if (local_) return run_here(request, file, step);
     std::string const path = control_socket_path(settings_.state_directory);
     auto gateway = control_client::connect(path);
     if (gateway) return gateway->ask(request, file, step);
@@ -54,7 +66,9 @@ public:
     if (!std::filesystem::is_directory(settings_.cache.path, ec))
       return failure("there is no cache at " + cache_path(settings_) + (ec ? ": " + ec.message() : std::string()));
     try {
-      local_ = std::make_unique<local>(settings_);
+      auto const how = configured_verifier(settings_);
+      as_owner_of const owner(settings_.cache.path);
+      local_ = std::make_unique<local>(settings_, how);
     } catch (std::system_error const& e) {
       return failure(e.what());
     } catch (config_error const&) {
@@ -62,7 +76,7 @@ public:
     } catch (std::runtime_error const& e) {
       return failure(std::string(e.what()) + ", and no gateway answers at " + path);
     }
-    return local_->service.run(request, file, step);
+    return run_here(request, file, step);
   }
 
 private:
@@ -101,11 +115,14 @@ private:
     static void tell(mgw::log_level level, std::string_view text) {
       if (level >= mgw::log_level::warn) std::fprintf(stderr, "mgw-gateway: %s\n", std::string(text).c_str());
     }
-    verifier_options how;
-    as_owner_of owner;
     mgw::cache::disk_store objects;
     cache_service service;
   };
+
+  boost::json::object run_here(cache_request const& request, int file, step_function const& step) {
+    as_owner_of const owner(settings_.cache.path);
+    return local_->service.run(request, file, step);
+  }
 
   settings const& settings_;
   std::unique_ptr<local> local_;
