@@ -467,8 +467,15 @@ TEST_CASE("control: a gateway that is gone, or says nonsense, is told of in a se
   temporary_directory directory;
   std::string const path = (directory.path() / "control.sock").string();
   CHECK(control_client::connect(path).error() == std::errc::no_such_file_or_directory);
-  auto listener = named_socket::listen(path, control_address(path), 4);
+  auto listener = named_socket::listen(path, control_address(path), 8);
   REQUIRE(listener);
+  {
+    auto client = control_client::connect(path, milliseconds(20));
+    REQUIRE(client);
+    CHECK(has(text_in(client->ask(request("list"), -1, rig::always), "error"),
+              "the gateway, process " + std::to_string(::getpid()) + ", does not answer at " + path));
+    ::close(::accept4(listener->fd(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
   for (std::string const said : {"", "nonsense\n", "{\"mgw\":1,\"accepted\":true}\n", "{\"mgw\":1"}) {
     CAPTURE(said);
     auto client = control_client::connect(path);

@@ -13,12 +13,14 @@
 #include <mgw/cache/file.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -76,15 +78,27 @@ public:
 private:
   void copy(int from, int out) noexcept {
     std::array<char, 65536> block;
-    for (;;) {
+    while (!failure_) {
       ssize_t const n = ::read(from, block.data(), block.size());
       if (n == 0) return;
-      if (n < 0 && errno == EINTR) continue;
-      failure_ = n < 0 ? std::error_code(errno, std::generic_category())
-                       : control_detail::write_all(
-                             out, {block.data(), static_cast<std::size_t>(n)}, [] { return interrupted == 0; });
-      if (failure_) return;
+      if (n > 0)
+        failure_ = write_all(out, {block.data(), static_cast<std::size_t>(n)});
+      else if (errno != EINTR)
+        failure_ = {errno, std::generic_category()};
     }
+  }
+  /// To something that may block for ever: what poll() says has room takes so much at once without.
+  static std::error_code write_all(int out, std::string_view bytes) noexcept {
+    while (!bytes.empty()) {
+      pollfd p{out, POLLOUT, 0};
+      int const ready = ::poll(&p, 1, 200);
+      if (interrupted != 0) return std::make_error_code(std::errc::operation_canceled);
+      if (ready <= 0) continue;
+      ssize_t const n = ::write(out, bytes.data(), std::min<std::size_t>(bytes.size(), PIPE_BUF));
+      if (n < 0 && errno != EINTR && errno != EAGAIN) return {errno, std::generic_category()};
+      if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+    return {};
   }
 
   owned_descriptor end_;
@@ -163,18 +177,16 @@ inline int run_cache_command(configuration const& c, cache_command const& asked)
     return answer;
   };
   int status = exit_status::done;
+  bool const quiet = asked.request.command == "export" && asked.files.front() == "-";  // there are the bytes
   auto const tell = [&](boost::json::object const& answer) {
     status = std::max(status, static_cast<int>(number_in(answer, "status")));
-    bool const to_errors =
-        asked.request.command == "export" && asked.files.front() == "-";  // the other one has the bytes
     std::string text;
-    if (is_failure(answer)) {
+    if (is_failure(answer))
       std::fprintf(stderr, "mgw-gateway: %s\n", detail::shown(text_in(answer, "error")).c_str());
-    } else if (!asked.json) {
+    else if (!asked.json)
       text = cache_text(asked.request, answer, terminal_width(STDOUT_FILENO), std::time(nullptr));
-    }
     if (asked.json) text = control_line(answer);
-    std::fputs(text.c_str(), to_errors ? stderr : stdout);
+    if (!quiet) std::fputs(text.c_str(), stdout);
   };
   cache_request request = asked.request;
   for (std::string& o : request.objects) o = json_text(o);

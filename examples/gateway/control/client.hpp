@@ -20,21 +20,23 @@ class control_client {
 public:
   /// Connects to the gateway that listens at `path`. Errors: as connect_control. Throws config_error if the path is too
   /// long.
-  static mgw::result<control_client> connect(std::string const& path) {
+  static mgw::result<control_client> connect(std::string const& path,
+                                             std::chrono::milliseconds patience = std::chrono::milliseconds(10'000)) {
     auto socket = connect_control(control_address(path));
     if (!socket) return socket.error();
-    return control_client(path, std::move(*socket));
+    return control_client(path, std::move(*socket), patience);
   }
 
-  /// What the gateway answers. `file` goes along unless it is -1. If it does not even begin to answer for ten seconds,
-  /// or breaks off, the answer is a failure that says so; also if `step` says that it is not wanted any more.
+  /// What the gateway answers. `file` goes along unless it is -1. If it does not even begin to answer while our
+  /// patience lasts, or breaks off, the answer is a failure that says so; also if `step` says that it is not wanted any
+  /// more.
   boost::json::object ask(cache_request const& r, int file, step_function const& step) {
     std::string const line = write_request(r);
     if (line.size() > max_control_request) return failure("this is too much for one command");
     // One that does not want to hear us closes, but says why first.
-    auto const unsent = channel_.send(line, file, patience);
+    auto const unsent = channel_.send(line, file, patience_);
     if (unsent == std::errc::timed_out) return silent();
-    auto limit = patience;
+    auto limit = patience_;
     for (;;) {
       auto const heard = channel_.read_line(max_control_answer, limit);
       if (!heard && heard.error() == std::errc::timed_out) return silent();
@@ -56,9 +58,8 @@ public:
   }
 
 private:
-  static constexpr std::chrono::milliseconds patience{10'000};
-
-  control_client(std::string path, owned_descriptor socket) : path_(std::move(path)), channel_(std::move(socket)) {}
+  control_client(std::string path, owned_descriptor socket, std::chrono::milliseconds patience)
+      : path_(std::move(path)), channel_(std::move(socket)), patience_(patience) {}
 
   boost::json::object silent() const {
     auto const peer = channel_.peer();
@@ -68,6 +69,7 @@ private:
 
   std::string path_;
   control_channel channel_;
+  std::chrono::milliseconds patience_;
 };
 
 }  // namespace gateway
