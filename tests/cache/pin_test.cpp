@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <ostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -206,6 +207,29 @@ TEST_CASE("verify tells a good object from a damaged one and drops that") {
   CHECK_FALSE(store.contains(test_key(1)));
   CHECK(*store.verify(test_key(1)) == disk_store::verdict::missing);
   CHECK(*store.verify(test_key(2)) == disk_store::verdict::good);
+}
+TEST_CASE("verify reads from the disk what may lie in memory") {
+  struct forgetting_ops final : file_ops {
+    std::size_t forgotten = 0, read = 0;
+    result<std::size_t> pread(int fd, std::span<char> into, std::uint64_t offset) override {
+      auto const n = file_ops::pread(fd, into, offset);
+      if (forgotten == 1 && n) read += *n;
+      return n;
+    }
+    void forget_cached(int fd) override {
+      ++forgotten;
+      file_ops::forget_cached(fd);
+    }
+  };
+  temporary_directory const dir;
+  forgetting_ops ops;
+  disk_store store(at(dir), {}, ops);
+  CHECK_FALSE(put(store, 1, test_body(1, 5000)));
+  CHECK(take(store, 1) == test_body(1, 5000));
+  CHECK(ops.forgotten == 0);
+  CHECK(*store.verify(test_key(1)) == disk_store::verdict::good);
+  CHECK(ops.forgotten == 1);
+  CHECK(ops.read == 5000);
 }
 TEST_CASE("verify after an unclean stop is the read that an object needs") {
   temporary_directory const dir;

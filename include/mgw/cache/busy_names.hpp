@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <concepts>
 #include <condition_variable>
 #include <mutex>
@@ -38,7 +39,8 @@ public:
     std::vector<Name> names_;  // empty: all
   };
 
-  /// Waits until none of these is busy, then takes them all.
+  /// Waits until none of these is busy, then takes them all. Precondition of this and `try_take`: there is one at
+  /// least.
   hold take(std::vector<Name> names) {
     std::unique_lock lock(mutex_);
     released_.wait(lock, [&] { return free(names); });
@@ -64,6 +66,7 @@ private:
     });
   }
   hold mark(std::vector<Name> names) {
+    assert(!names.empty());
     busy_.insert(busy_.end(), names.begin(), names.end());
     return hold(this, std::move(names));
   }

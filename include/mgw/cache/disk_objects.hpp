@@ -121,6 +121,7 @@ inline result<std::shared_ptr<file const>> disk_objects::open_body(disk_index::b
 }
 
 inline std::error_code disk_objects::check_digest(int fd, disk_index::body const& b) {
+  ops_.forget_cached(fd);  // the disk is asked, not the memory
   sha256 digest;
   std::vector<char> buffer(std::size_t{256} << 10);
   for (std::uint64_t at = 0; at < b.size;) {

@@ -83,6 +83,8 @@ public:
   virtual result<std::uint64_t> names(int fd);
   virtual std::error_code truncate(int fd, std::uint64_t size);
   virtual std::error_code fdatasync(int fd);
+  /// Lets go of what the system keeps of the file in memory, so that what is read next comes from the disk. A hint.
+  virtual void forget_cached(int fd);
   /// Makes the names in a directory durable.
   virtual std::error_code fsync_directory(std::string const& path);
   virtual std::error_code rename(std::string const& from, std::string const& to);
@@ -264,6 +266,10 @@ inline result<bool> file_ops::is_named(int fd, std::string const& path) {
   struct stat open{}, named{};
   if (::fstat(fd, &open) == -1 || ::lstat(path.c_str(), &named) == -1) return last_error();
   return open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
+inline void file_ops::forget_cached(int fd) {
+  (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 inline std::int64_t file_ops::now() {
