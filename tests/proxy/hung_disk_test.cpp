@@ -198,6 +198,21 @@ TEST_CASE("begun downloads and held ones go on by themselves when the writes of 
   CHECK(s.recovers());
 }
 
+TEST_CASE("a download that waits for its upstream goes past a store that hangs meanwhile") {
+  site s(ms(200));
+  mishap silent;
+  silent.silent = true;
+  s.origin.script(0, silent);
+  http_client held(s.g->port());
+  held.request("GET", "/a");
+  CHECK(s.origin.saw(1));
+  s.disk.hang_at(0, true);
+  CHECK(s.gets_all("/b"));
+  CHECK(s.is_whole(held.read_reply()));
+  s.origin.release();
+  CHECK(s.recovers());
+}
+
 TEST_CASE("a pin that cannot be written holds up no first byte; it is in memory, and written later") {
   site s(ms(100));
   CHECK(s.stores());
