@@ -454,6 +454,7 @@ TEST_CASE("draining ends one that waits for its bytes, not one that has begun") 
   s.origin.release();
   begun->read_body(r);
   CHECK(is_part(r, s.body, wanted, size - 1));
+  CHECK(s.origin.count() == 3);  // looked at again and again meanwhile, it is still one answer
   CHECK(eventually([&] { return s.g.base().server().idle() && s.g.tee().idle(); }));
 }
 

@@ -34,6 +34,27 @@ asio::awaitable<void> enter(guest& g, bool urgent, std::string& order, char name
 
 }  // namespace
 
+TEST_CASE("who does not want to wait takes a slot only if one is free, and never before the line") {
+  asio::io_context io;
+  slots s(1);
+  std::string order;
+  guest a(s, io), b(s, io), c(s, io);
+  CHECK(a.place.try_enter());
+  CHECK(a.place.try_enter());  // has it already
+  CHECK_FALSE(b.place.try_enter());
+  CHECK(s.waiting_now() == 0);
+  asio::co_spawn(io, enter(c, false, order, 'c'), asio::detached);
+  io.poll();
+  CHECK(s.waiting_now() == 1);
+  a.place.leave();
+  CHECK_FALSE(b.place.try_enter());
+  io.restart();
+  io.poll();
+  CHECK(order == "c");
+  c.place.leave();
+  CHECK(b.place.try_enter());
+}
+
 TEST_CASE("so many at once; then in the order in which they came, the urgent ones first") {
   asio::io_context io;
   slots s(1);

@@ -46,7 +46,8 @@ struct ahead_options {
 /// takes them, and the last `reserve` of them are kept back until more follow.
 /// Never: before the fill shows something (the head is good then), the last bytes that wait for the verifier's verdict,
 /// nor where no strong ETag names the generation. After a fault it is tried again when the fill shows that the link
-/// works, or after the longest pause. So many at once, with those that pass by the store; there is no line.
+/// works, or after the longest pause. So many at once, with those that pass by the store; there is no line. The
+/// verifier does not see these bytes, only those of the fill: a client of a bad object still gets no good end.
 ///
 /// In all functions `v` is the fill at this moment and [at, end) what the client is still to get.
 /// Thread rule: the exchange's worker. Source: RFC 9110 13.1.1, 14.4, 15.3.7.
