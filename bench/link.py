@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Measures what API calls suffer while artifacts are fetched over the same slow link, and how fast hits are then.
+
+  cmake --preset release -DMGW_BUILD_BENCH=ON
+  cmake --build --preset release --target mgw-gateway mgw-bench-origin mgw-bench-load
+  bench/link.py [--seconds N] [--rate MIB] [--cap MIB] [--queue KIB]
+
+Between proxy and origin stands a link: what comes from the origin passes it in one queue, at 8 MiB in a second, whoever it
+is for; the queue holds 1 MiB before the origin is held back, as the buffers of modems do. For mgw-gateway and for nginx,
+without a cap and with one a little below the link's rate (UPSTREAM_RATE_LIMIT; nginx has proxy_limit_rate, which counts for
+each transfer alone), with one and with four artifacts being fetched: the time of API calls one after the other, what of the
+artifacts came through, and the rate at which an object from the cache arrives meanwhile.
+"""
+import argparse
+import http.client
+import multiprocessing
+import os
+import shutil
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+import measure  # noqa: E402
+from measure import DEVICES, HEADER, MIB  # noqa: E402
+
+
+# ---- the link --------------------------------------------------------------------------------------------------------
+
+def run_link(listening, origin_port, rate, queue, passed):
+    """A process of its own. `passed`: bytes that came out of the queue."""
+    import asyncio
+
+    async def main():
+        line, held = asyncio.Queue(), 0
+        space = asyncio.Condition()
+
+        async def out():
+            nonlocal held
+            free_at = time.monotonic()
+            while True:
+                writer, data = await line.get()
+                free_at = max(free_at, time.monotonic() - 0.01) + len(data) / rate
+                if (wait := free_at - time.monotonic()) > 0:
+                    await asyncio.sleep(wait)
+                passed.value += len(data)
+                if not writer.is_closing():
+                    writer.write(data)
+                async with space:
+                    held -= len(data)
+                    space.notify_all()
+
+        async def down(reader, writer):
+            nonlocal held
+            while data := await reader.read(16384):
+                if len(data) > 4096:  # small answers find room, as packets do between the others
+                    async with space:
+                        await space.wait_for(lambda: held < queue)
+                held += len(data)
+                line.put_nowait((writer, data))
+                await writer.drain()  # the receiver's window may be closed
+            writer.close()
+
+        async def up(reader, writer):
+            while data := await reader.read(16384):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+        async def serve(reader, writer):
+            # What has passed the link is at the receiver: there is no other buffer on its way.
+            writer.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+            writer.transport.set_write_buffer_limits(high=65536)
+            origin_reader, origin_writer = await asyncio.open_connection('127.0.0.1', origin_port, limit=65536)
+            origin_writer.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            await asyncio.gather(up(reader, origin_writer), down(origin_reader, writer), return_exceptions=True)
+
+        await asyncio.start_server(serve, sock=listening)
+        await out()
+
+    asyncio.run(main())
+
+
+# ---- the proxies with a cap ------------------------------------------------------------------------------------------
+
+class Nginx(measure.Nginx):
+    cap = None
+
+    def command(self, environment):
+        out = super().command(environment)
+        path = os.path.join(self.directory, 'nginx.conf')
+        with open(path) as f:
+            text = f.read()
+        if self.cap:
+            text = text.replace('proxy_cache artifacts;', f'proxy_cache artifacts;\n      proxy_limit_rate {self.cap};')
+        with open(path, 'w') as f:
+            f.write(text)
+        return out
+
+
+class Gateway(measure.Gateway):
+    cap = None
+
+    def command(self, environment):
+        if self.cap:
+            environment['UPSTREAM_RATE_LIMIT'] = str(self.cap)
+        return super().command(environment)
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------------
+
+class Bench(measure.Bench):
+    def calls(self, proxy, seconds):
+        """Milliseconds of each API call, one after the other on one connection, a pause of 10 ms between them."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        name, value = HEADER.split(': ', 1)
+        connection = http.client.HTTPSConnection('127.0.0.1', proxy.port, context=context, timeout=60)
+        times, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            began = time.monotonic()
+            connection.request('GET', f'{DEVICES}/inventory/device/attributes', headers={name: value})
+            answer = connection.getresponse()
+            answer.read()
+            times.append((time.monotonic() - began) * 1000)
+            if answer.status != 200:
+                self.failures.append(f'{proxy.name}: an API call was answered {answer.status}')
+            time.sleep(0.01)
+        connection.close()
+        return times
+
+    def trial(self, proxy, fills, cap):
+        """(calls' times, MiB/s over the link, MiB/s of hits)"""
+        proxy.cap = cap
+        proxy.start()
+        query, path = self.new_artifact(32 * MIB)
+        hit = proxy.artifact(query, path)
+        self.load(proxy, hit, '--pattern')
+        loads = [self.start_load(proxy.artifact(*self.new_artifact(1024 * MIB)), '--requests', '1') for _ in range(fills)]
+        time.sleep(1)
+        before, began = self.passed.value, time.monotonic()
+        times = self.calls(proxy, self.o.seconds)
+        over_link = (self.passed.value - before) / (time.monotonic() - began) / MIB
+        _, answer = self.load(proxy, hit, '--requests', '16', '--pattern')
+        for load in loads:
+            if load.poll() is not None:
+                self.failures.append(f'{proxy.name}: a fill was at its end too early')
+            measure.end(load)
+        proxy.stop()
+        return times, over_link, answer['bytes'] / answer['seconds'] / MIB
+
+    def run(self):
+        self.print_machine()
+        self.cert, self.key = os.path.join(self.work, 'cert.pem'), os.path.join(self.work, 'key.pem')
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+                        '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', self.key,
+                        '-out', self.cert], check=True, capture_output=True)
+        self.origin = subprocess.Popen([self.program('mgw-bench-origin'), self.cert, self.key], stdout=subprocess.PIPE, text=True,
+                                       preexec_fn=self.on_load_core)
+        real_port = int(self.origin.stdout.readline())
+        listening = socket.create_server(('127.0.0.1', 0))
+        self.origin_port = listening.getsockname()[1]  # where proxies find it
+        self.passed = multiprocessing.Value('Q', 0, lock=False)
+        link = multiprocessing.Process(target=run_link, daemon=True,
+                                       args=(listening, real_port, self.o.rate * MIB, self.o.queue * 1024, self.passed))
+        link.start()
+        os.sched_setaffinity(link.pid, {self.load_core})
+        self.proxies = [Nginx(self), Gateway(self)]
+        self.on_load_core()
+        print(f'\n{"":34}{"API call, ms":>20}{"link":>10}{"hits":>10}')
+        print(f'{"":34}{"p50":>10}{"p99":>10}{"MiB/s":>10}{"MiB/s":>10}')
+        try:
+            for fills in (1, 4):
+                for cap in (None, self.o.cap * MIB):
+                    for proxy in self.proxies:
+                        times, over_link, hits = self.trial(proxy, fills, cap)
+                        name = f'{proxy.name}, {fills} fill{"s" if fills > 1 else ""}, ' + (f'cap {cap // MIB} MiB/s' if cap else 'no cap')
+                        cuts = statistics.quantiles(times, n=100)
+                        print(f'{name:34}{cuts[49]:10.1f}{cuts[98]:10.1f}{over_link:10.2f}{hits:10.0f}', flush=True)
+        finally:
+            link.terminate()
+            link.join()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--programs', default='build/release/bin')
+    p.add_argument('--directory')
+    p.add_argument('--seconds', type=float, default=10, help='of API calls in each trial')
+    p.add_argument('--rate', type=int, default=8, metavar='MIB', help='of the link, in a second')
+    p.add_argument('--cap', type=int, default=7, metavar='MIB', help='what is set in the proxies, in a second')
+    p.add_argument('--queue', type=int, default=1024, metavar='KIB', help='what the link buffers')
+    o = p.parse_args()
+    work = tempfile.mkdtemp(prefix='mgw-bench-link.', dir=o.directory)
+    bench = Bench(o, work)
+    try:
+        bench.run()
+    finally:
+        bench.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    for f in bench.failures:
+        print('went wrong: ' + f)
+
+
+if __name__ == '__main__':
+    main()
