@@ -10,6 +10,8 @@
 
 #include <doctest/doctest.h>
 
+#include <asio/io_context.hpp>
+
 #include <sys/socket.h>
 
 #include <atomic>
@@ -85,6 +87,7 @@ struct site {
   }
   std::uint16_t port() const noexcept { return g.port(); }
   fetch_counters const& counters() { return g.tee().counters(); }
+  reply get_range(char const* range) { return test::get(port(), "/o", {{"Range", range}}); }
   bool is_whole(reply const& r) const { return r.status() == 200 && r.whole && r.body == body; }
 };
 
@@ -369,6 +372,33 @@ TEST_CASE("suspend: who comes back at once, or after the part was put away, lose
   CHECK(rest == s.body.substr(1'000));
   CHECK(s.origin.count() == (at_once ? 1 : 2));
   CHECK(s.counters().again_bytes == 0);
+}
+
+TEST_CASE("suspend: readers that come and go at any moment all get their bytes") {
+  tee_options o = suspending();
+  o.fetch.reconnect_grace = o.fetch.abandon_after = 0ms;
+  site s(2'000'000, 1'000 * KiB, o);
+  int served = 0;
+  for (int i = 0; i < 60; ++i) {
+    reply const r = s.get_range("bytes=0-9");
+    served += r.status() == 206 && r.body == s.body.substr(0, 10);
+  }
+  CHECK(served == 60);
+  CHECK(s.counters().faults == 0);
+  *s.link.rate = upstream::unlimited;
+  CHECK(s.is_whole(test::get(s.port(), "/o")));
+}
+
+TEST_CASE("a fill that is about to end for want of readers does so only while there is none") {
+  asio::io_context io;
+  auto const job = std::make_shared<fetch_job>(cache::key(), io.get_executor());
+  {
+    fetch_job::reader_count const reading(job);
+    CHECK_FALSE(job->end_if_unread());
+    CHECK_FALSE(job->ended());
+  }
+  CHECK(job->end_if_unread());
+  CHECK(job->ended());
 }
 
 TEST_CASE("suspend: a fill that nobody wants any more does not wait in line for its turn") {

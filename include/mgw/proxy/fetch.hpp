@@ -107,7 +107,6 @@ private:
   bool belongs(http::response_head const& head, std::optional<std::uint64_t> total) const {
     return same_generation(writer_.meta(), writer_.length(), head, total);
   }
-  void count(std::uint64_t at, std::uint64_t bytes);
   void log(log_level level, std::string const& text) const {
     if (options_.log) options_.log(level, "fill " + job_->object_key().hex().substr(0, 12) + ": " + text);
   }
@@ -174,7 +173,7 @@ asio::awaitable<void> fetch<Store>::run() {
     if (a.what != verdict::fault || off_the_link() || disk_.late()) continue;
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
-    if (job_->readers() == 0 && clock::now() - progress_ > options_.abandon_after) break;
+    if (clock::now() - progress_ > options_.abandon_after && job_->end_if_unread()) break;
     co_await pause();
   }
   std::uint64_t const reached = have();
@@ -330,15 +329,6 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::begin_part(http::re
   co_return answer(begun);
 }
 
-/// What crossed the link, apart from what crossed it before.
-template <cache::CacheStore Store>
-void fetch<Store>::count(std::uint64_t at, std::uint64_t bytes) {
-  std::uint64_t const again = std::min(bytes, ever_ > at ? ever_ - at : 0);
-  counters_.again_bytes.fetch_add(again, std::memory_order_relaxed);
-  counters_.first_time_bytes.fetch_add(bytes - again, std::memory_order_relaxed);
-  ever_ = std::max(ever_, at + bytes);
-}
-
 /// Writes the body, whose first byte is the one at `at`, as it comes.
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream::client_exchange& up, std::uint64_t at) {
@@ -354,7 +344,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
     if (more_at_once) continue;
     if (!batch.empty()) {
       written const w = co_await writer_.write(batch, at);
-      count(at, batch.size());
+      ever_ = counters_.arrived(at, batch.size(), ever_);
       at += batch.size();
       batch.clear();
       if (!w) co_return answer(w);
@@ -406,7 +396,7 @@ asio::awaitable<bool> fetch<Store>::stand_by() {
       unwanted_since = now;
     else if (!job_->abandoned())
       break;
-    else if (now - unwanted_since > options_.abandon_after)
+    else if (now - unwanted_since > options_.abandon_after && job_->end_if_unread())
       co_return false;
     if (now - begun >= options_.backoff_max) writer_.rest();
     co_await job_->sleep(options_.stand_by_look);

@@ -101,6 +101,14 @@ public:
     std::shared_ptr<fetch_job> job_;
   };
   int readers() const noexcept { return readers_.load(); }
+  /// Makes it `ended` unless somebody follows it: who counts himself a reader and finds it ended has come too late, and
+  /// waits for the next one.
+  bool end_if_unread() noexcept {
+    ended_.store(true);
+    if (readers() != 0) ended_.store(false);
+    return ended_.load();
+  }
+  bool ended() const noexcept { return ended_.load(); }
 
   /// Ends the fill soon: a part is kept. Idempotent.
   void stop() {
@@ -179,7 +187,7 @@ private:
   std::vector<fetch_source> sources_;
   std::string tried_;
   std::atomic<int> readers_{0};
-  std::atomic<bool> stopping_{false}, ends_with_readers_{false};
+  std::atomic<bool> stopping_{false}, ends_with_readers_{false}, ended_{false};
   std::atomic<clock::duration> paused_at_{};
   std::atomic<clock::duration> left_{clock::now().time_since_epoch()};  // when the last reader has left, or it began
   asio::steady_timer timer_, left_timer_;

@@ -8,6 +8,7 @@
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -71,6 +72,13 @@ struct fetch_counters {
   std::atomic<std::uint64_t> fills{0};
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> faults{0};
+  /// So many bytes came, the first is the one at `at` of an object of which `ever` had come; returns how many have now.
+  std::uint64_t arrived(std::uint64_t at, std::uint64_t bytes, std::uint64_t ever) noexcept {
+    std::uint64_t const again = std::min(bytes, ever > at ? ever - at : 0);
+    again_bytes.fetch_add(again, std::memory_order_relaxed);
+    first_time_bytes.fetch_add(bytes - again, std::memory_order_relaxed);
+    return std::max(ever, at + bytes);
+  }
   seldom store_trouble{std::chrono::minutes(10)};  ///< a store that fails is told once, not for each object that comes by
 };
 

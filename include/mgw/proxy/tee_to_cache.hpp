@@ -25,15 +25,20 @@
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace mgw::proxy {
@@ -222,9 +227,19 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
   body_position begun;
   link_promise promise(book_, disk_, k, source);
   std::shared_ptr<fetch_job> job;
+  std::optional<fetch_job::reader_count> reading;
   if (store_ != nullptr && !disk_.hung()) job = co_await find(x, k, source);
+  if (job) reading.emplace(job);
+  while (job && job->ended()) {  // its part is being put away: the next one goes on with it
+    reading.reset();
+    job.reset();
+    asio::steady_timer soon(x.worker().io.get_executor(), std::chrono::milliseconds(5));
+    std::error_code ignored;
+    co_await soon.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    if (!disk_.hung()) job = co_await find(x, k, source);
+    if (job) reading.emplace(job);
+  }
   if (job) {
-    fetch_job::reader_count const reading(job);
     auto const object = job->current();
     auto const ahead = ahead_of(x, job, *object);
     auto reader = std::make_unique<object_reader>(x, object, disk_, options_.reader, promise, room_->held, ahead.get());
