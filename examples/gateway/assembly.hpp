@@ -35,6 +35,8 @@
 
 #include <asio/awaitable.hpp>
 
+#include <boost/json/object.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -191,6 +193,12 @@ private:
     control_.listen(control_socket_path(s.state_directory));
   }
 
+  boost::json::object obey(cache_request const& request, int file, step_function const& step) {
+    auto answer = commands_->run(request, file, step);
+    if (std::string const line = log_text(request, answer); !line.empty()) log_(mgw::log_level::info, line);
+    return answer;
+  }
+
   static mgw::mender::domain_list allowed_hosts(settings const& s) {
     try {
       return mgw::mender::domain_list(s.proxy.whitelist);
@@ -295,7 +303,7 @@ private:
   std::vector<std::string> addresses_;
   served_counts served_;
   std::optional<cache_service> commands_;
-  control_server control_{[this](auto const& request, int file, auto const& step) { return commands_->run(request, file, step); }, log_};
+  control_server control_{[this](auto const& request, int file, auto const& step) { return obey(request, file, step); }, log_};
 };
 
 }  // namespace gateway

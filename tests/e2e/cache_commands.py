@@ -158,6 +158,9 @@ def test_every_command_of_a_running_gateway(bench):
     site.download()  # it was removed
     check(len(site.objects()) == 2, 'not two objects')
     check(gateway.stop() == 0 and not site.socket.exists(), 'the socket is still there after SIGTERM')
+    for line in ('"command pin release-2: done"', ' level=info msg="command import ', 'not imported: ', '"command verify: damage found"'):
+        check(line in gateway.log, f'the log has no {line}')
+    check('command list' not in gateway.log, 'the log tells of a list')
     check(len(site.objects()) == 2, 'not two objects without the gateway')
 
 

@@ -256,6 +256,19 @@ TEST_CASE("control: what is no request is refused with a sentence") {
   CHECK(answered(r, "{\"mgw\":1").empty());
 }
 
+TEST_CASE("control: what changes something is logged with what came of it") {
+  boost::json::object const done{{"status", 0}};
+  CHECK(log_text(request("list"), done).empty());
+  CHECK(log_text(request("stats"), failure("no")).empty());
+  CHECK(log_text(request("remove", {"a", "b"}), done) == "command remove a b: done");
+  CHECK(log_text(request("remove", {"a"}), failure("there is none")) == "command remove a: there is none");
+  CHECK(log_text(request("verify"), {{"status", exit_status::bad}}) == "command verify: damage found");
+  auto import = request("import");
+  import.file = "a.mender";
+  CHECK(log_text(import, done) == "command import a.mender: done");
+  CHECK(log_text(request("pin", std::vector<std::string>(1000, "release")), done).size() < 400);
+}
+
 TEST_CASE("control: a handler that throws is a failure of its command") {
   rig r([](cache_request const&, int, step_function const&) -> boost::json::object {
     throw std::runtime_error("it broke");

@@ -51,11 +51,13 @@ public:
 
   /// Does it, or has it done. Throws config_error.
   boost::json::object run(cache_request request, int file, step_function const& step) {
-    request.cache = json_text(cache_path(settings_));
     if (local_) return run_here(request, file, step);
     std::string const path = control_socket_path(settings_.state_directory);
     auto gateway = control_client::connect(path);
-    if (gateway) return gateway->ask(request, file, step);
+    if (gateway) {
+      request.cache = json_text(cache_path(settings_));
+      return gateway->ask(request, file, step);
+    }
     auto const why = gateway.error();
     if (why != std::errc::no_such_file_or_directory && why != std::errc::connection_refused &&
         why != std::errc::not_a_directory)

@@ -92,6 +92,17 @@ inline bool flag_in(boost::json::object const& o, std::string_view name) {
   return v != nullptr && v->is_bool() && v->get_bool();
 }
 
+/// What the log says of a command and what came of it; nothing of one that only looks.
+inline std::string log_text(cache_request const& r, boost::json::object const& answer) {
+  if (r.command == "list" || r.command == "stats") return {};
+  std::string out = "command " + r.command;
+  for (std::string const& o : r.objects) out += ' ' + o;
+  if (!r.file.empty()) out += ' ' + r.file;
+  if (out.size() > 300) out = out.substr(0, 300) + "...";
+  if (is_failure(answer)) return out + ": " + text_in(answer, "error");
+  return out + (number_in(answer, "status") == exit_status::done ? ": done" : ": damage found");
+}
+
 /// As one line, with its end.
 inline std::string control_line(boost::json::object body) {
   boost::json::object all{{"mgw", control_version}};
