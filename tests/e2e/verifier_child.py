@@ -12,6 +12,10 @@ from verify import artifact
 MEMORY, CPU = 256 << 20, 60
 SANITIZER = os.environ.get('MGW_E2E_SANITIZER') == '1'  # it needs system calls, memory and descriptors of its own
 
+# What the child says of verify.artifact()'s artifacts: name, device types, the digest of the head.
+LABELS = ''.join(f'about {name} {value}\n' for name, value in (
+    ('artifact-name', b'release-2'.hex()), ('device-types', b'qemux86-64'.hex()), ('artifact-head', '(3[0-9]|6[1-6]){64}')))
+
 
 def child(keys=b'', memory=MEMORY, **more):
     ours, its = socket.socketpair()
@@ -51,9 +55,9 @@ def test_good_bad_and_none(bench):
     for compression in ('', 'gz', 'xz'):
         good = artifact(payload, compression)
         text = judge(good)
-        check(re.fullmatch(r'ready\n(want \d+\n)+head\ngood\n', text), f'{compression}: {text}')
+        check(re.fullmatch(rf'ready\n(want \d+\n)+head\n{LABELS}good\n', text), f'{compression}: {text}')
         text = judge(good[:-len(good) // 3])
-        check(re.fullmatch(r'ready\n(want \d+\n)+head\nbad (data/0000/blob.bin: )?the end is missing\n', text),
+        check(re.fullmatch(rf'ready\n(want \d+\n)+head\n({LABELS})?bad (data/0000/blob.bin: )?the end is missing\n', text),
               f'{compression}, cut: {text}')
     text = judge(b'x' * 1000)
     check(text.endswith('\nother\n'), text)
@@ -87,7 +91,7 @@ def test_it_is_shut_in_before_it_reads(bench):
     ours.sendall(artifact(b'payload', 'gz'))
     ours.shutdown(socket.SHUT_WR)
     text += said(ours).encode()
-    check(text.endswith(b'head\ngood\n') and process.wait(60) == 0, f'{text}')
+    check(re.search(rf'\nhead\n{LABELS}good\n$', text.decode()) and process.wait(60) == 0, f'{text}')
     ours.close()
 
 
