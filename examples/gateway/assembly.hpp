@@ -159,7 +159,7 @@ public:
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
-    cache_part cache{*cache_, std::move(stuck)};
+    cache_part cache{*this, std::move(stuck)};
     mgw::proxy::run_until_signal(*workers_, limit, *server_, cache, *own_, *upstreams_, control_);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
@@ -167,15 +167,18 @@ public:
   mgw::proxy::fetch_counters const& fetched_for_one() const { return own_->cache().counters(); }
 
 private:
+  /// The cache's handler, and what else works on its disk: all of it ends, or the process does.
   struct cache_part {
-    cache_handler& handler;
+    assembly& all;
     std::function<void()> stuck;
-    void drain() { handler.drain(); }
-    void stop() { handler.stop(); }
-    bool idle() const { return handler.idle(); }
+    void drain() { all.cache_->drain(); }
+    void stop() { all.cache_->stop(); }
+    bool idle() const { return all.cache_->idle(); }
     void close() {
       constexpr std::chrono::seconds last_flushes(5);
-      if (!handler.close_for(last_flushes)) stuck();
+      bool const ended = all.cache_->close_for(last_flushes) && all.control_.close_for(last_flushes) &&
+                         (!all.expiry_ || all.expiry_->stop_for(last_flushes));
+      if (!ended) stuck();
     }
   };
 

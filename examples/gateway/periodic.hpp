@@ -14,28 +14,35 @@ namespace gateway {
 /// Destroyed, it waits for a call that is under way. What the function throws is ignored.
 class periodic {
 public:
-  periodic(std::chrono::milliseconds pause, std::function<void()> f) : pause_(pause), f_(std::move(f)), thread_([this] { run(); }) {}
+  periodic(std::chrono::milliseconds pause, std::function<void()> f)
+      : pause_(pause), f_(std::move(f)), thread_([this] { run(); }) {}
   periodic(periodic const&) = delete;
   periodic& operator=(periodic const&) = delete;
   ~periodic() {
-    {
-      std::lock_guard const hold(mutex_);
-      ended_ = true;
-    }
-    end_.notify_all();
+    (void)stop_for(std::chrono::milliseconds(0));
     thread_.join();
+  }
+  /// Ends it; waits for a call that runs, for so long at most. False: it still runs.
+  bool stop_for(std::chrono::milliseconds limit) {
+    std::unique_lock lock(mutex_);
+    ended_ = true;
+    end_.notify_all();
+    return end_.wait_for(lock, limit, [this] { return !running_; });
   }
 
 private:
   void run() {
     std::unique_lock lock(mutex_);
     while (!end_.wait_for(lock, pause_, [this] { return ended_; })) {
+      running_ = true;
       lock.unlock();
       try {
         f_();
       } catch (std::exception const&) {  // the next time is another chance
       }
       lock.lock();
+      running_ = false;
+      end_.notify_all();
     }
   }
 
@@ -43,7 +50,7 @@ private:
   std::function<void()> f_;
   std::mutex mutex_;
   std::condition_variable end_;
-  bool ended_ = false;
+  bool ended_ = false, running_ = false;
   std::thread thread_;  // the last: it uses all the others
 };
 

@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -127,6 +128,30 @@ TEST_CASE("what does not begin as an artifact does is another thing, and no byte
     bool const behind_the_sum = i % 512 == 155;  // a field's second end mark
     CAPTURE(i);
     CHECK((!same || padding || behind_the_sum));
+  }
+}
+
+TEST_CASE("an extended header before an entry may tell times, and nothing else") {
+  CHECK(detail::has_times_only("21 mtime=1234.500000\n21 atime=1234.500000\n"));
+  CHECK(detail::has_times_only(""));
+  for (std::string_view const records :
+       {"17 path=manifest\n", "11 size=99\n", "21 mtime=1234.500000", "20 mtime=1234.50000\n\n", "x", " mtime=1\n",
+        "2 \n", "9 mtime 1\n", "999999999 mtime=1\n", "21 mtime=1234.500000\n1"})
+    CHECK_FALSE(detail::has_times_only(records));
+  std::string const plain = sample().all();
+  for (auto const& [record, good] :
+       {std::pair("21 mtime=1234.500000\n", true), std::pair("17 path=manifest\n\n", false)}) {
+    std::string header = tar({{"PaxHeader", record}}).substr(0, 1024);
+    header[156] = 'x';
+    header.replace(148, 8, 8, ' ');
+    unsigned sum = 0;
+    for (std::size_t i = 0; i < 512; ++i) sum += static_cast<unsigned char>(header[i]);
+    char digits[8];
+    std::snprintf(digits, sizeof digits, "%06o", sum);
+    header.replace(148, 7, digits, 7);
+    auto const seen = read_artifact_start(header + plain);
+    CHECK(seen.what == (good ? start::whole : start::other));
+    if (good) CHECK(seen.digest == digest_of(plain));
   }
 }
 

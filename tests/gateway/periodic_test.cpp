@@ -28,5 +28,18 @@ TEST_CASE("what is done now and then ends without waiting for its next time") {
   }
   CHECK(n == 0);
 }
+TEST_CASE("the end of what is done now and then waits for a call that runs, for so long at most") {
+  std::promise<void> begun, release;
+  periodic p(std::chrono::milliseconds(1), [&, once = false]() mutable {
+    if (once) return;
+    once = true;
+    begun.set_value();
+    release.get_future().wait();
+  });
+  begun.get_future().wait();
+  CHECK_FALSE(p.stop_for(std::chrono::milliseconds(1)));
+  release.set_value();
+  CHECK(p.stop_for(std::chrono::hours(1)));
+}
 
 }  // namespace gateway
