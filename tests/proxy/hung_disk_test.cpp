@@ -142,10 +142,11 @@ TEST_CASE("whatever a hung disk is at, clients get their bytes, and the store is
     what = before::complete;
   }
   bool done = false;
+  ms deadline(20);
   std::size_t mended = 0;  // bodies that were begun from the store
   for (std::size_t n = 0; !done; n += all_after ? 3 : 1) {
     CAPTURE(n);
-    site s;
+    site s(deadline);
     prepare(s, what);
     std::size_t const earlier = s.origin.count();
     s.disk.hang_at(n, all_after);
@@ -153,14 +154,16 @@ TEST_CASE("whatever a hung disk is at, clients get their bytes, and the store is
     CHECK(s.gets_all());
     CHECK(s.gets_end());
     CHECK(eventually([&] { return s.disk.hanging() != 0 || s.tee().fills() == 0; }));
-    done = s.disk.seen() <= n;
+    bool const nothing_hung = s.disk.seen() <= n;
+    done = nothing_hung && s.g->log().count("has not answered") == 0;
+    if (nothing_hung) deadline *= 2;  // where it counted as hung, the machine was slow
     auto const asked = s.origin.requests();
     for (std::size_t i = earlier; i < asked.size(); ++i)
       mended += asked[i].value("Range").ends_with("-299999") && asked[i].value("If-Match") == "\"v1\"";
     CHECK(s.recovers());
     REQUIRE(n < 1000);
   }
-  CHECK(mended != 0);
+  CHECK((mended != 0 || all_after));
 }
 
 TEST_CASE("a disk that hangs altogether: whoever comes goes past it at once, and it is told once") {
