@@ -111,7 +111,8 @@ private:
     if (w.granted) return true;
     if (free_ == 0) return false;
     --free_;
-    return w.granted = true;
+    give(w);
+    return true;
   }
   bool holds(waiting const& w) const {
     std::lock_guard const hold(mutex_);
