@@ -52,12 +52,14 @@ struct site {
   std::optional<mgw::cache::disk_store> store;
   std::optional<stand_ins> imports;
 
-  explicit site(std::string const& upstream) : origin(upstream) {
+  explicit site(std::string const& upstream, std::chrono::milliseconds patience = std::chrono::seconds(30))
+      : origin(upstream) {
     mgw::cache::disk_store::options where;
     where.path = directory.path();
     store.emplace(where);
     stand_in_options options;
     options.fetch.log = g.log.sink();
+    options.patience = patience;
     imports.emplace(*store, g.upstreams, counters, std::move(options));
     g.start([this](mgw::proxy::exchange& x) { return answer(*this, x); });
   }
@@ -193,6 +195,18 @@ TEST_CASE("what was fetched stands for nothing, nor does anything while the upst
   CHECK(s.ask("release-2", "/b") == "none");
   CHECK(s.g.log.count("could not be compared") == 1);
   CHECK(s.ask("release-2", "/b") == key.hex());  // that was not remembered
+}
+
+TEST_CASE("an upstream that trickles its first bytes keeps nobody waiting for long") {
+  std::string const here = sample().all();
+  site s(here, std::chrono::milliseconds(50));
+  s.import(here);
+  mgw::test::mishap slow;
+  slow.stall_after = 100;
+  s.origin.script(0, slow);
+  CHECK(s.ask() == "none");
+  CHECK(s.g.log.count("could not be compared") == 1);
+  s.origin.release();
 }
 
 TEST_CASE("however many devices ask, one comparison is made") {

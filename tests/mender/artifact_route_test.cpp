@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -219,6 +220,17 @@ TEST_CASE("an import that is gone: a first GET goes upstream, a begun download i
   reply const rest = s.get(fresh, {{"Range", "bytes=5000-"}});
   CHECK(rest.status() == 206);
   CHECK(rest.body == s.body.substr(5'000));
+  CHECK(s.origin.count() == 1);
+}
+
+TEST_CASE("an import that turns out to be damaged is not served, nor fetched under its key") {
+  site s;
+  auto const import = s.import(s.body + "another tail");
+  for (auto const& f : std::filesystem::recursive_directory_iterator(s.directory.path() / "objects"))
+    if (f.is_regular_file()) std::filesystem::resize_file(f.path(), 10);
+  CHECK(is_whole(s.get(s.import_link("/a", import)), s.body));
+  CHECK_FALSE(s.g.store().contains(import));
+  CHECK(is_whole(s.get(s.link("/a", 0, 3600)), s.body));
   CHECK(s.origin.count() == 1);
 }
 

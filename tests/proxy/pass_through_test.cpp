@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <ostream>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace mgw::proxy {
@@ -178,6 +179,58 @@ TEST_CASE("a passing fault is held, then closed; a definite one is told to a fir
   http_client resume(s.g.port());
   resume.request("GET", "/o", {{"Range", "bytes=5-"}});
   CHECK(resume.closed());
+}
+
+TEST_CASE("a range is answered with exactly what was asked for, also of an upstream that knows no ranges") {
+  site s;
+  mishap m;
+  m.ignore_range = true;
+  s.origin.standing(m);
+  for (auto const& [range, first, last] : {std::tuple("bytes=200000-", 200'000, 299'999), std::tuple("bytes=0-99", 0, 99),
+                                           std::tuple("bytes=100-299999", 100, 299'999), std::tuple("bytes=-5", 299'995, 299'999)}) {
+    CAPTURE(range);
+    reply const r = s.get({{"Range", range}});
+    CHECK(r.status() == 206);
+    CHECK(r.value("Content-Range") == "bytes " + std::to_string(first) + "-" + std::to_string(last) + "/300000");
+    CHECK(r.whole);
+    CHECK(r.body == s.body.substr(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first + 1)));
+  }
+  CHECK(s.get({{"Range", "bytes=300000-"}}).status() == 416);
+  CHECK(is_whole(s.get({{"Range", "bytes=5-"}, {"If-Range", "\"another\""}}), s.body));
+  mishap broken = m;
+  broken.cut_after = 250'000;
+  s.origin.script(6, broken);
+  reply const r = s.get({{"Range", "bytes=200000-"}});
+  CHECK((r.whole && r.body == s.body.substr(200'000)));
+}
+
+TEST_CASE("a part that was not asked for, or a coding, goes to nobody: it is held, then closed") {
+  caching_options o = no_store();
+  o.tee.reader.hold = std::chrono::milliseconds(50);
+  site s(std::move(o));
+  mishap m;
+  SUBCASE("another place") {
+    m.content_range = "bytes 100-299999/300000";
+  }
+  SUBCASE("an unknown total") {
+    m.content_range = "bytes 200000-299999/*";
+  }
+  SUBCASE("no place") {
+    m.content_range = "";
+  }
+  SUBCASE("chunked, whole, of unknown length") {
+    m.ignore_range = true;
+    m.framing = framing_kind::chunked;
+  }
+  SUBCASE("a coding") {
+    m.fields = {{"Content-Encoding", "gzip"}};
+  }
+  s.origin.standing(m);
+  http_client c(s.g.port());
+  c.request("GET", "/o", {{"Range", "bytes=200000-"}});
+  CHECK(c.closed());
+  s.origin.heal();
+  CHECK(s.get({{"Range", "bytes=200000-"}}).body == s.body.substr(200'000));
 }
 
 TEST_CASE("an unknown length goes out in chunks, and its cut is a cut") {

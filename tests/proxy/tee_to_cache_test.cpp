@@ -436,6 +436,29 @@ TEST_CASE("what does not continue the part never gets into the body") {
   }
 }
 
+TEST_CASE("a wrong 206 costs one beginning, not the ranges of all that comes after") {
+  site s(300'000);
+  s.origin.script(0, cut(100'000));
+  mishap wrong;
+  wrong.content_range = "bytes 7-299999/300000";
+  s.origin.script(1, wrong);
+  s.origin.script(2, cut(200'000));
+  CHECK(is_whole(s.get(), s.body));
+  REQUIRE(s.origin.count() == 4);
+  CHECK(s.origin.requests()[2].value("Range").empty());
+  CHECK(s.origin.requests()[3].value("Range") == "bytes=200000-");
+}
+
+TEST_CASE("a content coding that was not asked for is a fault: nothing of it is stored or sent") {
+  site s(300'000);
+  mishap coded;
+  coded.fields = {{"Content-Encoding", "gzip"}};
+  coded.body = "coded";
+  s.origin.script(0, coded);
+  CHECK(is_whole(s.get(), s.body));
+  CHECK(s.origin.count() == 2);
+}
+
 TEST_CASE("another total under the same ETag is another object") {
   site s(300'000);
   std::string const longer = s.body + "more";

@@ -10,6 +10,7 @@
 #include <mgw/core/log.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/deployments.hpp>
+#include <mgw/net/deadline.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/first_bytes.hpp>
@@ -17,6 +18,7 @@
 
 #include <asio/awaitable.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <ctime>
@@ -38,6 +40,7 @@ struct stand_in_options {
   std::chrono::milliseconds keep{600'000};      ///< for how long an answer holds: artifacts do not change
   std::chrono::milliseconds keep_none{60'000};  ///< the same when nothing stands in: something may be imported
   std::size_t most = 1024;                      ///< answers that are remembered
+  std::chrono::milliseconds patience{10'000};   ///< for a comparison: devices wait for their polls' answers meanwhile
   stand_in_options() = default;
 };
 
@@ -52,9 +55,8 @@ public:
   stand_ins(mgw::cache::disk_store& objects, mgw::upstream::pool_set& upstreams, mgw::proxy::fetch_counters& counters,
             stand_in_options options)
       : store_(objects), upstreams_(upstreams), counters_(counters), options_(std::move(options)) {
-    // A device waits for the answer to its poll meanwhile.
-    constexpr std::chrono::seconds patience{10};
-    options_.fetch.exchange.response_timeout = options_.fetch.exchange.body_silence = patience;
+    auto& e = options_.fetch.exchange;
+    e.response_timeout = std::min(e.response_timeout, options_.patience);
     options_.fetch.can_wait = false;
   }
 
@@ -189,6 +191,8 @@ inline asio::awaitable<bool> stand_ins::compare(mgw::proxy::exchange& x, mgw::me
     seen = read_artifact_start(bytes);
     return seen.what != state::more;
   };
+  mgw::net::deadline limit(x.worker().deadlines, start);
+  limit.arm(options_.patience);
   bool const read = co_await start.read(from, options_.sizes, enough);
   std::string result = "could not be compared with the one upstream: it is fetched";
   if (read) result = "is another one than upstream: that is fetched";

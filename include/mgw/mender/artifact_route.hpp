@@ -49,8 +49,12 @@ public:
         co_await refuse(x);
       co_return;
     }
-    cache::key const key = source->first;
-    proxy::fetch_source from = std::move(source->second);
+    cache::key key = source->key;
+    if (source->import) {
+      bool const there = co_await cache_->stored(*source->import);
+      if (there) key = *source->import;
+    }
+    proxy::fetch_source from = std::move(source->from);
     if (from.one_link_only)
       co_await own_->serve(x, std::move(from));
     else
@@ -60,7 +64,13 @@ public:
 private:
   static constexpr std::chrono::seconds resume_life = std::chrono::hours(24 * 7);
 
-  std::optional<std::pair<cache::key, proxy::fetch_source>> open(proxy::exchange& x, bool resume) const {
+  struct opened {
+    cache::key key;
+    std::optional<cache::key> import;  ///< what stands for it, if that is whole
+    proxy::fetch_source from;
+  };
+
+  std::optional<opened> open(proxy::exchange& x, bool resume) const {
     auto const parts = match_artifact_path(x.target().path);
     if (!parts || x.target().has_query) {
       x.notes().failure = "not an artifact link";
@@ -85,8 +95,8 @@ private:
     }
     auto const link = token_id(parts->token);
     bool const own = parts->kind == link_kind::own;
-    cache::key const key = claims->import && serves_import(parts->key, link) ? parts->key : *upstream;
-    auto const at_hand = [&] { return own ? link && own_->at_hand(*link) : cache_->at_hand(key); };
+    bool const import = claims->import && serves_import(parts->key, link);
+    auto const at_hand = [&] { return own ? link && own_->at_hand(*link) : import || cache_->at_hand(*upstream); };
     auto const now = static_cast<std::int64_t>(std::time(nullptr));
     bool const usable = now <= claims->expires || (resume && now <= claims->issued + resume_life.count()) ||
                         (!resume && at_hand());
@@ -98,7 +108,7 @@ private:
     from.link = link;
     from.one_link_only = own;
     from.link_ends = claims->issued + resume_life.count();
-    return std::pair(key, std::move(from));
+    return opened{*upstream, import ? std::optional(parts->key) : std::nullopt, std::move(from)};
   }
   bool serves_import(cache::key const& k, std::optional<cache::link_id> const& link) const {
     if (!cache_->at_hand(k)) return false;

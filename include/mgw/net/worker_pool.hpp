@@ -30,8 +30,16 @@ public:
   /// The worker whose thread this is; null on other threads.
   static worker* current() noexcept { return current_; }
 
+private:
+  /// One that can let go of its coroutines while it and the other workers' are still there: they refer to each other.
+  struct context : asio::io_context {
+    using asio::io_context::io_context;
+    using asio::execution_context::shutdown;
+  };
+
+public:
   std::size_t const index;
-  asio::io_context io{1};
+  context io{1};
   deadline_queue deadlines;
 
 private:
@@ -68,8 +76,14 @@ public:
   void stop() noexcept {
     for (auto const& w : workers_) w->io.stop();
   }
-  /// Destroys all workers and the coroutines that are suspended on them. After run() has returned.
-  void clear() noexcept { workers_.clear(); }
+  ~worker_pool() { clear(); }
+  worker_pool(worker_pool const&) = delete;
+  worker_pool& operator=(worker_pool const&) = delete;
+  /// Destroys the coroutines that are suspended on the workers, then the workers. After run() has returned.
+  void clear() noexcept {
+    for (auto const& w : workers_) w->io.shutdown();
+    workers_.clear();
+  }
   /// Runs a copy of `f(worker&)` on each worker. Any thread.
   template <class F>
   void post(F f) {

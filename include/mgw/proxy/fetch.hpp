@@ -142,9 +142,20 @@ asio::awaitable<bool> fetch<Store>::begin() {
     co_return false;
   }
   if (disk_.late()) co_return true;
-  bool const resumed = co_await writer_.resume();
+  // What may be there, but cannot be had at this moment (too many open files, say), is neither fetched again nor dropped.
+  std::string why;
+  if (stored.error() != std::errc::no_such_file_or_directory) why = stored.error().message();
+  if (why.empty()) {
+    written const w = co_await writer_.resume();
+    if (!w) why = w.why;
+  }
+  if (!why.empty()) {
+    if (counters_.store_trouble.due()) log(log_level::error, "cannot be opened, clients go past the store: " + why);
+    job_->current()->bypass();
+    co_return false;
+  }
   ever_ = have();
-  if (resumed) log(log_level::info, "goes on at byte " + std::to_string(have()));
+  if (writer_.begun()) log(log_level::info, "goes on at byte " + std::to_string(have()));
   co_return true;
 }
 
@@ -265,8 +276,13 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
   auto const framing = up.framing();
   std::optional<std::uint64_t> const length =
       framing.kind == http::body_kind::length ? std::optional(framing.length) : std::nullopt;
+  if ((head.status == 200 || head.status == 206) && is_coded(head.fields)) {
+    a.why = "a content coding that was not asked for";
+    co_return a;
+  }
   switch (head.status) {
     case 200: {
+      ranges_useless_ = false;  // what comes now may break off, and be resumed
       // What nobody has seen, and nothing names, need not be what comes now.
       if (writer_.begun() && options_.whole_only && !writer_.meta().etag.starts_with('"')) co_await writer_.drop();
       if (writer_.begun()) {  // also an empty part of an earlier attempt: its promises may be other ones

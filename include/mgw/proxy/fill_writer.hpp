@@ -66,6 +66,12 @@ public:
         options_(options),
         counters_(counters),
         io_(io) {}
+  fill_writer(fill_writer const&) = delete;
+  fill_writer& operator=(fill_writer const&) = delete;
+  /// However it ends, a stop in the middle of anything included: what is durable is kept.
+  ~fill_writer() {
+    if (part_) part_->suspend();
+  }
 
   bool begun() const noexcept { return part_.has_value(); }
   std::uint64_t size() const { return part_ ? part_->size() : 0; }
@@ -78,8 +84,8 @@ public:
     job_.current()->set_length(n);
   }
 
-  /// Goes on with the part of an earlier life, if there is one.
-  asio::awaitable<bool> resume();
+  /// Goes on with the part of an earlier life, if there is one. `store_failed`: there is one, but not now.
+  asio::awaitable<written> resume();
   /// Begins a new part. Its generation is set here. `condemned` if this generation was refused before.
   asio::awaitable<written> begin(cache::meta about, std::optional<std::uint64_t> length);
   /// Before more is written: a verifier that is not there yet is fed what is stored.
@@ -172,17 +178,22 @@ asio::awaitable<written> fill_writer<Store>::verify(std::string_view bytes) {
 }
 
 template <cache::CacheStore Store>
-asio::awaitable<bool> fill_writer<Store>::resume() {
+asio::awaitable<written> fill_writer<Store>::resume() {
   auto again = [this] { return store_.resume(job_.object_key()); };
   auto resumed = co_await disk_.io(again);
-  if (!resumed) co_return false;
+  if (!resumed) {
+    auto const ec = resumed.error();
+    bool const none = ec == std::errc::no_such_file_or_directory || ec == make_error_code(cache::error::newer_version);
+    if (none) co_return written();
+    co_return written(written::state::store_failed, ec.message());
+  }
   part_.emplace(*std::move(resumed));
   synced_ = part_->size();
-  if (disk_.late()) co_return true;
+  if (disk_.late()) co_return written();
   if (part_->meta().length_known) length_ = part_->meta().length;
   publish();
   if (!options_.verifier) show();
-  co_return true;
+  co_return written();
 }
 
 template <cache::CacheStore Store>
@@ -288,9 +299,10 @@ asio::awaitable<written> fill_writer<Store>::finish() {
   }
   std::uint64_t const all = size();
   auto commit = [this, all] { return part_->commit(all); };
-  auto const shown = [this, all] {
+  // A copy: while a commit takes long, the pool writes the part's own.
+  auto const shown = [this, all, about = part_->meta()] {
     show();
-    if (options_.whole_only) job_.current()->begin(part_->meta(), disk_.shared(part_->body()), all);
+    if (options_.whole_only) job_.current()->begin(about, disk_.shared(part_->body()), all);
     job_.current()->completed();
   };
   std::error_code const ec = co_await disk_.commit(commit, shown);

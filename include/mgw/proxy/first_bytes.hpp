@@ -41,6 +41,11 @@ public:
   asio::awaitable<bool> read(fetch_source const& source, sizes limits, Enough enough);
 
   std::string const& bytes() const noexcept { return bytes_; }
+  /// Gives `read` up. Idempotent; what connects at this moment does so to its end.
+  void cancel() noexcept {
+    cancelled_ = true;
+    if (asking_ != nullptr) asking_->cancel();
+  }
 
 private:
   bool continues(upstream::client_exchange const& up, std::size_t until);
@@ -51,6 +56,8 @@ private:
   fetch_counters& counters_;
   std::string bytes_;
   std::string etag_;
+  upstream::client_exchange* asking_ = nullptr;
+  bool cancelled_ = false;
 };
 
 template <class Enough>
@@ -62,12 +69,16 @@ asio::awaitable<bool> first_bytes::read(fetch_source const& source, sizes limits
     std::string fields;
     http::append_field(fields, "Range", "bytes=" + std::to_string(bytes_.size()) + "-" + std::to_string(until - 1));
     if (!etag_.empty()) http::append_field(fields, "If-Match", etag_);
-    auto const nobody = [](upstream::client_exchange*) {};
-    origin_answer const got = co_await origin_.ask(source, fields, nobody);
-    if (!got.up) co_return false;
+    auto const watch = [this](upstream::client_exchange* up) {
+      asking_ = up;
+      if (up != nullptr && cancelled_) up->cancel();
+    };
+    origin_answer const got = co_await origin_.ask(source, fields, watch);
+    if (!got.up || cancelled_) co_return false;
     if (got.up->head().status == 200) {
       bytes_.clear();
-      co_return co_await take(*got.up, limits.most, enough);
+      bool const whole = co_await take(*got.up, limits.most, enough);
+      co_return whole;
     }
     if (!continues(*got.up, until)) co_return false;
     // To the end of the piece, so that the connection can be used again.
@@ -95,7 +106,9 @@ inline bool first_bytes::continues(upstream::client_exchange const& up, std::siz
 template <class Enough>
 asio::awaitable<bool> first_bytes::take(upstream::client_exchange& up, std::size_t most, Enough const& enough) {
   for (;;) {
+    asking_ = &up;
     body::chunk const c = co_await up.read_body();
+    asking_ = nullptr;
     std::string_view const wanted = c.bytes.substr(0, most - bytes_.size());
     bytes_ += wanted;
     counters_.first_time_bytes.fetch_add(wanted.size(), std::memory_order_relaxed);

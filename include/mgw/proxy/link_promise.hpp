@@ -32,6 +32,8 @@ public:
     if (begun) return generation != 0 && *begun == generation;
     return !only_begun_ && issued_ >= book_.replaced_at(key_);
   }
+  /// Whether the bytes of this generation were found to be bad: nobody gets them.
+  bool is_condemned(std::uint64_t generation) const { return book_.is_condemned(key_, generation); }
   /// A body of this generation is about to begin. Returns when the pin is durable, or cannot be made so in time.
   asio::awaitable<void> begin(std::uint64_t generation) {
     if (!link_ || book_.begun_with(*link_) == generation) co_return;

@@ -9,6 +9,7 @@
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/resume.hpp>
+#include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
 
 #include <asio/awaitable.hpp>
@@ -33,6 +34,8 @@ namespace mgw::proxy {
 ///
 /// The same rules as with the cache: what breaks off upstream is asked for again from where it stopped, on the same
 /// generation only; a passing fault is never a status: without a head the client is held up to `reader_options::hold`.
+/// A range is answered with exactly what was asked for: of a 200 the bytes before it are skipped, any other part is a
+/// fault.
 /// So many at once, the others are held; who has begun goes first. Back-pressure: the client's. Thread rule: the
 /// exchange's worker.
 class pass_through {
@@ -40,15 +43,18 @@ public:
   pass_through(exchange& x, origin_request origin, fetch_source source, fetch_options const& fetch, reader_options const& reader,
                link_promise& promise, held_requests& held, slots& turns, body_position begun)
       : x_(x), origin_(origin), source_(std::move(source)), fetch_(fetch), reader_(reader), promise_(promise), at_(std::move(begun)),
-        turn_(turns, x.worker().io.get_executor()), timer_(x.worker().io.get_executor()) {
+        turn_(turns, x.worker().io.get_executor()), bounded_(at_.head_out), timer_(x.worker().io.get_executor()) {
     if (!at_.head_out) held_.emplace(held, x.worker().io.get_executor(), promise.link(), crowd_out, this);
   }
 
   asio::awaitable<void> serve();
+  /// The object may be in a store that cannot be read at this moment: that upstream refuses it now is no definite no.
+  void doubt_refusals() noexcept { doubtful_ = true; }
 
 private:
   using clock = std::chrono::steady_clock;
   enum class outcome { done, fault };
+  enum class opening { whole, part, unsatisfiable, unusable };
 
   /// Something has happened besides the upstream: waits end, an answer that is still to come is not waited for.
   void wake() noexcept {
@@ -64,13 +70,17 @@ private:
   bool unwanted() const noexcept { return !at_.head_out && (x_.draining() || crowded_out_); }
   std::string fields() const;
   asio::awaitable<outcome> attempt();
+  asio::awaitable<void> refuse(int status);
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
   bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
-  void start(upstream::client_exchange& up);
+  opening open(upstream::client_exchange const& up, std::uint64_t& skip);
+  void start(upstream::client_exchange& up, bool part);
+  std::optional<http::range_spec> wanted_range(http::fields const& answer) const;
   bool is_resume() const {
     auto const range = http::parse_range(x_.request().fields.value("Range"));
     return range && range->first.value_or(1) != 0;
   }
+  static std::uint64_t length_of(upstream::client_exchange const& up);
   static std::uint64_t generation_of(upstream::client_exchange const& up);
 
   exchange& x_;
@@ -84,6 +94,9 @@ private:
   std::optional<held_requests::place> held_;  // until the head is out
   upstream::client_exchange* asking_ = nullptr;
   bool crowded_out_ = false;
+  bool whole_ = false;    // it asked for a range of another generation (If-Range)
+  bool doubtful_ = false;
+  bool bounded_ = false;  // where the body ends is known
   asio::steady_timer timer_;
   clock::time_point progress_ = clock::now();
 };
@@ -118,7 +131,7 @@ inline std::string pass_through::fields() const {
   std::string out;
   if (!at_.head_out) {
     auto const range = x_.request().fields.value("Range");
-    if (http::parse_range(range)) http::append_field(out, "Range", range);
+    if (!whole_ && http::parse_range(range)) http::append_field(out, "Range", range);
     return out;
   }
   if (at_.at == 0) return out;
@@ -147,40 +160,74 @@ inline bool pass_through::continues(upstream::client_exchange const& up, std::ui
   return head.status == 200 && (framing.kind != http::body_kind::length || framing.length == at_.length);
 }
 
-inline std::uint64_t pass_through::generation_of(upstream::client_exchange const& up) {
-  auto const& fields = up.head().fields;
-  auto const framing = up.framing();
-  std::optional<std::uint64_t> length;
-  if (framing.kind == http::body_kind::length) length = framing.length;
-  if (up.head().status == 206) {
-    auto const range = http::parse_content_range(fields.value("Content-Range"));
-    length = range ? range->length : std::nullopt;
-  }
-  return cache::generation_of(fields.value("ETag"), fields.value("Last-Modified"), length);
+/// Of the whole object, as far as this response tells; 0: it does not.
+inline std::uint64_t pass_through::length_of(upstream::client_exchange const& up) {
+  auto const range = http::parse_content_range(up.head().fields.value("Content-Range"));
+  if (up.head().status == 206) return range ? range->length.value_or(0) : 0;
+  return up.framing().kind == http::body_kind::length ? up.framing().length : 0;
 }
 
-inline void pass_through::start(upstream::client_exchange& up) {
+inline std::uint64_t pass_through::generation_of(upstream::client_exchange const& up) {
+  auto const& fields = up.head().fields;
+  std::uint64_t const length = length_of(up);
+  bool const known = length != 0 || (up.head().status == 200 && up.framing().kind == http::body_kind::length);
+  return cache::generation_of(fields.value("ETag"), fields.value("Last-Modified"), known ? std::optional(length) : std::nullopt);
+}
+
+/// The range the client wants of what answers; none: the whole (RFC 9110 13.1.5, 14.2).
+inline std::optional<http::range_spec> pass_through::wanted_range(http::fields const& answer) const {
+  auto const& asked = x_.request().fields;
+  auto const condition = asked.value("If-Range"), etag = answer.value("ETag");
+  bool const applies = condition.empty() || (etag.starts_with('"') && condition == etag) || condition == answer.value("Last-Modified");
+  return applies ? http::parse_range(asked.value("Range")) : std::nullopt;
+}
+
+/// What can go out of a 200 or 206; of a part where it begins and ends, and how much of the answer comes before it.
+inline pass_through::opening pass_through::open(upstream::client_exchange const& up, std::uint64_t& skip) {
+  auto const& answer = up.head().fields;
+  auto const framing = up.framing();
+  bool const partial = up.head().status == 206;
+  auto const got = partial ? http::parse_content_range(answer.value("Content-Range")) : std::nullopt;
+  std::optional<std::uint64_t> length = got ? got->length : std::nullopt;
+  if (!partial && framing.kind == http::body_kind::length) length = framing.length;
+  if (is_coded(answer)) return opening::unusable;
+  auto const wanted = wanted_range(answer);
+  whole_ = !wanted;
+  if (!wanted) return partial ? opening::unusable : opening::whole;
+  if (!length) return partial || is_resume() ? opening::unusable : opening::whole;
+  auto const r = http::resolve(wanted, *length);
+  if (r.outcome == http::range_outcome::unsatisfiable) return opening::unsatisfiable;
+  bool const same = partial && got->range == r.range && (framing.kind != http::body_kind::length || framing.length == r.range.size());
+  if (partial && !same) return opening::unusable;
+  skip = partial ? 0 : r.range.first;
+  at_.at = r.range.first;
+  at_.end = r.range.last + 1;
+  at_.length = *length;
+  return opening::part;
+}
+
+inline void pass_through::start(upstream::client_exchange& up, bool part) {
   auto const& head = up.head();
-  x_.start(head.status);
-  for (auto const* name : {"Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges", "Content-Range"})
+  x_.start(part ? 206 : 200);
+  for (auto const* name : {"Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges"})
     if (auto const* f = head.fields.find(name)) x_.field(name, f->value);
   x_.field("Cache-Status", "mgw; fwd=bypass");
   auto framing = up.framing();
+  if (part) {
+    std::string numbers;
+    http::append_content_range(numbers, {at_.at, at_.end - 1}, at_.length);
+    x_.field("Content-Range", numbers);
+    framing.kind = http::body_kind::length;
+    framing.length = at_.end - at_.at;
+  } else {
+    at_.at = 0;
+    at_.length = at_.end = framing.length;
+    if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
+  }
   at_.etag = head.fields.value("ETag");
   at_.modified = head.fields.value("Last-Modified");
-  at_.length = at_.end = framing.length;
-  bool known = true;  // which bytes of the object these are
-  if (head.status == 206) {
-    auto const range = http::parse_content_range(head.fields.value("Content-Range"));
-    known = range && range->range && range->length;
-    if (known) {
-      at_.at = range->range->first;
-      at_.end = range->range->last + 1;
-      at_.length = *range->length;
-    }
-  }
-  if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
-  at_.resumable = known && framing.kind == http::body_kind::length && (at_.strong_etag() || !at_.modified.empty());
+  bounded_ = framing.kind == http::body_kind::length;
+  at_.resumable = bounded_ && (at_.strong_etag() || !at_.modified.empty());
   x_.end_head(framing);
   at_.head_out = true;
   held_.reset();
@@ -203,14 +250,31 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   if (status == 200 || status == 206) {
     std::uint64_t skip = 0;
     if (!at_.head_out) {
+      opening const o = open(*got.up, skip);
+      if (o == opening::unusable) {
+        x_.notes().failure = "upstream's answer is not what was asked for";
+        co_return outcome::fault;
+      }
+      if (o == opening::unsatisfiable) {
+        x_.start(416);
+        x_.field("Content-Range", "bytes */" + std::to_string(length_of(*got.up)));
+        x_.end_head({});
+        (void)co_await x_.finish();
+        co_return outcome::done;
+      }
       std::uint64_t const generation = generation_of(*got.up);
-      if (status == 206 && is_resume() && !promise_.allows_resume(generation)) {
+      if (promise_.is_condemned(generation)) {
+        x_.notes().failure = "the object was condemned";
+        co_await refuse(403);
+        co_return outcome::done;
+      }
+      if (o == opening::part && is_resume() && !promise_.allows_resume(generation)) {
         x_.notes().failure = "a resume of an object that was replaced";
         x_.abort();
         co_return outcome::done;
       }
       if (x_.request().method == "GET") co_await promise_.begin(generation);
-      start(*got.up);
+      start(*got.up, o == opening::part);
     } else if (!continues(*got.up, skip)) {
       x_.notes().failure = "the object was replaced upstream";
       x_.abort();
@@ -228,13 +292,19 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     (void)co_await x_.finish();
     co_return outcome::done;
   }
+  if (doubtful_ && !at_.head_out) co_return outcome::fault;
+  co_await refuse(status);
+  co_return outcome::done;
+}
+
+/// A definite no: told to a first GET, everything else is closed.
+inline asio::awaitable<void> pass_through::refuse(int status) {
   if (at_.head_out || is_resume()) {
     x_.abort();
-  } else {
-    std::string const text = x_.options().error_body ? x_.options().error_body(status, x_) : std::string();
-    (void)co_await x_.respond(status, x_.options().error_type, text);
+    co_return;
   }
-  co_return outcome::done;
+  std::string const text = x_.options().error_body ? x_.options().error_body(status, x_) : std::string();
+  (void)co_await x_.respond(status, x_.options().error_type, text);
 }
 
 inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::client_exchange& up, std::uint64_t skip) {
@@ -248,7 +318,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
     c.bytes.remove_prefix(skipped);
     skip -= skipped;
     // A whole object may have more than the range that was begun.
-    if (at_.resumable) c.bytes = c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), at_.end - at_.at)));
+    if (bounded_) c.bytes = c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), at_.end - at_.at)));
     if (!c.bytes.empty()) {
       std::error_code const ec = co_await x_.write(c.bytes);
       if (ec) {
@@ -258,7 +328,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
       at_.at += c.bytes.size();
       progress_ = clock::now();
     }
-    if (at_.resumable && at_.at == at_.end) {
+    if (bounded_ && at_.at == at_.end) {
       (void)co_await x_.finish();
       co_return outcome::done;
     }

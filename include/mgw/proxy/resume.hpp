@@ -2,6 +2,7 @@
 
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/meta.hpp>
+#include <mgw/http/fields.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/response_parser.hpp>
 #include <mgw/http/serializer.hpp>
@@ -25,6 +26,13 @@ inline std::string resume_fields(cache::meta const& m, std::uint64_t have) {
   http::append_field(out, strong ? "If-Match" : "If-Unmodified-Since", strong ? m.etag : m.last_modified);
   http::append_field(out, "If-Range", strong ? m.etag : m.last_modified);
   return out;
+}
+
+/// Whether a response has a content coding, which was not asked for (`Accept-Encoding: identity`): its bytes are not the
+/// object's, and its ranges count other bytes.
+inline bool is_coded(http::fields const& answer) {
+  auto const coding = answer.value("Content-Encoding");
+  return !coding.empty() && !http::iequals(coding, "identity");
 }
 
 /// Whether a response may belong to the generation `m`, whose length is `length` if that is known. `total`: of the

@@ -76,6 +76,13 @@ public:
   /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
   bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
 
+  /// Whether `k` can be served from the store: opening it finds it whole.
+  asio::awaitable<bool> stored(cache::key k) {
+    if (store_ == nullptr) co_return false;
+    auto look = [store = store_, k] { return static_cast<bool>(store->open(k)); };
+    auto const answer = co_await disk_.ask(disk_.io, look);
+    co_return answer.value_or(false);
+  }
   /// A link for `k` from a server that has just been reached: if the object is being filled, it is tried.
   void offer(cache::key const& k, fetch_source source) const {
     if (auto const job = flights_.find(k)) job->offer_from_poll(std::move(source));
@@ -251,6 +258,7 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
   auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, room_->held, pass_through_,
                                             std::move(begun));
+  if (disk_.hung()) own->doubt_refusals();
   co_await own->serve();
 }
 
