@@ -19,6 +19,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/ledger.hpp>
 #include <mgw/cache/ledger_file.hpp>
+#include <mgw/cache/link_expiry.hpp>
 #include <mgw/cache/link_id.hpp>
 #include <mgw/cache/memory_part.hpp>
 #include <mgw/cache/memory_store.hpp>

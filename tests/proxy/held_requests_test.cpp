@@ -1,10 +1,13 @@
 #include <mgw/proxy/held_requests.hpp>
 
+#include <mgw/proxy/object_reader.hpp>
+
 #include <doctest/doctest.h>
 
 #include <asio/io_context.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -81,6 +84,49 @@ TEST_CASE("several that come on one link at once are several clients") {
   run(io);
   CHECK(a.ended + b.ended + c.ended == 0);
   CHECK(all.size() == 2);
+}
+
+TEST_CASE("a burst on one link ends the longest-held of that link, and nobody else") {
+  asio::io_context io;
+  reader_options const defaults;
+  std::vector<std::unique_ptr<guest>> others, burst;
+  auto const come = [&](held_requests& all, std::vector<std::unique_ptr<guest>>& where,
+                        std::optional<cache::link_id> l) {
+    where.push_back(std::make_unique<guest>(all, io, l));
+    run(io);
+  };
+  SUBCASE("of one moment") {
+    held_requests all(10, std::chrono::hours(1), 4);
+    for (unsigned char i = 1; i <= 5; ++i) come(all, others, link(i));
+    come(all, others, std::nullopt);
+    for (int i = 0; i < 25; ++i) {
+      come(all, burst, link(9));
+      for (int k = 0; k <= i; ++k) CHECK(burst[static_cast<std::size_t>(k)]->ended == (i - k >= 4 ? 1 : 0));
+    }
+    CHECK(all.size() == 10);
+    for (auto const& o : others) CHECK(o->ended == 0);
+    burst[22]->place.reset();  // makes room on its link
+    come(all, burst, link(9));
+    CHECK(burst[21]->ended == 0);
+    come(all, burst, link(9));
+    CHECK(burst[21]->ended == 1);
+    CHECK(burst[23]->ended == 0);
+    for (auto const& o : others) CHECK(o->ended == 0);
+    burst.clear();
+    others.clear();
+    CHECK(all.size() == 0);
+  }
+  SUBCASE("with the defaults") {
+    held_requests all(10, defaults.replaced_after, defaults.max_held_per_link);
+    for (unsigned char i = 1; i <= 6; ++i) come(all, others, link(i));
+    for (int i = 0; i < 25; ++i) come(all, burst, link(9));
+    CHECK(all.size() <= 10);
+    CHECK(burst.front()->ended == 1);
+    CHECK(burst.back()->ended == 0);
+    for (auto const& o : others) CHECK(o->ended == 0);
+    burst.clear();
+    others.clear();
+  }
 }
 
 TEST_CASE("one who leaves before the word comes is not told") {

@@ -685,6 +685,119 @@ TEST_CASE("403 on a link: a newer one is tried, and only then it is definite") {
   CHECK(s.origin.sent() == s.body.size());
 }
 
+TEST_CASE("403 on the newest link, whose signature has not expired, is definite") {
+  std::string query;
+  SUBCASE("unsigned") {}
+  SUBCASE("signed") {
+    query = "?X-Amz-Date=20990101T000000Z&X-Amz-Expires=60&X-Amz-Signature=a";
+  }
+  site s(100'000);
+  mishap no;
+  no.status = 403;
+  s.origin.standing(no);
+  no.silent = true;  // until the newer link is known
+  s.origin.script(0, no);
+  http_client c(s.g.port()), other(s.g.port());
+  c.request("GET", "/o", {{"X-Source", "/old" + query}, {"X-Issued", "1000"}});
+  CHECK(s.origin.saw(1));
+  other.request("GET", "/o", {{"X-Source", "/new" + query}, {"X-Issued", "2000"}});
+  CHECK(eventually([&] { return s.g.tee().held() == 2; }));
+  s.origin.release();
+  CHECK(c.read_reply().status() == 403);
+  CHECK(other.read_reply().status() == 403);
+  CHECK(s.origin.count() == 2);
+  CHECK(s.origin.requests().back().target() == "/new" + query);
+}
+
+TEST_CASE_TEMPLATE("a link whose signature has expired: readers are held until there is a newer one", Rig, MGW_EVERY_RIG) {
+  std::string const expired = "/1?X-Amz-Date=20130524T000000Z&X-Amz-Expires=60&X-Amz-Signature=a";
+  std::string const newer = "/2?X-Amz-Date=20990101T000000Z&X-Amz-Expires=60&X-Amz-Signature=b";
+  int status = 403;
+  bool begun = false, polled = false;
+  SUBCASE("403, a request brings it") {}
+  SUBCASE("400, a request brings it") {
+    status = 400;
+  }
+  SUBCASE("403, a poll brings it") {
+    polled = true;
+  }
+  SUBCASE("403 in the middle") {
+    begun = true;
+  }
+  tee_options o = quick_tee();
+  o.fetch.backoff_first = o.fetch.backoff_max = std::chrono::hours(begun ? 0 : 1);
+  if (begun) o.fetch.backoff_max = std::chrono::milliseconds(10);
+  site_of<Rig> s(300'000, std::move(o));
+  s.origin.standing([&](origin::seen_request const& r) {
+    mishap m;
+    if (r.target() == expired) m.status = status, m.body = "";
+    return m;
+  });
+  if (begun) s.origin.script(0, cut(100'000));
+  http_client c(s.g.port()), other(s.g.port());
+  c.request("GET", "/o", {{"X-Source", expired}, {"X-Issued", "1000"}});
+  REQUIRE(eventually([&] { return s.g.log().count("the link's signature has expired; a newer one is waited for") >= 1; }));
+  CHECK(s.g.log().count("refused") == 0);
+  CHECK(s.g.tee().fills() == 1);
+  if (polled)
+    s.g.tee().offer(s.g.key_of("/o"), fetch_source(s.origin.url(newer), {}, 2000));
+  else
+    other.request("GET", "/o", {{"X-Source", newer}, {"X-Issued", "2000"}});
+  CHECK(is_whole(c.read_reply(), s.body));
+  if (!polled) CHECK(is_whole(other.read_reply(), s.body));
+  CHECK(s.origin.requests().back().target() == newer);
+  CHECK(s.origin.requests().back().value("Range") == (begun ? "bytes=100000-" : ""));
+  if (!begun) CHECK(s.origin.count() == 2);
+  CHECK(s.origin.sent() == s.body.size());
+}
+
+TEST_CASE("of newer links that have expired, too, one is tried, and the next a second later at the earliest") {
+  std::string const past = "?X-Amz-Date=20130524T000000Z&X-Amz-Expires=60&X-Amz-Signature=a";
+  tee_options o = quick_tee();
+  o.fetch.backoff_first = o.fetch.backoff_max = std::chrono::hours(1);
+  site s(100'000, std::move(o));
+  s.origin.standing([](origin::seen_request const& r) {
+    mishap m;
+    if (r.target() != "/new") m.status = 403;
+    return m;
+  });
+  std::vector<std::unique_ptr<http_client>> clients;
+  auto const come = [&](std::string const& source, int issued) {
+    clients.push_back(std::make_unique<http_client>(s.g.port()));
+    clients.back()->request("GET", "/o", {{"X-Source", source}, {"X-Issued", std::to_string(issued)}});
+    REQUIRE(eventually([&] { return s.g.tee().held() == clients.size(); }));
+  };
+  auto const begun = std::chrono::steady_clock::now();
+  come("/0" + past, 1000);
+  REQUIRE(eventually([&] { return s.g.tee().counters().faults == 1; }));
+  int n = 0;
+  while (s.g.tee().counters().faults < 3) {
+    ++n;
+    come("/" + std::to_string(n) + past, 1000 + n);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // not thousands of connections
+  }
+  CHECK(std::chrono::steady_clock::now() - begun >= std::chrono::seconds(2));
+  CHECK(s.origin.count() == 3);
+  CHECK(n >= 2);
+  come("/new", 1'000'000);
+  for (auto const& c : clients) CHECK(is_whole(c->read_reply(), s.body));
+  CHECK(s.origin.count() == 4);
+}
+
+TEST_CASE("a fill that waits for a newer link ends at once when it is told to") {
+  tee_options o = quick_tee();
+  o.fetch.backoff_first = o.fetch.backoff_max = std::chrono::hours(1);
+  site s(100'000, std::move(o));
+  mishap no;
+  no.status = 403;
+  s.origin.standing(no);
+  http_client c(s.g.port());
+  c.request("GET", "/o", {{"X-Source", "/o?Expires=1141889120&AWSAccessKeyId=me&Signature=a"}});
+  REQUIRE(eventually([&] { return s.g.tee().counters().faults == 1; }));
+  CHECK(s.g.suspend());
+  CHECK(c.closed());
+}
+
 TEST_CASE("in an outage requests do not make a fill try sooner, a poll that was answered does, once a second at most") {
   tee_options o = quick_tee();
   o.fetch.backoff_first = o.fetch.backoff_max = std::chrono::hours(1);
@@ -1068,6 +1181,33 @@ TEST_CASE("so many requests are held: for one more the longest-held is closed, a
     }
     s.g.base().stop([&] { s.g.tee().close(); });
   }
+}
+
+TEST_CASE("so many requests are held on one link: for one more the longest-held of that link is closed") {
+  tee_options options = quick_tee();
+  options.reader.max_held = 3;
+  options.reader.max_held_per_link = 2;
+  options.reader.replaced_after = std::chrono::hours(1);
+  site s(300'000, options);
+  mishap m;
+  m.silent = true;
+  s.origin.script(0, m);
+  http_client other(s.g.port()), a(s.g.port()), b(s.g.port()), c(s.g.port());
+  std::size_t n = 0;
+  auto const come = [&](http_client& who, char const* link) {
+    who.request("GET", "/o", {{"X-Link", link}});
+    ++n;
+    CHECK(eventually([&] { return s.g.tee().held() == n; }));
+  };
+  come(other, "other");
+  come(a, "one");
+  come(b, "one");
+  c.request("GET", "/o", {{"X-Link", "one"}});
+  CHECK(a.closed());
+  s.origin.release();
+  CHECK(is_whole(other.read_reply(), s.body));
+  CHECK(is_whole(b.read_reply(), s.body));
+  CHECK(is_whole(c.read_reply(), s.body));
 }
 
 TEST_CASE("so many clients are served: one more takes the place of one that is held, or is closed unanswered") {

@@ -15,7 +15,7 @@ namespace mgw::proxy {
 class client_room {
 public:
   client_room(reader_options const& reader, std::size_t most)
-      : held(reader.max_held, reader.replaced_after), most_(most) {}
+      : held(reader.max_held, reader.replaced_after, reader.max_held_per_link), most_(most) {}
   client_room(client_room const&) = delete;
   client_room& operator=(client_room const&) = delete;
 

@@ -2,11 +2,13 @@
 
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/ledger.hpp>
+#include <mgw/cache/link_expiry.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/serializer.hpp>
+#include <mgw/http/uri.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/disk_threads.hpp>
@@ -47,6 +49,7 @@ namespace mgw::proxy {
 /// | 200 to a range | compares with the part as it arrives and goes on behind it |
 /// | another ETag, total or other bytes; 412, 416 | the object was replaced: readers are cut, a new generation begins |
 /// | 403 while a newer link is known | tries that one |
+/// | 403 or 400 to a link whose signature has expired | the same, or else pauses until there is a newer one |
 /// | other 4xx | a definite refusal |
 ///
 /// What is stored is verified on its way (fill_writer): a body that is found to be bad is a definite refusal, and is not
@@ -93,6 +96,7 @@ private:
   asio::awaitable<bool> settle(answer const& a);
   asio::awaitable<answer> attempt(fetch_source const& source);
   asio::awaitable<answer> judge(upstream::client_exchange& up);
+  answer judge_refused_link(int status, fetch_source const& source, bool waited);
   asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at);
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> wait_for_turn();
@@ -106,6 +110,12 @@ private:
   }
   bool belongs(http::response_head const& head, std::optional<std::uint64_t> total) const {
     return same_generation(writer_.meta(), writer_.length(), head, total);
+  }
+  static bool has_expired(fetch_source const& source) {
+    auto const url = http::parse_uri(source.url);
+    auto const at = url ? cache::signature_expires(*url) : std::nullopt;
+    auto const now = std::chrono::system_clock::now().time_since_epoch();
+    return at && *at <= std::chrono::duration_cast<std::chrono::seconds>(now).count();
   }
   void log(log_level level, std::string const& text) const {
     if (options_.log) options_.log(level, "fill " + job_->object_key().hex().substr(0, 12) + ": " + text);
@@ -124,6 +134,7 @@ private:
 
   std::optional<std::uint64_t> unconfirmed_end_;  // where a close-delimited body ended, if nothing else told its length
   bool whole_ = false;
+  bool wants_newer_link_ = false;       // the last answer was that the link has expired
   bool ranges_useless_ = false;         // the upstream answered a range wrongly: ask for the whole and compare
   std::uint64_t ever_ = 0;              // the furthest byte of this generation that ever arrived
   clock::time_point progress_ = clock::now();
@@ -252,6 +263,7 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_source const& source) {
   answer a;
+  bool const waited = std::exchange(wants_newer_link_, false);
   std::string const fields = range_fields();
   auto const watch = [this](upstream::client_exchange* up) { job_->watch(up); };
   origin_answer got = co_await origin_.ask(source, fields, watch);
@@ -261,6 +273,8 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_sourc
     a.why = std::move(got.why);
     co_return a;
   }
+  int const status = got.up->head().status;
+  if (status == 403 || status == 400) co_return judge_refused_link(status, source, waited);
   job_->watch(got.up.get());
   a = co_await judge(*got.up);
   job_->watch(nullptr);
@@ -323,17 +337,28 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       }
       [[fallthrough]];
     case 412: a.what = have() != 0 ? verdict::changed : verdict::fault; co_return a;
-    case 403:
-      if (job_->has_newer_than_tried()) {
-        a.what = verdict::again;
-        co_return a;
-      }
-      a.what = verdict::refused;
-      co_return a;
     default: break;
   }
   a.what = is_passing(head.status) || head.status < 400 ? verdict::fault : verdict::refused;
   co_return a;
+}
+
+/// 403, or 400, which Google says to a signature that has expired, and S3 where the credentials behind it have. A newer
+/// link is tried at once, but not after one that has expired, too: else each new link would be a request at once.
+template <cache::CacheStore Store>
+typename fetch<Store>::answer fetch<Store>::judge_refused_link(int status, fetch_source const& source, bool waited) {
+  answer a;
+  a.status = status;
+  a.why = "status " + std::to_string(status);
+  a.what = verdict::refused;
+  wants_newer_link_ = has_expired(source);
+  if (job_->has_newer_than_tried() && (wants_newer_link_ ? !waited : status == 403)) {
+    a.what = verdict::again;
+  } else if (wants_newer_link_) {
+    a.what = verdict::fault;
+    a.why += ": the link's signature has expired; a newer one is waited for";
+  }
+  return a;
 }
 
 template <cache::CacheStore Store>
@@ -428,7 +453,10 @@ asio::awaitable<void> fetch<Store>::pause() {
   auto const jitter = std::chrono::milliseconds(std::uniform_int_distribution<int>(0, static_cast<int>(backoff_.count() / 2))(random_));
   auto const length = backoff_ / 2 + jitter + std::chrono::milliseconds(1);
   backoff_ = std::min(backoff_ * 2, options_.backoff_max);
-  co_await job_->sleep(length);
+  if (wants_newer_link_)
+    co_await job_->sleep_until_newer(length);
+  else
+    co_await job_->sleep(length);
 }
 
 }  // namespace mgw::proxy

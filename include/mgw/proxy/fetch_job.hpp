@@ -54,12 +54,12 @@ public:
     auto const older = std::find_if(sources_.begin(), sources_.end(), [&](auto const& s) { return s.issued <= source.issued; });
     sources_.insert(older, std::move(source));
     if (sources_.size() > max_sources) sources_.pop_back();
+    if (waits_for_newer_ && sources_.front().url != tried_) wake();
   }
   /// The same from a server that has just been reached: a fill that has paused for a second or more tries again, so that
   /// an outage ends for all when it ends, and a fleet that polls makes it try once a second at most.
   void offer_from_poll(fetch_source source) {
     offer(std::move(source));
-    constexpr std::chrono::seconds spacing{1};
     if (clock::now().time_since_epoch() - spacing > paused_at_.load()) wake();
   }
   fetch_source freshest() {
@@ -143,12 +143,23 @@ public:
     f->completed();
   }
 
-  asio::awaitable<void> sleep(std::chrono::milliseconds length) {
-    if (stopping()) co_return;
+  /// False: woken before.
+  asio::awaitable<bool> sleep(std::chrono::milliseconds length) {
+    if (stopping()) co_return false;
     std::error_code woken;
     paused_at_.store(clock::now().time_since_epoch());
     timer_.expires_after(length);
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+    co_return !woken;
+  }
+  /// The same, but a link newer than the one tried last ends it, after a second at the earliest.
+  asio::awaitable<void> sleep_until_newer(std::chrono::milliseconds length) {
+    std::chrono::milliseconds const first = std::min<std::chrono::milliseconds>(length, spacing);
+    bool const slept = co_await sleep(first);
+    if (!slept || first == length || !wait_for_newer()) co_return;
+    co_await sleep(length - first);
+    std::lock_guard const lock(mutex_);
+    waits_for_newer_ = false;
   }
 
   bool unwanted() const noexcept { return stopping() || abandoned(); }
@@ -161,6 +172,14 @@ public:
 
 private:
   static constexpr std::size_t max_sources = 4;
+  static constexpr std::chrono::seconds spacing{1};  // of tries that a new link brings about
+
+  /// From now on a newer link wakes it. False: there is one.
+  bool wait_for_newer() {
+    std::lock_guard const lock(mutex_);
+    waits_for_newer_ = sources_.front().url == tried_;
+    return waits_for_newer_;
+  }
 
   void last_has_left() {
     if (ends_with_readers_.load()) return stop();
@@ -186,6 +205,7 @@ private:
   std::shared_ptr<cache::fill> current_ = std::make_shared<cache::fill>();
   std::vector<fetch_source> sources_;
   std::string tried_;
+  bool waits_for_newer_ = false;
   std::atomic<int> readers_{0};
   std::atomic<bool> stopping_{false}, ends_with_readers_{false}, ended_{false};
   std::atomic<clock::duration> paused_at_{};
