@@ -130,6 +130,7 @@ TEST_CASE("a fill takes its bytes from the limit, API calls are owed, and a hit 
 TEST_CASE("while a fill waits for the link, API calls are answered and hits come whole") {
   site s(300'000, upstream::unlimited);
   CHECK(s.is_whole(test::get(s.port(), "/hit")));
+  CHECK(eventually([&] { return s.g.stored("/hit") && s.g.tee().fills() == 0; }));
   *s.link.rate = KiB;
   http_client c(s.port());
   c.request("GET", "/o");

@@ -68,9 +68,9 @@ public:
         io_(io) {}
   fill_writer(fill_writer const&) = delete;
   fill_writer& operator=(fill_writer const&) = delete;
-  /// However it ends, a stop in the middle of anything included: what is durable is kept.
+  /// However it ends, a stop in the middle of anything included: what is durable is kept, unless it is worth nothing.
   ~fill_writer() {
-    if (part_) part_->suspend();
+    if (part_ && !worthless_) part_->suspend();
   }
 
   bool begun() const noexcept { return part_.has_value(); }
@@ -139,6 +139,7 @@ private:
   std::unique_ptr<body_verifier> verifier_;
   body_verdict::state verdict_ = body_verdict::state::open;
   bool resting_ = false;
+  bool worthless_ = false;  // the part: it is being dropped
   std::uint64_t shown_ = 0;
   std::uint64_t dropped_ = 0;  // the generation that was found to be replaced
   std::uint64_t synced_ = 0;
@@ -208,6 +209,7 @@ asio::awaitable<written> fill_writer<Store>::begin(cache::meta about, std::optio
   auto made = co_await disk_.io(make);
   if (!made) co_return written(written::state::store_failed, made.error().message());
   part_.emplace(*std::move(made));
+  worthless_ = false;
   if (disk_.late()) co_return too_late();
   length_ = length;
   shown_ = synced_ = 0;
@@ -338,6 +340,7 @@ asio::awaitable<void> fill_writer<Store>::let_go() {
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::drop() {
   if (part_) {
+    worthless_ = true;
     dropped_ = part_->meta().generation;
     co_await let_go();
   }
@@ -347,6 +350,7 @@ asio::awaitable<void> fill_writer<Store>::drop() {
 
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::condemn() {
+  worthless_ = true;
   if (part_) book_.condemn(part_->meta().key, part_->meta().generation);
   job_.current()->condemn();
   if (part_) co_await flush_book();

@@ -2,7 +2,7 @@
 
 #include <mgw/cache/file.hpp>
 #include <mgw/cache/read_at.hpp>
-#include <mgw/core/buffers.hpp>
+#include <mgw/core/concepts.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 
