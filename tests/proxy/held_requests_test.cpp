@@ -116,8 +116,8 @@ TEST_CASE("a burst on one link ends the longest-held of that link, and nobody el
     others.clear();
     CHECK(all.size() == 0);
   }
-  SUBCASE("with the defaults") {
-    held_requests all(10, defaults.replaced_after, defaults.max_held_per_link);
+  SUBCASE("while none has been there for long") {
+    held_requests all(10, defaults.replaced_after, 4);
     for (unsigned char i = 1; i <= 6; ++i) come(all, others, link(i));
     for (int i = 0; i < 25; ++i) come(all, burst, link(9));
     CHECK(all.size() <= 10);

@@ -3,6 +3,7 @@
 #include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/object_reader.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 
@@ -15,7 +16,7 @@ namespace mgw::proxy {
 class client_room {
 public:
   client_room(reader_options const& reader, std::size_t most)
-      : held(reader.max_held, reader.replaced_after, reader.max_held_per_link), most_(most) {}
+      : held(reader.max_held, reader.replaced_after, per_link(reader)), most_(most) {}
   client_room(client_room const&) = delete;
   client_room& operator=(client_room const&) = delete;
 
@@ -37,6 +38,11 @@ public:
   held_requests held;
 
 private:
+  /// Several clients may share one link, but none may take all the room.
+  static std::size_t per_link(reader_options const& o) {
+    return o.max_held_per_link != 0 ? o.max_held_per_link : std::max<std::size_t>(1, o.max_held / 4);
+  }
+
   std::size_t const most_;
   std::atomic<std::size_t> clients_{0};
 };

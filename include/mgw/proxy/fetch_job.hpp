@@ -60,7 +60,10 @@ public:
   /// an outage ends for all when it ends, and a fleet that polls makes it try once a second at most.
   void offer_from_poll(fetch_source source) {
     offer(std::move(source));
-    if (clock::now().time_since_epoch() - spacing > paused_at_.load()) wake();
+    if (!paused_for_long()) return;
+    asio::post(timer_.get_executor(), [self = shared_from_this()] {
+      if (self->paused_for_long()) self->timer_.cancel();  // another poll may have come first
+    });
   }
   fetch_source freshest() {
     std::lock_guard const lock(mutex_);
@@ -180,6 +183,8 @@ private:
     waits_for_newer_ = sources_.front().url == tried_;
     return waits_for_newer_;
   }
+
+  bool paused_for_long() const noexcept { return clock::now().time_since_epoch() - spacing > paused_at_.load(); }
 
   void last_has_left() {
     if (ends_with_readers_.load()) return stop();

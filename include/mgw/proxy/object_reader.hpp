@@ -31,7 +31,7 @@ struct reader_options {
   std::chrono::milliseconds trickle{60'000};  ///< a begun body that has nothing new gives one byte so often
   std::size_t max_held = 6'000;               ///< requests held at once; beyond, the longest-held is closed
   std::chrono::milliseconds replaced_after{1'000};  ///< one that has waited for so long gives way to a new one on its link
-  std::size_t max_held_per_link = 4;          ///< of those on one link; beyond, the link's longest-held is closed
+  std::size_t max_held_per_link = 0;          ///< of those on one link; beyond, that one's longest-held is closed; 0: a quarter
   std::uint64_t reserve = 4096;               ///< bytes withheld at the growing edge, to be trickled during an outage
   std::uint64_t far_ahead = std::uint64_t{8} << 20;  ///< bytes beyond what is stored from which a range is fetched for itself
 };
