@@ -23,6 +23,7 @@
 namespace mgw::cache {
 namespace {
 
+using test::at;
 using test::count_files;
 using test::put;
 using test::take;
@@ -107,14 +108,6 @@ private:
   std::size_t flushes_ = 0;
   bool armed_ = false, hangs_ = false;
 };
-
-disk_store::options at(temporary_directory const& dir, std::uint64_t max_size = std::uint64_t{1} << 30) {
-  disk_store::options o;
-  o.path = dir.path() / "cache";
-  o.max_size = max_size;
-  o.min_free = 1;
-  return o;
-}
 
 std::string sha256_of(std::string const& bytes) {
   sha256 s;

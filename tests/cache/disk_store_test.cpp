@@ -27,6 +27,7 @@ TEST_CASE_TEMPLATE_INVOKE(evicting_store_conformance, mgw::test::disk_rig);
 namespace mgw::cache {
 namespace {
 
+using test::at;
 using test::contents;
 using test::count_files;
 using test::faulty_ops;
@@ -37,14 +38,6 @@ using test::test_body;
 using test::test_key;
 using test::test_meta;
 namespace fs = std::filesystem;
-
-disk_store::options at(temporary_directory const& dir, std::uint64_t max_size = std::uint64_t{1} << 30) {
-  disk_store::options o;
-  o.path = dir.path() / "cache";
-  o.max_size = max_size;
-  o.min_free = 1;
-  return o;
-}
 
 fs::path object_path(temporary_directory const& dir, std::string const& sha256) {
   return dir.path() / "cache" / "objects" / sha256.substr(0, 2) / sha256;

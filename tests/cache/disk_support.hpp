@@ -31,6 +31,15 @@ namespace mgw::cache::test {
 
 using mgw::test::temporary_directory;
 
+/// A store in this directory that leaves no more free than it has to.
+inline disk_store::options at(temporary_directory const& dir, std::uint64_t max_size = std::uint64_t{1} << 30) {
+  disk_store::options o;
+  o.path = dir.path() / "cache";
+  o.max_size = max_size;
+  o.min_free = 1;
+  return o;
+}
+
 /// The real file system until the n-th operation: that one fails, or it and all later ones (a crash, a dead disk).
 /// A failing write leaves half of its bytes. Successful writes are short.
 class faulty_ops final : public file_ops {

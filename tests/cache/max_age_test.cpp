@@ -26,10 +26,7 @@ using test::test_key;
 using test::test_meta;
 
 disk_store::options at(temporary_directory const& dir, std::chrono::seconds max_age) {
-  disk_store::options o;
-  o.path = dir.path() / "cache";
-  o.max_size = 1 << 30;
-  o.min_free = 1;
+  auto o = test::at(dir);
   o.max_age = max_age;
   return o;
 }

@@ -18,6 +18,7 @@
 namespace mgw::cache {
 namespace {
 
+using test::at;
 using test::faulty_ops;
 using test::put;
 using test::take;
@@ -26,14 +27,6 @@ using test::test_body;
 using test::test_key;
 using test::test_meta;
 namespace fs = std::filesystem;
-
-disk_store::options at(temporary_directory const& dir, std::uint64_t max_size = std::uint64_t{1} << 30) {
-  disk_store::options o;
-  o.path = dir.path() / "cache";
-  o.max_size = max_size;
-  o.min_free = 1;
-  return o;
-}
 
 /// What the store says of one object.
 disk_store::entry about(disk_store const& store, unsigned char n) {

@@ -6,6 +6,7 @@
 
 #include "verifier_support.hpp"
 
+#include <support/blocking_socket.hpp>
 #include <support/temporary_directory.hpp>
 
 #include <doctest/doctest.h>
@@ -78,8 +79,7 @@ struct rig {
     server.listen(path);
   }
   bool idle() {
-    for (int i = 0; i != 3000 && !server.idle(); ++i) std::this_thread::sleep_for(milliseconds(10));
-    return server.idle();
+    return mgw::test::eventually([this] { return server.idle(); });
   }
   control_channel connect() const {
     auto socket = connect_control(control_address(path));
@@ -410,8 +410,7 @@ TEST_CASE("control: so many commands at once, one more is told to come back") {
       auto client = control_client::connect(r.path);
       if (client && number_in(client->ask(request("list"), -1, rig::always), "status") == 0) ++good;
     });
-  for (int i = 0; i != 3000 && running != 2; ++i) std::this_thread::sleep_for(milliseconds(10));
-  CHECK(running == 2);
+  CHECK(mgw::test::eventually([&] { return running == 2; }));
   CHECK(has(text_in(r.ask(request("list")), "error"), "too many commands at once"));
   go.set();
   for (auto& t : both) t.join();
