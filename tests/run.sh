@@ -198,11 +198,11 @@ step_gcc() {
 step_tsan() {
   headline "tsan: tests of what threads share, under ThreadSanitizer"
   local folder targets=()
-  for folder in net cache upstream proxy; do
+  for folder in net cache upstream proxy mender gateway; do
     compgen -G "tests/$folder/*_test.cpp" >/dev/null && targets+=("mgw-test-$folder")
   done
   build tsan 1800 "${targets[@]}" || return
-  run_tests tsan net cache upstream proxy
+  run_tests tsan net cache upstream proxy mender gateway
 }
 
 release_built=
@@ -238,9 +238,11 @@ step_e2e() {
 
 step_demo() {
   [ -x examples/gateway/run.sh ] || return
-  headline "demo: examples/gateway/run.sh --once"
+  headline "demo: examples/gateway/run.sh --once, and over a link that breaks again and again"
   build_release || return
-  one demo 300 env MGW_BIN="$PWD/build/release/bin" GATEWAY_PORT=0 MGW_DEMO_SIZE=16MiB examples/gateway/run.sh --once
+  local demo=(env MGW_BIN="$PWD/build/release/bin" GATEWAY_PORT=0 MGW_DEMO_SIZE=16MiB examples/gateway/run.sh --once)
+  one demo 300 "${demo[@]}"
+  one demo-flaky 300 "${demo[@]}" --flaky
 }
 
 step_consumers() {

@@ -11,6 +11,7 @@ starts again on that directory, and the clients go on where they were cut, with 
 """
 import hashlib
 import json
+import mmap
 import os
 import pathlib
 import random
@@ -23,17 +24,18 @@ import time
 sys.dont_write_bytecode = True
 import support  # noqa: E402
 from support import Blob, Connection, Failure, check, link, until  # noqa: E402
+from verify import artifact  # noqa: E402
 
 CLIENTS = 4
 RATE = 3 << 20  # bytes a second of each transfer upstream
 
 
 class Objects(support.Origin):
-    """Any number of objects at PATH/NUMBER, sent slowly; a poll as `Bearer NUMBER` gets the link of that object."""
+    """Any number of artifacts at PATH/NUMBER, sent slowly; a poll as `Bearer NUMBER` gets the link of that one."""
 
-    def __init__(self, faults):
+    def __init__(self, directory, faults):
         super().__init__(b'')
-        self.faults, self.lock, self.all = faults, threading.Lock(), {}
+        self.directory, self.faults, self.lock, self.all = faults, threading.Lock(), {}
         self.sent, self.again = {}, 0        # how far each object was sent at most; bytes sent once more
         self.covered, self.requested = {}, 0  # bytes of each object that must not be asked for again
         self.finished = threading.Event()     # an object's last byte has just been sent
@@ -41,7 +43,10 @@ class Objects(support.Origin):
     def object(self, number):
         with self.lock:
             if number not in self.all:
-                self.all[number] = Blob((2 << 20) + number * 7919 * 131 % (8 << 20), 1 << 16)
+                path = self.directory / str(number)
+                path.write_bytes(artifact(Blob((2 << 20) + number * 7919 * 131 % (8 << 20), 1 << 16)[:], ''))
+                with path.open('rb') as file:
+                    self.all[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return self.all[number]
 
     def serve_api(self, handler):
@@ -64,11 +69,11 @@ class Objects(support.Origin):
         handler.send_response(206 if wanted else 200)
         handler.send_header('ETag', f'"v{number}"')
         if wanted:
-            handler.send_header('Content-Range', f'bytes {at}-{blob.size - 1}/{blob.size}')
-        handler.send_header('Content-Length', str(blob.size - at))
+            handler.send_header('Content-Range', f'bytes {at}-{len(blob) - 1}/{len(blob)}')
+        handler.send_header('Content-Length', str(len(blob) - at))
         handler.end_headers()
         began, first = time.monotonic(), at
-        while at < blob.size:
+        while at < len(blob):
             data = blob[at:at + (1 << 15)]
             handler.wfile.write(data)
             with self.lock:
@@ -180,7 +185,7 @@ class Clients:
 
     def download(self, number):
         blob, target, got = self.origin.object(number), None, 0
-        while got < blob.size:
+        while got < len(blob):
             port = self.port
             if port is None:  # the gateway is down
                 time.sleep(0.02)
@@ -193,7 +198,7 @@ class Clients:
                     got = self.read(connection, number, blob, got)
             except OSError:
                 pass
-            if got < blob.size:
+            if got < len(blob):
                 with self.lock:
                     self.cuts += 1
         with self.lock:
@@ -212,10 +217,10 @@ class Clients:
         if answer.status is None:
             return got
         check(answer.status == (206 if got else 200), f'object {number} from {got}: status {answer.status}')
-        check(int(answer.headers['content-length']) == blob.size - got, f'object {number} from {got}: {answer.headers}')
+        check(int(answer.headers['content-length']) == len(blob) - got, f'object {number} from {got}: {answer.headers}')
         if got:
-            check(answer.headers['content-range'] == f'bytes {got}-{blob.size - 1}/{blob.size}', f'{answer.headers}')
-        while got < blob.size:
+            check(answer.headers['content-range'] == f'bytes {got}-{len(blob) - 1}/{len(blob)}', f'{answer.headers}')
+        while got < len(blob):
             data = connection.recv()
             if not data:
                 break
@@ -227,7 +232,7 @@ class Clients:
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 def start(bench, origin, wait=True):
-    settings = support.gateway_environment(bench, origin.url, LOG_LEVEL='info', ARTIFACTS_PROXY_CACHE_VERIFY='off')
+    settings = support.gateway_environment(bench, origin.url, LOG_LEVEL='info')
     ready = r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n' if wait else None
     return bench.start('gateway', [support.BIN / 'mgw-gateway'], settings, ready)
 
@@ -250,7 +255,8 @@ def moment(origin, dice):
 
 def loop(bench, kills, seed, faults):
     dice, cache, _ = random.Random(seed), bench.path('cache'), bench.pki
-    origin = bench.enter(Objects(faults))
+    bench.path('artifacts').mkdir()
+    origin = bench.enter(Objects(bench.path('artifacts'), faults))
     clients, with_part, covered, starts, slowest = Clients(bench, origin, faults, seed), 0, 0, 0, 0.0
     for _ in range(min(kills, 10)):  # the first start of all, which makes the directories
         gateway = start(bench, origin, wait=False)
@@ -279,7 +285,7 @@ def loop(bench, kills, seed, faults):
             origin.covered = safe
             parts = len(safe) - complete
             with_part += parts > 0
-            covered += sum(size for n, size in safe.items() if size < origin.all[n].size)
+            covered += sum(size for n, size in safe.items() if size < len(origin.all[n]))
         faults += complaints(gateway)
         if faults:
             clients.ending = True

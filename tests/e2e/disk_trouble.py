@@ -13,6 +13,7 @@ import threading
 
 import support
 from support import Blob, check, request, start_gateway, until
+from verify import artifact
 
 NEEDS_CLIENT = True  # that is: root, and a mount namespace of its own
 MIB = 1 << 20
@@ -99,12 +100,12 @@ class FreezingDisk:
 
 
 class Objects(support.Origin):
-    """Objects at PATH/NUMBER; a poll as `Bearer NUMBER` gets the link of that one. `gate`, if set, is passed by each
+    """Artifacts of about these sizes at PATH/NUMBER; a poll as `Bearer NUMBER` gets the link of that one. `gate`, if set, is passed by each
     transfer at its middle."""
 
     def __init__(self, sizes):
         super().__init__(b'')
-        self.all = {number: Blob(size, 1 << 16) for number, size in sizes.items()}
+        self.all = {number: artifact(Blob(size - (16 << 10), 1 << 16)[:], '') for number, size in sizes.items()}
         self.gate, self.at_gate = None, threading.Event()
 
     def serve_api(self, handler):
@@ -118,15 +119,15 @@ class Objects(support.Origin):
         blob = self.all[number]
         wanted = re.fullmatch(r'bytes=(\d+)-(\d*)', handler.headers.get('Range', ''))
         at = int(wanted[1]) if wanted else 0
-        end = int(wanted[2]) + 1 if wanted and wanted[2] else blob.size
+        end = int(wanted[2]) + 1 if wanted and wanted[2] else len(blob)
         handler.send_response(206 if wanted else 200)
         handler.send_header('ETag', f'"v{number}"')
         if wanted:
-            handler.send_header('Content-Range', f'bytes {at}-{end - 1}/{blob.size}')
+            handler.send_header('Content-Range', f'bytes {at}-{end - 1}/{len(blob)}')
         handler.send_header('Content-Length', str(end - at))
         handler.end_headers()
         while at < end:
-            if self.gate and at >= blob.size // 2:
+            if self.gate and at >= len(blob) // 2:
                 self.at_gate.set()
                 self.gate.wait(60)
             data = blob[at:min(end, at + 65536)]
@@ -144,8 +145,7 @@ class Trial:
         self.disk = bench.enter(kind(bench, disk_size))
         self.origin = bench.enter(Objects(sizes))
         self.cache = self.disk.path / 'cache'
-        self.environment = {'ARTIFACTS_PROXY_CACHE_PATH': str(self.cache), 'LOG_LEVEL': 'info',
-                            'ARTIFACTS_PROXY_CACHE_VERIFY': 'off', **environment}
+        self.environment = {'ARTIFACTS_PROXY_CACHE_PATH': str(self.cache), 'LOG_LEVEL': 'info', **environment}
         self.gateway = self.start()
 
     def start(self):
@@ -162,13 +162,13 @@ class Trial:
         blob, fields = self.origin.all[number], {'Range': f'bytes={start}-'} if start else {}
         answer = request(self.bench.pki, self.gateway.port, 'GET', self.link(number), fields)
         check(answer.status == (206 if start else 200), f'object {number} from {start}: status {answer.status}')
-        check(answer.whole and answer.body == blob[start:blob.size],
-              f'object {number} from {start}: {len(answer.body)} of {blob.size - start} bytes, or other ones')
+        check(answer.whole and answer.body == blob[start:len(blob)],
+              f'object {number} from {start}: {len(answer.body)} of {len(blob) - start} bytes, or other ones')
 
     def many(self, number, clients=8):
         """As many clients at once, half of them resuming."""
         with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-            starts = [0, self.origin.all[number].size // 3] * (clients // 2)
+            starts = [0, len(self.origin.all[number]) // 3] * (clients // 2)
             for done in [pool.submit(self.download, number, start) for start in starts]:
                 done.result()
 
