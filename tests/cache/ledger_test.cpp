@@ -1,14 +1,17 @@
 #include <mgw/cache/ledger.hpp>
 
 #include <cache/disk_support.hpp>
+#include <cache/recording_files.hpp>
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <random>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -18,6 +21,8 @@ namespace mgw::cache {
 namespace {
 
 using test::faulty_ops;
+using test::power_cut;
+using test::recording_files;
 using test::temporary_directory;
 using test::test_key;
 
@@ -170,6 +175,87 @@ TEST_CASE("whichever operation of a ledger fails, it knows all of it, and the ne
     for (unsigned i = 1; i <= 4; ++i) CHECK(l.begun_with(link(i)) == i);
     if (!failed) break;
     REQUIRE(n < 50);
+  }
+}
+
+TEST_CASE("who is second to begin a link waits for the pin, too, and what could not be written is written by the next flush") {
+  temporary_directory const dir;
+  faulty_ops ops;
+  auto o = at(dir);
+  o.retry_after = std::chrono::milliseconds(0);
+  ledger l(o, {}, ops);
+  CHECK(l.begin(link(1), 1, late));
+  CHECK(l.begin(link(1), 1, late));
+  CHECK_FALSE(l.flush());
+  CHECK_FALSE(l.begin(link(1), 1, late));
+  CHECK(l.begin(link(2), 2, late));
+  ops.fail_at = ops.seen;
+  ops.from_then_on = true;
+  CHECK(l.flush());
+  CHECK(l.flush());  // it does not say that it is written
+  CHECK(l.begin(link(2), 2, late));
+  CHECK_FALSE(l.begin(link(1), 1, late));
+  ops.fail_at = faulty_ops::never;
+  ops.from_then_on = false;
+  CHECK_FALSE(l.flush());
+  CHECK_FALSE(l.begin(link(2), 2, late));
+  CHECK(ledger(at(dir)).begun_with(link(2)) == 2);
+}
+
+TEST_CASE("a disk that takes nothing is not tried for every request") {
+  temporary_directory const dir;
+  faulty_ops ops;
+  auto o = at(dir);
+  o.retry_after = std::chrono::hours(1);
+  ledger l(o, {}, ops);
+  l.begin(link(1), 1, late);
+  ops.fail_at = ops.seen;
+  ops.from_then_on = true;
+  CHECK(l.flush());
+  std::size_t const tried = ops.seen;
+  CHECK(l.flush());
+  CHECK(ops.seen == tried);
+  l.begin(link(2), 1, late);
+  CHECK(l.flush());
+  CHECK(ops.seen > tried);
+}
+
+TEST_CASE("power cut: behind a flush of the ledger all is there that was told before it") {
+  recording_files disk;
+  ledger_options o;
+  o.path = "/ledger";
+  std::vector<std::size_t> flushed;  // operations after each flush
+  for (unsigned life = 0; life < 2; ++life) {
+    ledger l(o, {}, disk);
+    for (unsigned i = 0; i < 3; ++i) {
+      auto const n = static_cast<unsigned>(flushed.size());
+      l.begin(link(n), n + 1, late);
+      l.saw(test_key(1), n + 1);
+      REQUIRE_FALSE(l.flush());
+      flushed.push_back(disk.operations());
+    }
+    auto const torn = disk.open(o.path, O_WRONLY);  // so that the next life writes it anew
+    REQUIRE(torn);
+    REQUIRE(disk.pwrite((*torn)->fd(), "torn", *disk.size((*torn)->fd())));
+  }
+  using cut = power_cut;
+  std::mt19937 random(1);
+  for (std::size_t at = flushed.front(); at <= disk.operations(); ++at) {
+    CAPTURE(at);
+    for (auto const name : {cut::names::all, cut::names::forced, cut::names::in_order, cut::names::by_directory, cut::names::any}) {
+      for (auto const data : {cut::bytes::all, cut::bytes::lost, cut::bytes::zeros, cut::bytes::any}) {
+        cut how;
+        how.name = name;
+        how.data = data;
+        recording_files left = disk.after(at, how, random);
+        ledger const l(o, {}, left);
+        for (unsigned n = 0; n < flushed.size() && flushed[n] <= at; ++n) {
+          CAPTURE(n);
+          CHECK(l.begun_with(link(n)) == n + 1);
+          if (n > 0) CHECK(l.replaced_at(test_key(1)) != 0);
+        }
+      }
+    }
   }
 }
 

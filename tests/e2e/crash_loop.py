@@ -35,7 +35,7 @@ class Objects(support.Origin):
 
     def __init__(self, directory, faults):
         super().__init__(b'')
-        self.directory, self.faults, self.lock, self.all = faults, threading.Lock(), {}
+        self.directory, self.faults, self.lock, self.all = directory, faults, threading.Lock(), {}
         self.sent, self.again = {}, 0        # how far each object was sent at most; bytes sent once more
         self.covered, self.requested = {}, 0  # bytes of each object that must not be asked for again
         self.finished = threading.Event()     # an object's last byte has just been sent

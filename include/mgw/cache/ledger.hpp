@@ -10,6 +10,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,6 +28,7 @@ struct ledger_options {
   std::string path;                  ///< the file that outlives a restart; empty: memory only
   std::size_t max_links = 65'536;    ///< remembered at once; beyond, those that end first are forgotten
   std::size_t max_objects = 65'536;  ///< the same; beyond, those not seen for the longest time
+  std::chrono::milliseconds retry_after{1'000};  ///< what could not be written is not tried again before, unless there is more
   ledger_options() = default;
 };
 
@@ -48,8 +50,9 @@ public:
     auto const it = links_.find(link);
     return it == links_.end() ? std::nullopt : std::optional(it->second.generation);
   }
-  /// The link is begun (anew) with this generation; remembered until then, unix seconds. `flush` makes it durable.
-  void begin(link_id const& link, std::uint64_t generation, std::int64_t until);
+  /// The link is begun (anew) with this generation; remembered until then, unix seconds. True: it is not durable yet, also
+  /// where another one has told the same before; `flush` makes it so.
+  bool begin(link_id const& link, std::uint64_t generation, std::int64_t until);
 
   /// When the object was found to be of another generation than before, unix seconds; 0: never.
   std::int64_t replaced_at(key const& k) const {
@@ -68,7 +71,7 @@ public:
   }
   void condemn(key const& k, std::uint64_t generation);
 
-  /// Makes durable what was told before. One flush serves all who wait for one.
+  /// Makes durable what was told before. One flush serves all who wait for one. After a failure all of it is written.
   std::error_code flush();
 
 private:
@@ -77,6 +80,13 @@ private:
   static constexpr std::uint64_t slack = std::uint64_t{1} << 20;
 
   void load();
+  using clock = std::chrono::steady_clock;
+  struct begun : ledger_link {
+    std::uint64_t told = 0;  // when, in `told_`
+    begun() = default;
+    explicit begun(ledger_link const& l) : ledger_link(l) {}
+  };
+
   std::string whole() const;
   std::error_code append(std::string const& records);
   std::error_code rewrite(std::string const& contents);
@@ -97,15 +107,19 @@ private:
   log_sink const log_;
   file_ops& ops_;
   mutable std::mutex mutex_;  // of the maps and of what is to be written
-  std::unordered_map<link_id, ledger_link> links_;
+  std::unordered_map<link_id, begun> links_;
   std::unordered_map<key, ledger_object> objects_;
   std::string pending_;
   bool overflowed_ = false;  // too much was pending: all is to be written
+  std::uint64_t told_ = 0, durable_ = 0;  // how many times something was told; how many of those are on disk
   std::mutex file_mutex_;  // taken before the other one
   std::shared_ptr<file const> file_;
   std::uint64_t file_size_ = 0;
   bool rewrite_ = false;  // the file's end is not what it should be
   bool writable_ = false;
+  std::error_code failure_;  // of the last flush
+  std::uint64_t tried_ = 0;  // what it was to write, of `told_`
+  clock::time_point retry_at_;
 };
 
 inline ledger::ledger(ledger_options o, log_sink log, file_ops& ops)
@@ -130,7 +144,7 @@ inline void ledger::load() {
   }
   std::int64_t const now = ops_.now();
   for (auto const& [link, about] : found.links)
-    if (about.until >= now) links_[link] = about;
+    if (about.until >= now) links_[link] = begun(about);
   for (auto const& [k, about] : found.objects) objects_[k] = about;
   trim(links_, options_.max_links, [](ledger_link const& l) { return l.until; });
   trim(objects_, options_.max_objects, [](ledger_object const& x) { return x.seen_at; });
@@ -158,15 +172,18 @@ void ledger::trim(Map& map, std::size_t max, Order order) {
   });
 }
 
-inline void ledger::begin(link_id const& link, std::uint64_t generation, std::int64_t until) {
-  ledger_link about;
+inline bool ledger::begin(link_id const& link, std::uint64_t generation, std::int64_t until) {
+  std::lock_guard const hold(mutex_);
+  auto const [it, added] = links_.try_emplace(link);
+  begun& about = it->second;
+  if (!added && about.generation == generation) return writable_ && about.told > durable_;
   about.generation = generation;
   about.until = until;
-  std::lock_guard const hold(mutex_);
-  links_[link] = about;
-  trim(links_, options_.max_links, [](ledger_link const& l) { return l.until; });
+  about.told = ++told_;
   if (writable_) append_ledger_record(pending_, link, about);
+  trim(links_, options_.max_links, [](ledger_link const& l) { return l.until; });
   bound_pending();
+  return writable_;
 }
 
 inline bool ledger::saw(key const& k, std::uint64_t generation) {
@@ -179,6 +196,7 @@ inline bool ledger::saw(key const& k, std::uint64_t generation) {
   o.generation = generation;
   o.seen_at = now;
   if (replaced) o.replaced_at = now;
+  ++told_;
   if (writable_) append_ledger_record(pending_, k, o);
   bound_pending();
   trim(objects_, options_.max_objects, [](ledger_object const& x) { return x.seen_at; });
@@ -190,6 +208,7 @@ inline void ledger::condemn(key const& k, std::uint64_t generation) {
   ledger_object& o = objects_[k];
   o.condemned = generation;
   o.seen_at = ops_.now();
+  ++told_;
   if (writable_) append_ledger_record(pending_, k, o);
   bound_pending();
 }
@@ -202,7 +221,9 @@ inline std::error_code ledger::flush() {
   bool anew = rewrite_ || (names && *names == 0);  // deleted, with its directory perhaps
   {
     std::lock_guard const hold(mutex_);
-    if (pending_.empty() && !overflowed_) return {};
+    if (durable_ == told_) return {};
+    if (failure_ && tried_ == told_ && clock::now() < retry_at_) return failure_;
+    tried_ = told_;
     std::uint64_t const least = links_.size() * ledger_link_size + objects_.size() * ledger_object_size;
     anew = anew || overflowed_ || file_size_ + pending_.size() > 2 * least + slack;
     records = anew ? whole() : pending_;
@@ -212,6 +233,10 @@ inline std::error_code ledger::flush() {
   auto const ec = anew ? rewrite(records) : append(records);
   if (ec && !rewrite_) log(log_level::error, "cannot be written, kept in memory: " + ec.message());
   rewrite_ = static_cast<bool>(ec);
+  failure_ = ec;
+  retry_at_ = clock::now() + options_.retry_after;
+  std::lock_guard const hold(mutex_);
+  if (!ec) durable_ = tried_;
   return ec;
 }
 

@@ -36,8 +36,7 @@ public:
   bool is_condemned(std::uint64_t generation) const { return book_.is_condemned(key_, generation); }
   /// A body of this generation is about to begin. Returns when the pin is durable, or cannot be made so in time.
   asio::awaitable<void> begin(std::uint64_t generation) {
-    if (!link_ || book_.begun_with(*link_) == generation) co_return;
-    book_.begin(*link_, generation, until_);
+    if (!link_ || !book_.begin(*link_, generation, until_)) co_return;
     auto flush = [book = &book_] { return book->flush(); };
     (void)co_await disk_.ask(disk_.ledger, flush);
   }
