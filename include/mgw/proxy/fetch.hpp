@@ -196,6 +196,7 @@ asio::awaitable<void> fetch<Store>::run() {
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
     if (clock::now() - progress_ > options_.abandon_after && job_->end_if_unread()) break;
+    co_await writer_.checkpoint();  // the outage may be long, and end with a power cut
     co_await pause();
   }
   std::uint64_t const reached = have();
@@ -208,6 +209,7 @@ asio::awaitable<void> fetch<Store>::run() {
 /// An attempt to get further, or, when all is there, to finish.
 template <cache::CacheStore Store>
 asio::awaitable<typename fetch<Store>::answer> fetch<Store>::step() {
+  auto const begun = clock::now();
   bool const all = complete();
   if (all || !writer_.resting()) {
     written const ready = co_await writer_.prepare();
@@ -220,6 +222,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::step() {
     co_return a;
   }
   co_await wait_for_turn();
+  progress_ += clock::now() - begun;  // in line, and while the verifier is fed, nothing can come
   if (job_->unwanted()) co_return answer();
   fetch_source const source = job_->freshest();
   answer const a = co_await attempt(source);
@@ -239,12 +242,13 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       if (!options_.whole_only) job_->replace();  // else nobody has seen anything of it
       co_return false;
     case verdict::refused:
+      if (!job_->refuse(a.status)) co_return false;
       log(log_level::warn, "refused: " + a.why);
-      job_->current()->refuse(a.status);
       co_await writer_.keep();
       co_return true;
     case verdict::condemned:
       log(log_level::error, "condemned: " + a.why);
+      job_->end();
       co_await writer_.condemn();
       co_return true;
     case verdict::store_failed:

@@ -81,6 +81,19 @@ public:
     auto const uri = http::parse_uri(sources_.empty() ? std::string_view() : sources_.front().url);
     return uri ? std::string(uri->authority) : std::string();
   }
+  /// A definite no for all who follow it; who comes from here on waits for the next one. False: a newer link has come, and
+  /// nobody was told anything.
+  bool refuse(int status) {
+    {
+      std::lock_guard const lock(mutex_);
+      if (sources_.front().url != tried_) return false;
+      ended_.store(true);
+    }
+    current()->refuse(status);
+    return true;
+  }
+  /// Who comes from here on waits for the next one.
+  void end() noexcept { ended_.store(true); }
   bool has_newer_than_tried() const {
     std::lock_guard const lock(mutex_);
     return sources_.front().url != tried_;
@@ -104,8 +117,8 @@ public:
     std::shared_ptr<fetch_job> job_;
   };
   int readers() const noexcept { return readers_.load(); }
-  /// Makes it `ended` unless somebody follows it: who counts himself a reader and finds it ended has come too late, and
-  /// waits for the next one.
+  /// Makes it `ended` unless somebody follows it: who offers his link, counts himself a reader and finds it ended has come
+  /// too late, and waits for the next one.
   bool end_if_unread() noexcept {
     ended_.store(true);
     if (readers() != 0) ended_.store(false);
