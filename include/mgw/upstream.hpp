@@ -4,6 +4,7 @@
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
+#include <mgw/upstream/name_lookup.hpp>
 #include <mgw/upstream/pool.hpp>
 #include <mgw/upstream/pool_set.hpp>
 #include <mgw/upstream/rate_limit.hpp>

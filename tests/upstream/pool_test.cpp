@@ -282,7 +282,9 @@ TEST_CASE("TLS: the certificate counts, and the connection is used again") {
 TEST_CASE("names are remembered for a while, the address that worked first") {
   net::worker w(0);
   auto const look = [](std::string host, std::chrono::seconds life) -> asio::awaitable<void> {
-    resolver r(life);
+    resolver_options o;
+    o.life = life;
+    resolver r(o);
     resolver::answer const first = co_await r.resolve(host, 80);
     REQUIRE_FALSE(first.ec);
     REQUIRE_FALSE(first.addresses->empty());

@@ -19,6 +19,7 @@ enum class error {
   too_many_redirects,
   forbidden_redirect,
   link_paused,         ///< no byte may pass now (rate_limit)
+  lookup_timeout,      ///< no name server answered in time
 };
 
 inline std::error_category const& error_category() noexcept {
@@ -38,6 +39,7 @@ inline std::error_category const& error_category() noexcept {
         case error::too_many_redirects: return "too many redirects";
         case error::forbidden_redirect: return "redirected to where it may not go";
         case error::link_paused: return "the link is paused";
+        case error::lookup_timeout: return "looking the name up took too long";
       }
       return "unknown upstream error";
     }

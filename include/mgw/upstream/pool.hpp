@@ -41,6 +41,7 @@ struct pool_options {
   std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
   std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
   std::size_t max_idle_in_all = 256;                  ///< kept over all endpoints
+  resolver_options names;
   /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp.
   std::function<asio::awaitable<dialled>(endpoint where)> dial;
 };
@@ -86,7 +87,7 @@ struct connected {
 class pool : public std::enable_shared_from_this<pool> {
 public:
   pool(net::deadline_queue& deadlines, net::tls_context tls, pool_options options = {})
-      : deadlines_(deadlines), tls_(std::move(tls)), options_(options) {}
+      : deadlines_(deadlines), tls_(std::move(tls)), options_(std::move(options)), resolver_(options_.names) {}
 
   /// An idle connection if there is a good one and `fresh` is false, else a new one.
   asio::awaitable<connected> connect(endpoint where, bool fresh = false);

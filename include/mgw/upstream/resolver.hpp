@@ -1,16 +1,23 @@
 #pragma once
 
+#include <mgw/upstream/error.hpp>
+#include <mgw/upstream/name_lookup.hpp>
+
+#include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -18,9 +25,19 @@
 
 namespace mgw::upstream {
 
+struct resolver_options {
+  std::chrono::seconds life{30};               ///< how long an answer is used
+  std::chrono::milliseconds deadline{10'000};  ///< how long one is waited for; the look-up goes on behind that
+  std::size_t max_addresses = 16;              ///< of one name; more are left out
+  lookup_function lookup = system_lookup;
+  std::shared_ptr<lookup_threads> threads = lookup_threads::common();
+};
+
 /// Names to addresses, remembered for a short life, the address that worked last first.
 ///
-/// Numeric addresses need no lookup. Thread rule: one per worker thread. Errors: what getaddrinfo says.
+/// Numeric addresses need no lookup. A name is looked up once at a time, whoever asks; an answer that comes after the
+/// deadline is there for the next one. Thread rule: one per worker thread. Errors: error::lookup_timeout, and what the
+/// look-up says.
 class resolver {
 public:
   using list = std::vector<asio::ip::tcp::endpoint>;
@@ -29,7 +46,7 @@ public:
     std::shared_ptr<list const> addresses;
   };
 
-  explicit resolver(std::chrono::seconds life = std::chrono::seconds(30)) : life_(life) {}
+  explicit resolver(resolver_options options = {}) : options_(std::move(options)), book_(std::make_shared<book>()) {}
 
   asio::awaitable<answer> resolve(std::string host, std::uint16_t port) {
     answer out;
@@ -39,45 +56,116 @@ public:
       out.addresses = std::make_shared<list const>(1, asio::ip::tcp::endpoint(numeric, port));
       co_return out;
     }
-    if (auto const it = known_.find({host, port}); it != known_.end() && it->second.until > clock::now()) {
+    if (auto const it = book_->known.find({host, port}); it != book_->known.end() && it->second.until > clock::now()) {
       out.addresses = it->second.addresses;
       co_return out;
     }
     auto const executor = co_await asio::this_coro::executor;
-    asio::ip::tcp::resolver lookup(executor);
-    std::string const service = std::to_string(port);
-    auto const found = co_await lookup.async_resolve(
-        host, service, asio::ip::resolver_base::numeric_service, asio::redirect_error(asio::use_awaitable, out.ec));
-    if (out.ec) co_return out;
-    auto addresses = std::make_shared<list>();
-    for (auto const& one : found) addresses->push_back(one.endpoint());
-    out.addresses = addresses;
-    if (known_.size() >= max_known) known_.clear();
-    known_.insert_or_assign({host, port}, entry{std::move(addresses), clock::now() + life_});
+    auto const asked = ask({std::move(host), port}, executor);
+    out = co_await wait(asked);
     co_return out;
   }
 
   /// The address that worked is tried first next time.
   void prefer(std::string const& host, std::uint16_t port, asio::ip::tcp::endpoint const& good) {
-    auto const it = known_.find({host, port});
-    if (it == known_.end() || it->second.addresses->front() == good) return;
+    auto const it = book_->known.find({host, port});
+    if (it == book_->known.end() || it->second.addresses->front() == good) return;
     auto moved = std::make_shared<list>(*it->second.addresses);
     auto const at = std::find(moved->begin(), moved->end(), good);
     if (at != moved->end()) std::rotate(moved->begin(), at, at + 1);
     it->second.addresses = std::move(moved);
   }
   /// Nothing there worked: ask again next time.
-  void forget(std::string const& host, std::uint16_t port) { known_.erase({host, port}); }
+  void forget(std::string const& host, std::uint16_t port) { book_->known.erase({host, port}); }
 
 private:
   using clock = std::chrono::steady_clock;
+  using name = std::pair<std::string, std::uint16_t>;
   struct entry {
     std::shared_ptr<list const> addresses;
     clock::time_point until;
   };
+  /// A look-up under way. All but the thread's own result: this resolver's thread.
+  struct question {
+    answer result;
+    bool done = false;
+    std::vector<asio::steady_timer*> waiting;
+  };
+  struct book {  // plain data: a look-up's thread may be the last to hold it
+    std::map<name, entry> known;
+    std::map<name, std::shared_ptr<question>> asked;
+  };
   static constexpr std::size_t max_known = 1024;
-  std::chrono::seconds life_;
-  std::map<std::pair<std::string, std::uint16_t>, entry> known_;
+
+  std::shared_ptr<question> ask(name const& what, asio::any_io_executor const& executor);
+  asio::awaitable<answer> wait(std::shared_ptr<question> asked);
+  static looked_up look_up(lookup_function const& lookup, std::string const& host) noexcept {
+    try {
+      return lookup(host);
+    } catch (std::bad_alloc const&) {
+      return {std::make_error_code(std::errc::not_enough_memory), {}};
+    }
+  }
+
+  resolver_options options_;
+  std::shared_ptr<book> book_;
 };
+
+inline std::shared_ptr<resolver::question> resolver::ask(name const& what, asio::any_io_executor const& executor) {
+  if (auto const it = book_->asked.find(what); it != book_->asked.end()) return it->second;
+  auto q = std::make_shared<question>();
+  // On our thread, when the answer is there; not at all if the context has gone.
+  auto settle = [q, what, b = book_, life = options_.life, most = options_.max_addresses](looked_up const& found) {
+    q->done = true;
+    q->result.ec = found.ec;
+    b->asked.erase(what);
+    if (!found.ec) {
+      auto addresses = std::make_shared<list>();
+      for (auto const& a : found.addresses)
+        if (addresses->size() < most) addresses->emplace_back(a, what.second);
+      q->result.addresses = addresses;
+      if (b->known.size() >= max_known) b->known.clear();
+      b->known.insert_or_assign(what, entry{std::move(addresses), clock::now() + life});
+    }
+    for (auto* const t : q->waiting) t->cancel();
+  };
+  auto job = [settle = std::move(settle), lookup = options_.lookup, host = what.first, executor,
+              door = late_posts::of(executor)] {
+    looked_up found = look_up(lookup, host);
+    if (!found.ec && found.addresses.empty()) found.ec = asio::error::host_not_found;
+    auto deliver = [settle, found = std::move(found)] { settle(found); };
+    door->post(executor, std::move(deliver));
+  };
+  q->result.ec = options_.threads->start(std::move(job));
+  if (q->result.ec)
+    q->done = true;
+  else
+    book_->asked.emplace(what, q);
+  return q;
+}
+
+inline asio::awaitable<resolver::answer> resolver::wait(std::shared_ptr<question> asked) {
+  answer out;
+  if (!asked->done) {
+    auto const executor = co_await asio::this_coro::executor;
+    asio::steady_timer timer(executor);
+    timer.expires_after(options_.deadline);
+    struct place {  // in the question's list, however this coroutine ends
+      question& q;
+      asio::steady_timer* t;
+      place(question& asked_of, asio::steady_timer& waits) : q(asked_of), t(&waits) { q.waiting.push_back(t); }
+      place(place const&) = delete;
+      place& operator=(place const&) = delete;
+      ~place() { std::erase(q.waiting, t); }
+    } const listed(*asked, timer);
+    std::error_code ignored;
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (asked->done)
+    out = asked->result;
+  else
+    out.ec = error::lookup_timeout;
+  co_return out;
+}
 
 }  // namespace mgw::upstream
