@@ -9,6 +9,7 @@
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "periodic.hpp"
+#include "private_host_warning.hpp"
 #include "served_counts.hpp"
 #include "state.hpp"
 #include "verifier/child_verifier.hpp"
@@ -23,12 +24,15 @@
 #include <mgw/mender/error_body.hpp>
 #include <mgw/mender/own_copies.hpp>
 #include <mgw/net/listener.hpp>
+#include <mgw/net/own_addresses.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
+#include <mgw/upstream/endpoint.hpp>
+#include <mgw/upstream/pool.hpp>
 #include <mgw/upstream/pool_set.hpp>
 #include <mgw/upstream/rate_limit.hpp>
 #include <mgw/upstream/rate_windows.hpp>
@@ -114,7 +118,8 @@ public:
     mgw::net::client_tls trust;
     trust.ca_file = s.upstream.ca_certificate;
     trust.insecure_skip_verify = s.upstream.insecure_skip_verify;
-    upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust));
+    upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust),
+                                                           pool_options(*upstream));
     auto const tee = tee_options(s);
     if (s.cache.enabled) {
       store::options where;
@@ -186,6 +191,7 @@ private:
     auto const where = mgw::net::parse_listen_address(address);
     if (!where) throw config_error(key + " is \"" + address + "\"; accepted: [HOST]:PORT, such as :443 or 127.0.0.1:8443");
     auto const bound = server_->listen(*where, std::move(tls));
+    listening_.add(bound);
     std::string const host = bound.address().is_v6() ? '[' + bound.address().to_string() + ']' : bound.address().to_string();
     addresses_.push_back(scheme + host + ':' + std::to_string(bound.port()));
   }
@@ -233,6 +239,22 @@ private:
     };
     return o;
   }
+  mgw::upstream::pool_options pool_options(mgw::http::uri const& upstream) {
+    mgw::upstream::pool_options o;
+    o.rules.is_self = [this](auto const& where) { return listening_.contains(where); };
+    o.rules.home = mgw::upstream::endpoint(upstream);
+    o.rules.refused = private_host_warning(log_);
+    return o;
+  }
+  /// Whose addresses an artifact may come from: of listed hosts and the upstream's own any but ours.
+  static std::function<mgw::upstream::reach(mgw::http::uri const&)> reach(settings const& s) {
+    bool const any_host = s.upstream.allow_private_addresses || !s.proxy.whitelist.empty();
+    std::string const own(mgw::http::parse_uri(s.upstream.url)->authority);
+    return [any_host, own](mgw::http::uri const& u) {
+      using mgw::upstream::reach;
+      return any_host || mgw::http::iequals(u.authority, own) ? reach::elsewhere : reach::outside;
+    };
+  }
   mgw::proxy::tee_options tee_options(settings const& s) const {
     mgw::proxy::tee_options o;
     o.reader.hold = s.proxy.hold;
@@ -248,6 +270,7 @@ private:
     if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
     o.fetch.log = log_;
     if (s.cache.enabled && s.cache.verify != "off") o.fetch.verifier = artifact_verifiers(configured_verifier(s));
+    o.fetch.reach = reach(s);
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
         return hosts.allows(u.host) || mgw::http::iequals(u.authority, mgw::http::parse_uri(own)->authority);
@@ -279,6 +302,7 @@ private:
     o.rewrite_links = s.proxy.enabled;
     o.gateway_url = s.proxy.gateway_url;
     o.allowed_hosts = allowed_hosts(s);
+    o.reach = reach(s);
     o.link_life = std::chrono::duration_cast<std::chrono::seconds>(s.cache.link_life);
     o.decode = inflate;
     o.seen_link = [cache = cache_.get()](mgw::cache::key const& k, mgw::proxy::fetch_source link) {
@@ -293,6 +317,7 @@ private:
   }
 
   mgw::log_sink log_;
+  mgw::net::own_addresses listening_;
   std::shared_ptr<mgw::upstream::rate_limit> limit_;
   std::unique_ptr<mgw::net::worker_pool> workers_;
   std::unique_ptr<store> store_;

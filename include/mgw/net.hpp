@@ -4,6 +4,7 @@
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/error.hpp>
 #include <mgw/net/listener.hpp>
+#include <mgw/net/own_addresses.hpp>
 #include <mgw/net/tcp_stream.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/tls_engine.hpp>

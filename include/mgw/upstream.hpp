@@ -1,6 +1,8 @@
 #pragma once
 
 // The way to a server: names, pools, one request and its response.
+#include <mgw/upstream/address_rules.hpp>
+#include <mgw/upstream/admission.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>

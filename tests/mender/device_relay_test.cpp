@@ -131,6 +131,26 @@ TEST_CASE("an object that stands for the artifact is named in the link, under it
   }
 }
 
+TEST_CASE("a link into a private network, where the gateway will not go, is left as it is") {
+  site s([](relay_options& o) {
+    o.reach = [](http::uri const& u) { return u.host == "10.0.0.1" ? upstream::reach::elsewhere : upstream::reach::outside; };
+  });
+  struct {
+    char const* url;
+    bool ours;
+  } const cases[] = {
+      {"http://93.184.216.34/a", true}, {"http://10.0.0.1/a", true},   {"http://10.0.0.2/a", false},
+      {"http://[::1]:8080/a", false},   {"http://localhost/a", false},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.url);
+    s.answers(deployment(c.url));
+    std::string const uri = uri_in(s.ask("GET", next_v1).body);
+    CHECK(uri.starts_with("http://gateway.test/") == c.ours);
+    CHECK((uri == c.url) == !c.ours);
+  }
+}
+
 TEST_CASE("each link that becomes one of ours is told, so that a download under way may go on with it") {
   std::vector<std::pair<std::string, std::string>> seen;
   site s([&seen](relay_options& o) {

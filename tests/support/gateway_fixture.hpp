@@ -135,6 +135,7 @@ struct basic_caching_options {
   std::size_t threads = 1;
   std::uint64_t max_size = 1u << 30;
   cache::file_ops* ops = nullptr;                        // the disk; null: the real one
+  upstream::pool_options pools;
   std::function<any_handler(basic_caching_gateway<Rig>&)> handler;  // in place of the one below
   basic_caching_options() = default;
 };
@@ -149,7 +150,7 @@ public:
 
   basic_caching_gateway(std::filesystem::path const& directory, std::string const& origin_authority,
                         basic_caching_options<Rig> options = {})
-      : base_("http://" + origin_authority), gateway_(options.threads) {
+      : base_("http://" + origin_authority), gateway_(options.threads, options.pools) {
     store_settings s(directory, options.max_size);
     s.log = gateway_.log.sink();
     s.ops = options.ops;

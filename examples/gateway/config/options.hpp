@@ -183,6 +183,9 @@ inline std::vector<option> const& options() {
        "sat,sun; a rate of 1KiB or more, unlimited, or pause",
        "other limits at certain times, local time; the first that is open counts (none)",
        windows([](auto& s) -> auto& { return s.upstream.rate_windows; })},
+      {"UpstreamServer.AllowPrivateAddresses", "UPSTREAM_ALLOW_PRIVATE_ADDRESSES", yes_no,
+       "fetch artifacts from any private address, also where neither DomainWhitelist lists the host nor the server has "
+       "a private address itself", flag([](auto& s) -> auto& { return s.upstream.allow_private_addresses; })},
       {"Features.ArtifactsProxy.Enabled", "ARTIFACTS_PROXY_ENABLED", yes_no,
        "serve artifacts through the gateway (true)", flag([](auto& s) -> auto& { return s.proxy.enabled; })},
       {"Features.ArtifactsProxy.GatewayURL", "ARTIFACTS_PROXY_GATEWAY_URL", a_url,

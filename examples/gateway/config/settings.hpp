@@ -33,6 +33,7 @@ struct settings {
     bool insecure_skip_verify = false;
     std::uint64_t rate_limit = 0;  ///< bytes per second; 0: none
     std::string rate_windows;      ///< as mgw::upstream::rate_windows reads them; empty: none
+    bool allow_private_addresses = false;
   } upstream;
   struct {
     bool enabled = true;

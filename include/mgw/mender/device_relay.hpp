@@ -38,6 +38,8 @@ struct relay_options {
   bool rewrite_links = true;
   std::string gateway_url;    ///< prefix of links; empty: scheme and Host as the device sent them
   domain_list allowed_hosts;  ///< empty: what the upstream names
+  /// To which addresses of a link's host the gateway may connect (upstream::address_rules). Empty: anywhere.
+  std::function<upstream::reach(http::uri const&)> reach;
   std::chrono::seconds link_life{24 * 3600};
   std::chrono::milliseconds status_hold{3'600'000};  ///< how long a status report is retried while the client waits
   std::chrono::milliseconds status_pause{1'000};     ///< between two tries, doubled up to 30 s
@@ -80,6 +82,7 @@ private:
                                                route_match route) const;
   asio::awaitable<void> answer_next(proxy::exchange& x, proxy::forwarding& f) const;
   std::optional<artifact_source> usable_source(std::string_view json) const;
+  asio::awaitable<bool> within_reach(proxy::exchange& x, std::string_view url) const;
   std::optional<std::string> rewrite(proxy::exchange const& x, std::string_view json, artifact_source const& source,
                                      std::optional<cache::key> const& import) const;
   bool host_allowed(http::uri const& link) const;
@@ -163,6 +166,10 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
     source = usable_source(json);
   else
     warn("a deployment came in a coding that cannot be undone: its link is left as it is");
+  if (source && o.reach) {
+    bool const within = co_await within_reach(x, source->uri);
+    if (!within) source.reset();
+  }
   std::optional<std::string> changed;
   auto const link = source ? http::parse_uri(source->uri) : result<http::uri>(std::make_error_code(std::errc::invalid_argument));
   if (link && o.stand_in && kind_of(*link) == link_kind::shared) {
@@ -185,6 +192,17 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
 inline bool device_relay::host_allowed(http::uri const& link) const {
   auto const& o = shared_->options;
   return o.allowed_hosts.empty() || o.allowed_hosts.allows(link.host) || http::iequals(link.authority, o.forward.host);
+}
+
+/// False: the host's addresses are such as the gateway will never connect to; the rules have told why. What cannot be
+/// told now is told when it is fetched.
+inline asio::awaitable<bool> device_relay::within_reach(proxy::exchange& x, std::string_view url) const {
+  auto const link = http::parse_uri(url);
+  upstream::endpoint to(*link);
+  to.within = shared_->options.reach(*link);
+  std::error_code const ec = co_await upstreams_->of(x.worker())->judge(std::move(to));
+  if (ec == upstream::error::loop) warn("an artifact's link leads to this gateway itself: it is left as it is");
+  co_return ec != upstream::error::loop && ec != upstream::error::private_address;
 }
 
 /// Where the artifact is to be had, if the link can and may become one of ours.

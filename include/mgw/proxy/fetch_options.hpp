@@ -7,6 +7,7 @@
 #include <mgw/http/uri.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/endpoint.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -61,6 +62,8 @@ struct fetch_options {
   bool whole_only = false;
   /// Whether this host may be asked for an object (each hop of a redirect is). Empty: any.
   std::function<bool(http::uri const&)> allows;
+  /// To which of its addresses, then. Empty: anywhere.
+  std::function<upstream::reach(http::uri const&)> reach;
   log_sink log;
 };
 

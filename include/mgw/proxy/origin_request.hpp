@@ -46,7 +46,7 @@ inline bool may_come_with_a_link(std::string_view name) noexcept {
 ///
 /// GET only (a signature covers the method), `Host` is the link's own authority, `Accept-Encoding: identity`; the
 /// link's fields go to its first hop alone, those that `may_come_with_a_link`. Each hop is held against
-/// `fetch_options::allows`; https never leads to http. A pooled connection that died before any byte of a response is
+/// `fetch_options::allows` and `reach`; https never leads to http. A pooled connection that died before any byte of a response is
 /// replaced once. Where the link has a rate limit, the body waits for it, and while it is paused nothing is asked.
 /// Source: RFC 9110 15.4, 9.2.2. Thread rule: the pool's worker.
 class origin_request {
@@ -64,6 +64,7 @@ private:
   asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh) {
     upstream::endpoint to(where);
     if (auto const& limit = options_.exchange.limit; limit && options_.can_wait) to.receive_buffer = limit->receive_buffer();
+    if (options_.reach) to.within = options_.reach(where);
     return pool_.connect(std::move(to), fresh);
   }
   upstream::exchange_options exchange() const {
@@ -116,6 +117,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
     std::string const name(where->authority);
     upstream::connected c = co_await connect(*where, fresh);
     if (!c.connection) {
+      a.forbidden = c.ec == upstream::error::private_address || c.ec == upstream::error::loop;
       a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.ec.message();
       co_return a;
     }

@@ -9,12 +9,20 @@
 
 namespace mgw::upstream {
 
+/// To which addresses of a host a connection may lead (address_rules).
+enum class reach : std::uint8_t {
+  anywhere,
+  elsewhere,  ///< not to this program itself
+  outside,    ///< nor into private networks
+};
+
 /// Where to connect: what a pool of connections is keyed by.
 struct endpoint {
   std::string host;  ///< name or address, IPv6 without brackets
   std::uint16_t port = 0;
   bool tls = false;
   std::size_t receive_buffer = 0;  ///< bytes that the kernel may receive ahead; 0: as it thinks fit
+  reach within = reach::anywhere;  ///< one that was not held against it is not used where it is asked for
 
   endpoint() = default;
   endpoint(std::string h, std::uint16_t p, bool t) : host(std::move(h)), port(p), tls(t) {}

@@ -20,6 +20,7 @@ enum class error {
   forbidden_redirect,
   link_paused,         ///< no byte may pass now (rate_limit)
   lookup_timeout,      ///< no name server answered in time
+  private_address,     ///< all addresses of the host are such as must not be connected to (address_rules)
 };
 
 inline std::error_category const& error_category() noexcept {
@@ -40,6 +41,7 @@ inline std::error_category const& error_category() noexcept {
         case error::forbidden_redirect: return "redirected to where it may not go";
         case error::link_paused: return "the link is paused";
         case error::lookup_timeout: return "looking the name up took too long";
+        case error::private_address: return "its addresses are in a private network, where it must not be";
       }
       return "unknown upstream error";
     }

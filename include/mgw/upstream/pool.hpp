@@ -5,6 +5,8 @@
 #include <mgw/net/tcp_stream.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/tls_stream.hpp>
+#include <mgw/upstream/address_rules.hpp>
+#include <mgw/upstream/admission.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/resolver.hpp>
@@ -42,7 +44,9 @@ struct pool_options {
   std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
   std::size_t max_idle_in_all = 256;                  ///< kept over all endpoints
   resolver_options names;
-  /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp.
+  address_rules rules;  ///< for endpoints that may not be anywhere
+  /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp;
+  /// where it may lead is its own concern.
   std::function<asio::awaitable<dialled>(endpoint where)> dial;
 };
 
@@ -89,8 +93,13 @@ public:
   pool(net::deadline_queue& deadlines, net::tls_context tls, pool_options options = {})
       : deadlines_(deadlines), tls_(std::move(tls)), options_(std::move(options)), resolver_(options_.names) {}
 
-  /// An idle connection if there is a good one and `fresh` is false, else a new one.
+  /// An idle connection if there is a good one and `fresh` is false, else a new one. The addresses that are connected to
+  /// are those that were held against the rules: a name that changes its mind in between gains nothing.
+  /// Errors: error::private_address, error::loop where the rules forbid all addresses; only these are definite.
   asio::awaitable<connected> connect(endpoint where, bool fresh = false);
+  /// Whether the rules let `where` be connected to, as its name stands now; its errors are those of `connect`. Another
+  /// answer may come when it is connected to.
+  asio::awaitable<std::error_code> judge(endpoint where);
 
   std::size_t idle() const noexcept {
     std::size_t n = 0;
@@ -116,6 +125,7 @@ private:
     void cancel() noexcept { of->sweep(); }
   };
 
+  bool reuse(endpoint const& where, connected& out);
   std::optional<any_stream> take_idle(endpoint const& where);
   void give_back(endpoint const& where, any_stream s);
   void drop_oldest() noexcept;
@@ -188,15 +198,23 @@ inline void pool::sweep() noexcept {
   sweeping_->arm_at(oldest + options_.idle_timeout);
 }
 
+inline bool pool::reuse(endpoint const& where, connected& out) {
+  std::optional<any_stream> s = take_idle(where);
+  if (s) out.connection = lease(shared_from_this(), where, std::move(*s), true);
+  return out.connection.has_value();
+}
+
+inline asio::awaitable<std::error_code> pool::judge(endpoint where) {
+  if (where.within == reach::anywhere || options_.dial) co_return std::error_code();
+  resolver::answer found = co_await resolver_.resolve(where.host, where.port);
+  if (found.ec) co_return found.ec;
+  std::error_code const ec = co_await admit(options_.rules, resolver_, where, found);
+  co_return ec;
+}
+
 inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
   connected out;
-  if (!fresh) {
-    std::optional<any_stream> s = take_idle(where);
-    if (s) {
-      out.connection = lease(shared_from_this(), where, std::move(*s), true);
-      co_return out;
-    }
-  }
+  if (!fresh && reuse(where, out)) co_return out;
   if (options_.dial) {
     dialled d = co_await options_.dial(where);
     out.ec = d.ec;
@@ -206,12 +224,15 @@ inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
       out.failed_at = hop::tcp;
     co_return out;
   }
-  resolver::answer const found = co_await resolver_.resolve(where.host, where.port);
+  resolver::answer found = co_await resolver_.resolve(where.host, where.port);
+  reach const asked = where.within;
+  if (!found.ec && asked != reach::anywhere) found.ec = co_await admit(options_.rules, resolver_, where, found);
   if (found.ec) {
     out.failed_at = hop::dns;
     out.ec = found.ec;
     co_return out;
   }
+  if (where.within != asked && !fresh && reuse(where, out)) co_return out;
   for (auto const& address : *found.addresses) {
     out = co_await dial(where, address);
     if (out.connection) {
