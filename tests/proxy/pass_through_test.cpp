@@ -233,25 +233,6 @@ TEST_CASE("a part that was not asked for, or a coding, goes to nobody: it is hel
   CHECK(s.get({{"Range", "bytes=200000-"}}).body == s.body.substr(200'000));
 }
 
-TEST_CASE("an unknown length goes out in chunks, and its cut is a cut") {
-  for (framing_kind const f : {framing_kind::chunked, framing_kind::until_close}) {
-    site s;
-    mishap m;
-    m.framing = f;
-    s.origin.script(0, m);
-    reply const r = s.get();
-    CHECK(is_whole(r, s.body));
-    CHECK(r.value("Transfer-Encoding") == "chunked");
-  }
-  site s;
-  mishap m = cut(1000);
-  m.framing = framing_kind::chunked;
-  s.origin.script(0, m);
-  reply const r = s.get();
-  CHECK_FALSE(r.whole);
-  CHECK(r.body == s.body.substr(0, 1000));
-}
-
 TEST_CASE("back-pressure: a client that reads nothing stops its own download") {
   site s;
   std::string const large = pattern(16'000'000);

@@ -9,7 +9,6 @@
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/resume.hpp>
-#include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
 
 #include <asio/awaitable.hpp>
@@ -36,6 +35,11 @@ namespace mgw::proxy {
 /// generation only; a passing fault is never a status: without a head the client is held up to `reader_options::hold`.
 /// A range is answered with exactly what was asked for: of a 200 the bytes before it are skipped, any other part is a
 /// fault.
+/// A body has a length. Where a 200 does not tell it, the object is asked for once more as the range that is all of it,
+/// whose total is the length; so it can be resumed, too. Only where that does not tell it either, since the upstream
+/// knows no ranges or no total, the body goes out in chunks: it cannot be stored, so it cannot be fetched whole first,
+/// and to fetch it twice just to count is too dear. A client sees where chunks end, and so a cut for a cut, which it
+/// would not with a body that ends with its connection; one of HTTP/1.0 gets that, with a reset for a cut.
 /// So many at once, the others are held; who has begun goes first. Back-pressure: the client's. Thread rule: the
 /// exchange's worker.
 class pass_through {
@@ -53,7 +57,7 @@ public:
 
 private:
   using clock = std::chrono::steady_clock;
-  enum class outcome { done, fault };
+  enum class outcome { done, fault, again };  // again: at once
   enum class opening { whole, part, unsatisfiable, unusable };
 
   /// Something has happened besides the upstream: waits end, an answer that is still to come is not waited for.
@@ -74,6 +78,9 @@ private:
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
   bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
   opening open(upstream::client_exchange const& up, std::uint64_t& skip);
+  bool asks_for_length() const noexcept { return !length_question_.empty(); }
+  void ask_for_length(http::fields const& answer);
+  outcome length_is_not_told(int status);
   void start(upstream::client_exchange& up, bool part);
   std::optional<http::range_spec> wanted_range(http::fields const& answer) const;
   bool is_resume() const {
@@ -81,6 +88,9 @@ private:
     return range && range->first.value_or(1) != 0;
   }
   static std::uint64_t length_of(upstream::client_exchange const& up);
+  static bool tells_length(upstream::client_exchange const& up) {
+    return up.head().status == 206 || up.framing().kind == http::body_kind::length;
+  }
   static std::uint64_t generation_of(upstream::client_exchange const& up);
 
   exchange& x_;
@@ -95,6 +105,9 @@ private:
   upstream::client_exchange* asking_ = nullptr;
   bool crowded_out_ = false;
   bool whole_ = false;    // it asked for a range of another generation (If-Range)
+  std::string length_question_;  // fields that ask for all as a range
+  int length_questions_ = 0;
+  bool length_unknown_ = false;  // that did not tell it
   bool doubtful_ = false;
   bool bounded_ = false;  // where the body ends is known
   asio::steady_timer timer_;
@@ -108,17 +121,18 @@ inline asio::awaitable<void> pass_through::serve() {
     auto const look = std::min(clock::now() + reader_.look, progress_ + reader_.hold);
     bool const mine = co_await turn_.wait_until(look, at_.head_out);
     auto const before = progress_;
+    outcome o = outcome::again;
     if (mine) {
-      outcome const o = co_await attempt();
+      o = co_await attempt();
       if (o == outcome::done) break;
-      turn_.leave();
+      if (o == outcome::fault) turn_.leave();
     }
     if (progress_ != before) backoff = fetch_.backoff_first;
     if (unwanted() || clock::now() - progress_ >= reader_.hold || x_.client_gone()) {
       x_.abort();
       break;
     }
-    if (!mine) continue;
+    if (o == outcome::again) continue;
     std::error_code ignored;
     timer_.expires_after(backoff);
     co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -130,6 +144,7 @@ inline asio::awaitable<void> pass_through::serve() {
 inline std::string pass_through::fields() const {
   std::string out;
   if (!at_.head_out) {
+    if (asks_for_length()) return length_question_;
     auto const range = x_.request().fields.value("Range");
     if (!whole_ && http::parse_range(range)) http::append_field(out, "Range", range);
     return out;
@@ -182,6 +197,24 @@ inline std::optional<http::range_spec> pass_through::wanted_range(http::fields c
   return applies ? http::parse_range(asked.value("Range")) : std::nullopt;
 }
 
+/// The next question is for all of what was answered just now, as a range.
+inline void pass_through::ask_for_length(http::fields const& answer) {
+  ++length_questions_;
+  http::append_field(length_question_, "Range", "bytes=0-");
+  auto const etag = answer.value("ETag"), modified = answer.value("Last-Modified");
+  bool const strong = etag.starts_with('"');
+  if (!strong && modified.empty()) return;
+  http::append_field(length_question_, strong ? "If-Match" : "If-Unmodified-Since", strong ? etag : modified);
+  http::append_field(length_question_, "If-Range", strong ? etag : modified);
+}
+
+/// The object is asked for as at first, and then once more if it was replaced meanwhile; else it goes out without.
+inline pass_through::outcome pass_through::length_is_not_told(int status) {
+  length_question_.clear();
+  length_unknown_ = status != 412 || length_questions_ > 1;
+  return outcome::again;
+}
+
 /// What can go out of a 200 or 206; of a part where it begins and ends, and how much of the answer comes before it.
 inline pass_through::opening pass_through::open(upstream::client_exchange const& up, std::uint64_t& skip) {
   auto const& answer = up.head().fields;
@@ -193,7 +226,12 @@ inline pass_through::opening pass_through::open(upstream::client_exchange const&
   if (is_coded(answer)) return opening::unusable;
   auto const wanted = wanted_range(answer);
   whole_ = !wanted;
-  if (!wanted) return partial ? opening::unusable : opening::whole;
+  if (!wanted && partial) {
+    bool const all = got && got->range && got->range->first == 0 && got->range->size() == got->length &&
+                     (framing.kind != http::body_kind::length || framing.length == got->length);
+    return all ? opening::whole : opening::unusable;
+  }
+  if (!wanted) return opening::whole;
   if (!length) return partial || is_resume() ? opening::unusable : opening::whole;
   auto const r = http::resolve(wanted, *length);
   if (r.outcome == http::range_outcome::unsatisfiable) return opening::unsatisfiable;
@@ -209,7 +247,7 @@ inline pass_through::opening pass_through::open(upstream::client_exchange const&
 inline void pass_through::start(upstream::client_exchange& up, bool part) {
   auto const& head = up.head();
   x_.start(part ? 206 : 200);
-  for (auto const* name : {"Content-Type", "Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges"})
+  for (auto const* name : {"Content-Type", "Content-Disposition", "ETag", "Last-Modified"})
     if (auto const* f = head.fields.find(name)) x_.field(name, f->value);
   x_.field("Cache-Status", "mgw; fwd=bypass");
   auto framing = up.framing();
@@ -221,12 +259,17 @@ inline void pass_through::start(upstream::client_exchange& up, bool part) {
     framing.length = at_.end - at_.at;
   } else {
     at_.at = 0;
+    if (head.status == 206) {  // it is all of it
+      framing.kind = http::body_kind::length;
+      framing.length = length_of(up);
+    }
     at_.length = at_.end = framing.length;
     if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
   }
   at_.etag = head.fields.value("ETag");
   at_.modified = head.fields.value("Last-Modified");
   bounded_ = framing.kind == http::body_kind::length;
+  if (bounded_) x_.field("Accept-Ranges", "bytes");
   at_.resumable = bounded_ && (at_.strong_etag() || !at_.modified.empty());
   x_.end_head(framing);
   at_.head_out = true;
@@ -251,6 +294,16 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     std::uint64_t skip = 0;
     if (!at_.head_out) {
       opening const o = open(*got.up, skip);
+      bool const question = asks_for_length();
+      if (question && o != opening::whole) co_return length_is_not_told(status);
+      length_question_.clear();
+      if (o == opening::whole && !tells_length(*got.up)) {
+        length_unknown_ = length_unknown_ || question || !conditions.empty();  // also who knows no ranges
+        if (!length_unknown_) {
+          ask_for_length(got.up->head().fields);
+          co_return outcome::again;
+        }
+      }
       if (o == opening::unusable) {
         x_.notes().failure = "upstream's answer is not what was asked for";
         co_return outcome::fault;
@@ -285,6 +338,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     co_return o;
   }
   if (status == 0 || is_passing(status)) co_return outcome::fault;
+  if (asks_for_length()) co_return length_is_not_told(status);
   if (status == 416 && !at_.head_out) {
     x_.start(416);
     x_.field("Content-Range", got.up->head().fields.value("Content-Range"));
@@ -332,11 +386,12 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
       (void)co_await x_.finish();
       co_return outcome::done;
     }
-    if (c.ec && at_.resumable) {
-      x_.notes().failure = "upstream's body: " + c.ec.message();
+    bool const broke = c.ec || (c.end && bounded_);
+    if (broke && at_.resumable) {
+      x_.notes().failure = "upstream's body: " + (c.ec ? c.ec.message() : std::string("ended early"));
       co_return outcome::fault;
     }
-    if (c.ec) {
+    if (broke) {
       x_.abort();
       co_return outcome::done;
     }
