@@ -4,6 +4,7 @@
 #include <mgw/proxy/ahead_reader.hpp>
 #include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/body_verifier.hpp>
+#include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -19,6 +20,7 @@
 #include <mgw/proxy/forwarding.hpp>
 #include <mgw/proxy/handler.hpp>
 #include <mgw/proxy/held_requests.hpp>
+#include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/middleware.hpp>
 #include <mgw/proxy/object_reader.hpp>

@@ -2,19 +2,18 @@
 
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/ledger.hpp>
-#include <mgw/cache/link_expiry.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/serializer.hpp>
-#include <mgw/http/uri.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/fill_disk.hpp>
 #include <mgw/proxy/fill_writer.hpp>
+#include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
@@ -110,12 +109,6 @@ private:
   }
   bool belongs(http::response_head const& head, std::optional<std::uint64_t> total) const {
     return same_generation(writer_.meta(), writer_.length(), head, total);
-  }
-  static bool has_expired(fetch_source const& source) {
-    auto const url = http::parse_uri(source.url);
-    auto const at = url ? cache::signature_expires(*url) : std::nullopt;
-    auto const now = std::chrono::system_clock::now().time_since_epoch();
-    return at && *at <= std::chrono::duration_cast<std::chrono::seconds>(now).count();
   }
   void log(log_level level, std::string const& text) const {
     if (options_.log) options_.log(level, "fill " + job_->object_key().hex().substr(0, 12) + ": " + text);

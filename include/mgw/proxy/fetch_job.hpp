@@ -4,6 +4,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/link_list.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -24,7 +25,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 namespace mgw::proxy {
 
@@ -49,12 +49,8 @@ public:
   /// Another link for the same object; the newest few are kept.
   void offer(fetch_source source) {
     std::lock_guard const lock(mutex_);
-    for (auto const& s : sources_)
-      if (s.url == source.url) return;
-    auto const older = std::find_if(sources_.begin(), sources_.end(), [&](auto const& s) { return s.issued <= source.issued; });
-    sources_.insert(older, std::move(source));
-    if (sources_.size() > max_sources) sources_.pop_back();
-    if (waits_for_newer_ && sources_.front().url != tried_) wake();
+    bool const is_new = sources_.offer(std::move(source));
+    if (is_new && waits_for_newer_ && sources_.newest().url != tried_) wake();
   }
   /// The same from a server that has just been reached: a fill that has paused for a second or more tries again, so that
   /// an outage ends for all when it ends, and a fleet that polls makes it try once a second at most.
@@ -67,18 +63,18 @@ public:
   }
   fetch_source freshest() {
     std::lock_guard const lock(mutex_);
-    tried_ = sources_.front().url;
-    return sources_.front();
+    tried_ = sources_.newest().url;
+    return sources_.newest();
   }
   /// The same, for somebody else than the fill.
   fetch_source newest() const {
     std::lock_guard const lock(mutex_);
-    return sources_.empty() ? fetch_source() : sources_.front();
+    return sources_.empty() ? fetch_source() : sources_.newest();
   }
   /// Where its newest link leads: host and port; empty: nowhere.
   std::string host() const {
     std::lock_guard const lock(mutex_);
-    auto const uri = http::parse_uri(sources_.empty() ? std::string_view() : sources_.front().url);
+    auto const uri = http::parse_uri(sources_.empty() ? std::string_view() : sources_.newest().url);
     return uri ? std::string(uri->authority) : std::string();
   }
   /// A definite no for all who follow it; who comes from here on waits for the next one. False: a newer link has come, and
@@ -96,7 +92,7 @@ public:
   void end() noexcept { ended_.store(true); }
   bool has_newer_than_tried() const {
     std::lock_guard const lock(mutex_);
-    return sources_.front().url != tried_;
+    return sources_.newest().url != tried_;
   }
 
   /// Somebody follows this object while he holds one of these.
@@ -187,13 +183,12 @@ public:
   }
 
 private:
-  static constexpr std::size_t max_sources = 4;
   static constexpr std::chrono::seconds spacing{1};  // of tries that a new link brings about
 
   /// From now on a newer link wakes it. False: there is one.
   bool wait_for_newer() {
     std::lock_guard const lock(mutex_);
-    waits_for_newer_ = sources_.front().url == tried_;
+    waits_for_newer_ = sources_.newest().url == tried_;
     return waits_for_newer_;
   }
 
@@ -221,7 +216,7 @@ private:
   std::optional<std::chrono::milliseconds> const grace_;
   mutable std::mutex mutex_;
   std::shared_ptr<cache::fill> current_ = std::make_shared<cache::fill>();
-  std::vector<fetch_source> sources_;
+  link_list sources_;
   std::string tried_;
   bool waits_for_newer_ = false;
   std::atomic<int> readers_{0};

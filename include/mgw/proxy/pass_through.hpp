@@ -1,10 +1,13 @@
 #pragma once
 
 #include <mgw/cache/generation.hpp>
+#include <mgw/cache/key.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/held_requests.hpp>
+#include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
@@ -40,14 +43,19 @@ namespace mgw::proxy {
 /// knows no ranges or no total, the body goes out in chunks: it cannot be stored, so it cannot be fetched whole first,
 /// and to fetch it twice just to count is too dear. A client sees where chunks end, and so a cut for a cut, which it
 /// would not with a body that ends with its connection; one of HTTP/1.0 gets that, with a reset for a cut.
+/// Each request uses the newest link that is known (bypass_links). Of a link that is refused with 403 a newer one is
+/// tried, and only then it is definite; where its signature has expired (then 400 counts, too), a newer one is waited
+/// for.
 /// So many at once, the others are held; who has begun goes first. Back-pressure: the client's. Thread rule: the
 /// exchange's worker.
 class pass_through {
 public:
-  pass_through(exchange& x, origin_request origin, fetch_source source, fetch_options const& fetch, reader_options const& reader,
-               link_promise& promise, held_requests& held, slots& turns, body_position begun)
-      : x_(x), origin_(origin), source_(std::move(source)), fetch_(fetch), reader_(reader), promise_(promise), at_(std::move(begun)),
-        turn_(turns, x.worker().io.get_executor()), bounded_(at_.head_out), timer_(x.worker().io.get_executor()) {
+  pass_through(exchange& x, origin_request origin, cache::key const& k, fetch_source own, bypass_links& links,
+               fetch_options const& fetch, reader_options const& reader, link_promise& promise, held_requests& held,
+               slots& turns, body_position begun)
+      : x_(x), origin_(origin), fetch_(fetch), reader_(reader), promise_(promise), at_(std::move(begun)),
+        turn_(turns, x.worker().io.get_executor()), bounded_(at_.head_out), timer_(x.worker().io.get_executor()),
+        links_(links, k, std::move(own), x.worker().io.get_executor(), newer_link, this) {
     if (!at_.head_out) held_.emplace(held, x.worker().io.get_executor(), promise.link(), crowd_out, this);
   }
 
@@ -71,10 +79,17 @@ private:
     me.crowded_out_ = true;
     me.wake();
   }
+  static void newer_link(void* self) noexcept {
+    auto& me = *static_cast<pass_through*>(self);
+    if (me.waits_for_newer_) me.timer_.cancel();
+  }
   bool unwanted() const noexcept { return !at_.head_out && (x_.draining() || crowded_out_); }
   std::string fields() const;
   asio::awaitable<outcome> attempt();
   asio::awaitable<void> refuse(int status);
+  std::optional<outcome> judge_refused_link(int status, bool waited);
+  asio::awaitable<void> pause(std::chrono::milliseconds length);
+  asio::awaitable<bool> sleep_until(clock::time_point until);
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
   bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
   opening open(upstream::client_exchange const& up, std::uint64_t& skip);
@@ -95,7 +110,6 @@ private:
 
   exchange& x_;
   origin_request origin_;
-  fetch_source source_;
   fetch_options const& fetch_;
   reader_options const& reader_;
   link_promise& promise_;
@@ -112,6 +126,10 @@ private:
   bool bounded_ = false;  // where the body ends is known
   asio::steady_timer timer_;
   clock::time_point progress_ = clock::now();
+  bypass_links::place links_;
+  fetch_source tried_;
+  bool wants_newer_link_ = false;  // the last answer was that the link has expired
+  bool waits_for_newer_ = false;
 };
 
 inline asio::awaitable<void> pass_through::serve() {
@@ -133,12 +151,29 @@ inline asio::awaitable<void> pass_through::serve() {
       break;
     }
     if (o == outcome::again) continue;
-    std::error_code ignored;
-    timer_.expires_after(backoff);
-    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    co_await pause(backoff);
     backoff = std::min(backoff * 2, fetch_.backoff_max);
   }
   x_.on_drain(nullptr, nullptr);
+}
+
+/// False: woken before.
+inline asio::awaitable<bool> pass_through::sleep_until(clock::time_point until) {
+  std::error_code woken;
+  timer_.expires_at(until);
+  co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  co_return !woken;
+}
+
+/// Where a newer link is waited for, it ends the pause, after a second at the earliest.
+inline asio::awaitable<void> pass_through::pause(std::chrono::milliseconds length) {
+  auto const end = clock::now() + length;
+  auto const first = wants_newer_link_ ? std::min(end, clock::now() + std::chrono::seconds(1)) : end;
+  bool const slept = co_await sleep_until(first);
+  if (!slept || first == end || links_.has_newer_than(tried_.url)) co_return;
+  waits_for_newer_ = true;
+  (void)co_await sleep_until(end);
+  waits_for_newer_ = false;
 }
 
 inline std::string pass_through::fields() const {
@@ -287,7 +322,9 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     asking_ = up;
     if (up != nullptr && unwanted()) up->cancel();  // it was told while there was nothing to end yet
   };
-  origin_answer got = co_await origin_.ask(source_, conditions, watch);
+  tried_ = links_.newest();
+  bool const waited = std::exchange(wants_newer_link_, false);
+  origin_answer got = co_await origin_.ask(tried_, conditions, watch);
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
   x_.notes().failure = got.up ? "upstream answered " + std::to_string(status) : got.why;
   if (status == 200 || status == 206) {
@@ -339,6 +376,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   }
   if (status == 0 || is_passing(status)) co_return outcome::fault;
   if (asks_for_length()) co_return length_is_not_told(status);
+  if (auto const o = judge_refused_link(got.up ? status : 0, waited)) co_return *o;
   if (status == 416 && !at_.head_out) {
     x_.start(416);
     x_.field("Content-Range", got.up->head().fields.value("Content-Range"));
@@ -349,6 +387,16 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   if (doubtful_ && !at_.head_out) co_return outcome::fault;
   co_await refuse(status);
   co_return outcome::done;
+}
+
+/// None: it is no refusal of the link, or a definite one. See fetch::judge_refused_link.
+inline std::optional<pass_through::outcome> pass_through::judge_refused_link(int status, bool waited) {
+  if (status != 403 && status != 400) return std::nullopt;
+  wants_newer_link_ = has_expired(tried_);
+  if (links_.has_newer_than(tried_.url) && (wants_newer_link_ ? !waited : status == 403)) return outcome::again;
+  if (!wants_newer_link_) return std::nullopt;
+  x_.notes().failure += ": the link's signature has expired";
+  return outcome::fault;
 }
 
 /// A definite no: told to a first GET, everything else is closed.

@@ -9,6 +9,7 @@
 #include <mgw/http/date.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/ahead_reader.hpp>
+#include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -83,9 +84,11 @@ public:
     auto const answer = co_await disk_.ask(disk_.io, look);
     co_return answer.value_or(false);
   }
-  /// A link for `k` from a server that has just been reached: if the object is being filled, it is tried.
-  void offer(cache::key const& k, fetch_source source) const {
-    if (auto const job = flights_.find(k)) job->offer_from_poll(std::move(source));
+  /// A link for `k` from a server that has just been reached: if the object is being filled, or fetched past the store,
+  /// it is tried.
+  void offer(cache::key const& k, fetch_source source) {
+    if (auto const job = flights_.find(k)) job->offer_from_poll(source);
+    links_.offer(k, std::move(source));
   }
   /// With which generation the first byte on this link went out, if one did.
   std::optional<std::uint64_t> begun_with(cache::link_id const& link) const { return book_.begun_with(link); }
@@ -136,6 +139,7 @@ private:
   cache::ledger book_;
   std::shared_ptr<client_room> room_ =
       options_.room ? options_.room : std::make_shared<client_room>(options_.reader, options_.max_clients);
+  bypass_links links_;
   slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
   disk_threads disk_{options_.fetch.disk_deadline, options_.fetch.log, [this] { (void)book_.flush(); }};
   cache::single_flight<fetch_job> flights_;
@@ -256,8 +260,9 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
   }
   x.notes().cache = "bypass";
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
-  auto own = std::make_unique<pass_through>(x, origin, std::move(source), options_.fetch, options_.reader, promise, room_->held, pass_through_,
-                                            std::move(begun));
+  auto own = std::make_unique<pass_through>(x, origin, k, std::move(source), links_, options_.fetch, options_.reader,
+                                            promise, room_->held, pass_through_, std::move(begun));
+  if (job) links_.offer(k, job->newest());
   if (disk_.hung()) own->doubt_refusals();
   co_await own->serve();
 }
