@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/net/client_trust.hpp>
 #include <mgw/net/error.hpp>
 
 #include <openssl/err.h>
@@ -50,13 +51,23 @@ public:
   static tls_context server(server_tls const& options);
   static tls_context client(client_tls const& options);
 
+  /// Server: from the next handshake on, a client must show a certificate that `gate` admits, and prove that it has the
+  /// key. Nothing is resumed then, by ticket or session: a certificate that was refused since would come in by one. No
+  /// names of CAs are sent, by which some clients would choose to show none. Errors: std::bad_alloc.
+  void require_clients(std::shared_ptr<client_gate> gate);
+  /// Who judges the clients; null: they need no certificate.
+  std::shared_ptr<client_gate> const& clients() const noexcept { return clients_; }
+
   SSL_CTX* native() const noexcept { return context_.get(); }
 
 private:
+  static int gate_index();
+  static int on_client(X509_STORE_CTX* c, void*);
   explicit tls_context(SSL_METHOD const* method);
   [[noreturn]] static void refuse(std::string const& what);
 
   std::shared_ptr<SSL_CTX> context_;
+  std::shared_ptr<client_gate> clients_;
 };
 
 inline void tls_context::refuse(std::string const& what) {
@@ -103,6 +114,42 @@ inline tls_context tls_context::server(server_tls const& options) {
   if (SSL_CTX_check_private_key(c) != 1)
     refuse("key " + options.key_file + " does not match certificate " + options.certificate_file);
   return made;
+}
+
+/// Where the SSL_CTX keeps a handle of the gate: connections may outlive the tls_context.
+inline int tls_context::gate_index() {
+  static int const index = SSL_CTX_get_ex_new_index(
+      0, nullptr, nullptr, nullptr, [](void*, void* held, CRYPTO_EX_DATA*, int, long, void*) {
+        delete static_cast<std::shared_ptr<client_gate>*>(held);
+      });
+  return index;
+}
+
+inline int tls_context::on_client(X509_STORE_CTX* c, void*) {
+  auto* const ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(c, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto const* const gate =
+      static_cast<std::shared_ptr<client_gate>*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), gate_index()));
+  int why = X509_V_ERR_UNSPECIFIED;
+  try {
+    why = (*gate)->judge(X509_STORE_CTX_get0_cert(c), X509_STORE_CTX_get0_untrusted(c));
+  } catch (std::bad_alloc const&) {
+    why = X509_V_ERR_OUT_OF_MEM;
+  }
+  X509_STORE_CTX_set_error(c, why);
+  return why == X509_V_OK ? 1 : 0;
+}
+
+inline void tls_context::require_clients(std::shared_ptr<client_gate> gate) {
+  SSL_CTX* const c = native();
+  auto held = std::make_unique<std::shared_ptr<client_gate>>(gate);
+  if (SSL_CTX_set_ex_data(c, gate_index(), held.get()) != 1) throw std::bad_alloc();
+  held.release();
+  clients_ = std::move(gate);
+  SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  SSL_CTX_set_cert_verify_callback(c, on_client, nullptr);
+  SSL_CTX_set_options(c, SSL_OP_NO_TICKET);
+  SSL_CTX_set_num_tickets(c, 0);
+  SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
 }
 
 inline tls_context tls_context::client(client_tls const& options) {

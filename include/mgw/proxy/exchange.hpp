@@ -156,6 +156,14 @@ public:
   /// Shuts down so that the peer can still read what was sent (RFC 9112 9.6).
   asio::awaitable<void> linger();
   void drain() noexcept;
+  /// Ends the connection now, whatever it does: its client has lost the right to it.
+  void cut() noexcept {
+    cut_ = aborted_ = true;
+    keep_alive_ = false;
+    stream_.reset();
+    if (wake_) wake_(wake_arg_);
+  }
+  bool was_cut() const noexcept { return cut_; }
   /// It waits for the first byte of a request.
   bool idle() const noexcept { return in_.idle(); }
 
@@ -171,7 +179,8 @@ private:
   request_reader in_;
   response_writer out_;
   std::string scratch_;
-  bool aborted_ = false, keep_alive_ = true, draining_ = false, lingers_ = false, beside_ = false;
+  bool aborted_ = false, keep_alive_ = true, draining_ = false, lingers_ = false, beside_ = false,
+       cut_ = false;
   std::uint64_t served_ = 0, tunnel_in_ = 0, tunnel_out_ = 0;
   notes_t notes_;
   void (*wake_)(void*) noexcept = nullptr;
@@ -197,6 +206,7 @@ inline asio::awaitable<bool> exchange::next_request() {
     bool const answered = co_await refuse(in_.error());
     co_return answered;
   }
+  if (cut_) co_return false;  // while what was read waited for us
   keep_alive_ = http::keeps_alive(request()) && !draining_ && ++served_ < options_.max_requests;
   co_return true;
 }

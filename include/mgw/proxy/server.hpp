@@ -3,8 +3,11 @@
 #include <mgw/core/any_stream.hpp>
 #include <mgw/core/log.hpp>
 #include <mgw/core/seldom.hpp>
+#include <mgw/net/client_trust.hpp>
 #include <mgw/net/deadline.hpp>
+#include <mgw/net/error.hpp>
 #include <mgw/net/listener.hpp>
+#include <mgw/net/peer_certificate.hpp>
 #include <mgw/net/tcp_stream.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/tls_stream.hpp>
@@ -83,6 +86,17 @@ public:
       asio::post(workers_.worker(i).io.get_executor(), [this, i] {
         draining_.store(true);
         for (exchange* x : live_[i]) x->drain();
+      });
+  }
+  /// Judges the certificates of all clients again, after `gate` has changed; the connections of those that it does not
+  /// admit any more are cut, tunnels included. Any thread; done soon after.
+  void judge_clients(std::shared_ptr<net::client_gate> gate) {
+    for (std::size_t i = 0; i < workers_.size(); ++i)
+      asio::post(workers_.worker(i).io.get_executor(), [this, i, gate] {
+        for (exchange* x : live_[i]) {
+          auto const& shown = x->peer().certificate;
+          if (shown && !gate->admits(*shown)) x->cut();
+        }
       });
   }
   std::size_t connections() const noexcept { return connections_.load(); }
@@ -168,6 +182,7 @@ private:
       co_return;
     }
     peer.tls = true;
+    std::uint64_t const judged_by = tls->clients() ? tls->clients()->generation() : 0;
     net::tls_stream<net::tcp_stream> secured(std::move(tcp), *tls, net::tls_role::server);
     std::error_code ec;
     {
@@ -175,9 +190,19 @@ private:
       limit.arm(self.options_.handshake_timeout);
       ec = co_await secured.handshake();
     }
+    if (!ec && tls->clients()) {
+      peer.certificate = net::peer_certificate::of(secured.native());
+      // Its place among the live ones comes later than the judgement: what has changed since is made up for here.
+      bool const changed = tls->clients()->generation() != judged_by;
+      if (!peer.certificate || (changed && !tls->clients()->admits(*peer.certificate)))
+        ec = net::verify_error(X509_V_ERR_CERT_REJECTED);
+    }
     if (ec) {
+      // A client that shows a bad certificate is one that somebody will look for.
+      bool const refused = net::is_verify_error(ec) && self.untrusted_.due();
       if (self.log_)
-        self.log_(log_level::debug, "handshake with " + peer.address.address().to_string() + ": " + ec.message());
+        self.log_(refused ? log_level::warn : log_level::debug,
+                  "handshake with " + peer.address.address().to_string() + ": " + ec.message());
       co_return;
     }
     co_await exchanges(self, worker, any_stream(std::move(secured)), peer);
@@ -210,7 +235,8 @@ private:
   std::atomic<std::uint64_t> refused_{0};
   peer_counts peers_;
   // One line in ten seconds for each.
-  seldom crowded_{std::chrono::seconds(10)}, hogged_{std::chrono::seconds(10)}, pausing_{std::chrono::seconds(10)};
+  seldom crowded_{std::chrono::seconds(10)}, hogged_{std::chrono::seconds(10)}, pausing_{std::chrono::seconds(10)},
+      untrusted_{std::chrono::seconds(10)};
   std::atomic<bool> draining_{false};
 };
 

@@ -76,7 +76,8 @@ inline asio::awaitable<std::error_code> tunnel::write_all(direction& d, std::str
     if (link_ != nullptr && r.n != 0) link_->spend(r.n);
     bytes.remove_prefix(r.n);
     // A drain interrupts: it ends reads, but what was read is still written.
-    bool const interrupted = r.ec == asio::error::operation_aborted && x_.draining() && !failed_ && !limit_.expired();
+    bool const interrupted = r.ec == asio::error::operation_aborted && x_.draining() && !failed_ &&
+                             !limit_.expired() && !x_.was_cut();
     if (r.ec && !interrupted) co_return r.ec;
   }
   co_return std::error_code{};
