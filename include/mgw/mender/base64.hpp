@@ -66,6 +66,13 @@ inline std::string encode_base64url(std::string_view bytes) {
   return out;
 }
 
+/// base64 with its padding (RFC 4648 section 4).
+inline std::string encode_base64(std::string_view bytes) {
+  std::string out = encode_base64url(bytes);
+  for (char& c : out) c = c == '-' ? '+' : c == '_' ? '/' : c;
+  return out.append((4 - out.size() % 4) % 4, '=');
+}
+
 /// Reads base64url without padding. Strict, so that each byte string has exactly one spelling: no other alphabet, no
 /// padding, no blanks, no bits left over. Empty text is the empty string.
 inline std::optional<std::string> decode_base64url(std::string_view text) {
