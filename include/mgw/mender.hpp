@@ -5,6 +5,7 @@
 #include <mgw/mender/artifact_route.hpp>
 #include <mgw/mender/auth_request.hpp>
 #include <mgw/mender/base64.hpp>
+#include <mgw/mender/bindings.hpp>
 #include <mgw/mender/deployments.hpp>
 #include <mgw/mender/device_api.hpp>
 #include <mgw/mender/device_relay.hpp>
