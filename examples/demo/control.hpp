@@ -3,6 +3,7 @@
 #include "api.hpp"
 #include "deployments.hpp"
 #include "device_auth.hpp"
+#include "inventory.hpp"
 #include "json.hpp"
 #include "transfers.hpp"
 
@@ -19,7 +20,7 @@ namespace demo {
 ///
 /// | call | |
 /// |---|---|
-/// | `GET /demo/stats` | bytes and requests of the store, statuses of the devices, as JSON |
+/// | `GET /demo/stats` | bytes and requests of the store, statuses and inventories of the devices, as JSON |
 /// | `POST /demo/cut?after=N` | the running or next transfer breaks after N more bytes |
 /// | `POST /demo/pause`, `?how=refuse` | the store does not answer any more, or answers 503 and cuts what runs |
 /// | `POST /demo/resume` | and again |
@@ -27,7 +28,8 @@ namespace demo {
 /// | `POST /demo/abort` | the deployment is aborted: status reports get 409 |
 class control {
 public:
-  control(device_auth& auth, deployments& rollout, transfers& store) : auth_(auth), rollout_(rollout), store_(store) {}
+  control(device_auth& auth, deployments& rollout, transfers& store, inventory& attributes)
+      : auth_(auth), rollout_(rollout), store_(store), attributes_(attributes) {}
 
   void count_api_request() noexcept { api_requests_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -76,6 +78,7 @@ private:
       if (auto const it = reports.find(id); it != reports.end())
         for (auto const& s : it->second) statuses.emplace_back(s);
       one["statuses"] = std::move(statuses);
+      one["inventory"] = attributes_.of(id);
       devices[id] = std::move(one);
     }
     out["devices"] = std::move(devices);
@@ -85,6 +88,7 @@ private:
   device_auth& auth_;
   deployments& rollout_;
   transfers& store_;
+  inventory& attributes_;
   std::atomic<std::uint64_t> api_requests_{0};
 };
 

@@ -5,6 +5,7 @@
 #include "control.hpp"
 #include "deployments.hpp"
 #include "device_auth.hpp"
+#include "inventory.hpp"
 #include "signed_link.hpp"
 #include "transfers.hpp"
 
@@ -42,6 +43,7 @@ struct settings {
   std::uint64_t rate = 0;
   unsigned cut_every = 0;
   bool no_v2 = false, verbose = false;
+  std::size_t max_attributes = 100;
   std::string public_url;
   unsigned workers = 1;
   std::string make_artifact, size = "1MiB";
@@ -54,6 +56,7 @@ struct mini_mender {
   artifact_store store;
   device_auth auth;
   deployments rollout;
+  inventory attributes;
   control controls;
   bool no_v2;
 
@@ -62,7 +65,8 @@ struct mini_mender {
         store(store_options(s, artifact_id), links, store_control),
         auth(std::chrono::seconds(s.token_life)),
         rollout(rollout_options(s, artifact_id), links),
-        controls(auth, rollout, store_control),
+        attributes(s.max_attributes),
+        controls(auth, rollout, store_control, attributes),
         no_v2(s.no_v2) {
     store_control.limit_rate(s.rate);
   }
@@ -109,7 +113,7 @@ public:
         if (x.request().method == "GET") return m.rollout.next(x, deployments::of_query(x.target().query));
         return next(x, m.rollout, false);
       case call::next_v2: return next(x, m.rollout, true);
-      case call::inventory: return inventory(x);
+      case call::inventory: return m.attributes.report(x, who.device);
       case call::status: return m.rollout.status(x, who.device, deployment_of(path));
       case call::log: return m.rollout.log(x, deployment_of(path));
       default: return refuse(x, 404, "not found");
@@ -120,16 +124,6 @@ private:
   static asio::awaitable<void> next(exchange& x, deployments& rollout, bool v2) {
     auto const body = co_await read_json(x);
     if (body) co_await rollout.next(x, deployments::of_body(*body, v2));
-  }
-  static asio::awaitable<void> inventory(exchange& x) {
-    auto const body = co_await read_json(x);
-    if (!body) co_return;
-    json::error_code ec;
-    bool const list = json::parse(*body, ec).is_array() && !ec;
-    if (list)
-      co_await answer(x, 200);
-    else
-      co_await refuse(x, 400, "the inventory is a list of attributes");
   }
   /// `…/deployments/{id}/status`
   static std::string deployment_of(std::string_view path) {
@@ -217,6 +211,7 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--cut-every", s.cut_every, "break a transfer after so many percent of the artifact")
       ->check(CLI::Range(0, 100));
   app.add_flag("--no-v2", s.no_v2, "answer 404 to deployments/next v2, as the open source server does");
+  app.add_option("--max-attributes", s.max_attributes, "attributes that a device may have")->capture_default_str();
   app.add_option("--public-url", s.public_url,
                  "what links to the artifact begin with, if not this server's own address");
   app.add_option("--workers", s.workers, "threads")->check(CLI::Range(1, 256))->capture_default_str();

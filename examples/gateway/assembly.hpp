@@ -292,6 +292,15 @@ private:
     o.rate = [windows, otherwise] { return windows.empty() ? otherwise : windows.now().value_or(otherwise); };
     return std::make_shared<up::rate_limit>(std::move(o));
   }
+  static mgw::mender::inventory_attributes system_attributes(settings const& s) {
+    using mgw::mender::inventory_attribute;
+    constexpr auto* system_id = "mender_gateway_system_id";
+    mgw::mender::inventory_attributes all;
+    if (!s.device_system.system_id.empty()) all.push_back(inventory_attribute::of_text(system_id, s.device_system.system_id));
+    for (auto const& a : s.device_system.default_inventory)
+      if (all.empty() || a.name != system_id) all.push_back(a);
+    return all;
+  }
   mgw::mender::relay_options relay_options(settings const& s, mgw::http::uri const& upstream) const {
     mgw::mender::relay_options o;
     o.forward.upstream = mgw::upstream::endpoint(upstream);
@@ -299,6 +308,7 @@ private:
     o.forward.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
     o.forward.max_body = s.limits.max_body;
     o.forward.exchange.limit = limit_;
+    if (s.device_system.enabled) o.attributes = system_attributes(s);
     o.rewrite_links = s.proxy.enabled;
     o.gateway_url = s.proxy.gateway_url;
     o.allowed_hosts = allowed_hosts(s);

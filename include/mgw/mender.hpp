@@ -12,8 +12,10 @@
 #include <mgw/mender/error.hpp>
 #include <mgw/mender/error_body.hpp>
 #include <mgw/mender/identity.hpp>
+#include <mgw/mender/inventory.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/link_claims.hpp>
+#include <mgw/mender/overload.hpp>
 #include <mgw/mender/own_copies.hpp>
 #include <mgw/mender/public_key.hpp>
 #include <mgw/mender/request_fields.hpp>

@@ -252,7 +252,7 @@ def make_artifact(bench, name, size):
 class Device:
     """Debian's mender-client as a daemon of its own identity, data and destination, talking to https://localhost:PORT."""
 
-    def __init__(self, bench, number, port):
+    def __init__(self, bench, number, port, environment=None):
         self.data = bench.path(f'device-{number}', 'data')
         self.data.mkdir()
         home = self.data.parent
@@ -263,7 +263,7 @@ class Device:
             'DeviceTypeFile': str(home / 'device_type'), 'UpdateLogPath': str(self.data), 'DBus': {'Enabled': False}}))
         self.process = bench.start(f'device-{number}', [
             MENDER, '--config', home / 'mender.conf', '--fallback-config', home / 'none', '--data', self.data,
-            '--no-syslog', '--log-level', 'debug', 'daemon'], {'MGW_E2E_DEVICE': f'{bench.name}-{number}'})
+            '--no-syslog', '--log-level', 'debug', 'daemon'], {'MGW_E2E_DEVICE': f'{bench.name}-{number}', **(environment or {})})
 
     @property
     def log(self):

@@ -21,6 +21,7 @@ namespace gateway {
 using test::all;
 using test::from_text;
 using test::has;
+using attributes = mgw::mender::inventory_attributes;
 
 TEST_CASE("a file of the original sets what it says") {
   auto const c = from_text(R"({
@@ -55,6 +56,31 @@ TEST_CASE("a file of the original sets what it says") {
   CHECK(s.https.key == "/k");
   CHECK(s.upstream.url == "https://hosted.mender.io");
   CHECK(s.upstream.ca_certificate == "/ca");
+  CHECK(!s.device_system.enabled);
+  CHECK(s.device_system.system_id == "site-7");
+  CHECK(s.device_system.default_inventory == attributes{{"region", "\"eu\""}});
+}
+
+TEST_CASE("attributes for inventories are lists of names and values, also under the original's older key") {
+  auto const c = from_text(R"({"features": {"devicesystem": {"ENABLED": true,
+    "DefaultInventory": [{"name": "a", "VALUE": [1, "x"], "note": {}}, {"Name": "b", "Value": true}]}},
+    "DefaultInventory": [{"Name": "older", "Value": "o"}]})");
+  CHECK(all(c.errors) == "");
+  CHECK(all(c.warnings) == "");
+  CHECK(c.values.device_system.default_inventory == attributes{{"a", "[1, \"x\"]"}, {"b", "true"}});
+  auto const older = from_text(R"({"Features": {"DeviceSystem": {"DefaultInventory": []}},
+    "DefaultInventory": [{"Name": "older", "Value": "o"}]})");
+  CHECK(all(older.errors) == "");
+  CHECK(older.values.device_system.default_inventory == attributes{{"older", "\"o\""}});
+  CHECK(has(print_config(older), "Features.DeviceSystem.DefaultInventory = [{\"Name\": \"older\", \"Value\": \"o\"}]  (file f:2:25)"));
+  auto const empty = from_text(R"({"Features": {"DeviceSystem": {"Enabled": true}}})");
+  CHECK(has(all(empty.warnings), "there is nothing to add"));
+  for (auto const* const list : {"7", "{}", "[\"a\"]", "[{\"Name\": \"a\"}]", "[1]", "\"a\"",
+                                 R"([{"Name": "a", "Value": 1}, {"Name": "a", "Value": 2}])"}) {
+    CAPTURE(list);
+    auto const bad = from_text(R"({"DefaultInventory": )" + std::string(list) + "}");
+    CHECK(has(all(bad.errors), "f:1:22: DefaultInventory is "));
+  }
 }
 
 TEST_CASE("keys count in any case, null and empty values as not set") {

@@ -38,7 +38,7 @@ TEST_CASE("a file's keys are listed with the place where they stand") {
                       {"HTTP.Listen", type::string, ":80", "2:29", "3:5"},
                       {"N", type::number, "12", "4:3", "4:8"},
                       {"L", type::list, "", "4:12", "4:17"},
-                      {"M", type::other_list, "", "4:29", "4:34"},
+                      {"M", type::other_list, "[1]", "4:29", "4:34"},
                       {"\"\\\"\\\\\"", type::null, "", "4:39", "4:47"}};
   REQUIRE(all.size() == std::size(rows));
   for (std::size_t i = 0; i < all.size(); ++i) {

@@ -166,15 +166,8 @@ TEST_CASE("keys without effect so far are known, and named unless their feature 
   CHECK(warnings(R"({"Metrics": {"Listen": ":9102"}})") ==
         "f:1:24: Metrics.Listen is known but not supported yet: it has no effect\n");
   CHECK(warnings(R"({"Metrics": {"Enabled": false, "Listen": ":9102"}})") == "");
-  CHECK(
-      warnings(
-          R"({"Features": {"DeviceSystem": {"Enabled": true, "DefaultInventory": [{"Name": "a", "Value": "b"}]}}})") ==
-      "f:1:43: Features.DeviceSystem.Enabled is known but not supported yet: it has no effect\n"
-      "f:1:69: Features.DeviceSystem.DefaultInventory is known but not supported yet: it has no effect\n");
-  CHECK(warnings(R"({"DefaultInventory": [{"Name": "a"}]})") ==
-        "f:1:22: DefaultInventory is known but not supported yet: it has no effect\n");
-  CHECK(warnings("{}", {{{"DEVICE_SYSTEM_ENABLED", "true"}}}) ==
-        "DEVICE_SYSTEM_ENABLED (Features.DeviceSystem.Enabled) is known but not supported yet: it has no effect\n");
+  CHECK(warnings("{}", {{{"METRICS_ENABLED", "true"}}}) ==
+        "METRICS_ENABLED (Metrics.Enabled) is known but not supported yet: it has no effect\n");
   CHECK(warnings("{}", {{{"https_proxy", "http://user:password@proxy"}}}) ==
         "https_proxy is known but not supported yet: the upstream server is connected to directly\n");
   std::string const mtls = warnings(R"({"Features": {"mTLS": {"MenderPassword": "pass\tword"}}})");

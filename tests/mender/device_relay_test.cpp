@@ -3,10 +3,12 @@
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
+#include <support/relay.hpp>
 
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <functional>
@@ -366,6 +368,140 @@ TEST_CASE("the retries of a status report end: in time, with the client, when dr
     s.g.server().drain();
     CHECK(c.read_reply().status() == 503);
   }
+}
+
+namespace {
+constexpr auto* inventory_path = "/api/devices/v1/inventory/device/attributes";
+void with_system(relay_options& o) { o.attributes = {inventory_attribute::of_text("mender_gateway_system_id", "site-7")}; }
+constexpr std::string_view own = R"([{"name":"a","value":"b"}])";
+constexpr std::string_view both = R"([{"name":"a","value":"b"},{"name":"mender_gateway_system_id","value":"site-7"}])";
+}  // namespace
+
+TEST_CASE("attributes of ours are put into an inventory, chunked or not, and it goes on with a length") {
+  site s(with_system);
+  s.answers("");
+  for (std::string const method : {"PUT", "PATCH"}) {
+    CHECK(s.ask(method, inventory_path, {}, own).status() == 200);
+    auto seen = s.origin.requests().back();
+    CHECK(seen.method() == method);
+    CHECK(seen.body == both);
+    CHECK(seen.value("Content-Length") == std::to_string(both.size()));
+    for (std::size_t const piece : {std::size_t{1}, std::size_t{7}, own.size()}) {
+      http_client c(s.g.port());
+      c.send(method + ' ' + inventory_path + " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
+             test::chunked(own, piece));
+      CHECK(c.read_reply().status() == 200);
+      seen = s.origin.requests().back();
+      CHECK(seen.body == both);
+      CHECK(seen.value("Content-Length") == std::to_string(both.size()));
+      CHECK(seen.head.count("Transfer-Encoding") == 0);
+    }
+  }
+  http_client waits(s.g.port());
+  waits.send("PUT " + std::string(inventory_path) + " HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: " +
+             std::to_string(own.size()) + "\r\n\r\n");
+  CHECK(waits.read_head().status() == 100);
+  waits.send(own);
+  CHECK(waits.read_reply().status() == 200);
+  CHECK(s.origin.requests().back().body == both);
+  // Other calls, and the same path read, stay as they are.
+  s.ask("PUT", status_path, {}, own);
+  CHECK(s.origin.requests().back().body == own);
+  s.ask("POST", inventory_path, {}, own);
+  CHECK(s.origin.requests().back().body == own);
+  CHECK(s.warnings.count("inventory") == 0);
+}
+
+TEST_CASE("an inventory that cannot be added to passes untouched, with a warning") {
+  site s(with_system);
+  s.answers("");
+  std::string const big = '[' + std::string(max_inventory_size, ' ') + ']';
+  for (std::string const& body : {std::string("{}"), std::string("[1,"), std::string("7"), std::string(), big}) {
+    CAPTURE(body.size());
+    std::size_t const before = s.warnings.count("inventory of device");
+    CHECK(s.ask("PUT", inventory_path, {}, body).status() == 200);
+    bool const same = s.origin.requests().back().body == body;
+    CHECK(same);
+    CHECK(s.warnings.count("inventory of device") == before + 1);
+  }
+  std::string const has_it = R"([{"value":1,"name":"mender_gateway_system_id"}])";
+  CHECK(s.ask("PUT", inventory_path, {}, has_it).status() == 200);
+  CHECK(s.origin.requests().back().body == has_it);
+  std::string const large = '[' + std::string(300'000, ' ') + ']';
+  CHECK(s.ask("PUT", inventory_path, {}, large).status() == 200);
+  CHECK(s.origin.requests().back().body.size() > large.size());
+}
+
+TEST_CASE("a coded inventory is undone for what is added, if it can be") {
+  site s([](relay_options& o) {
+    with_system(o);
+    o.decode = [](std::string_view coding, std::string_view body, std::size_t) -> std::optional<std::string> {
+      if (coding != "gzip" || body != "zipped") return std::nullopt;
+      return std::string(own);
+    };
+  });
+  s.answers("");
+  s.ask("PUT", inventory_path, {{"Content-Encoding", "gzip"}}, "zipped");
+  CHECK(s.origin.requests().back().body == both);
+  CHECK(s.origin.requests().back().head.count("Content-Encoding") == 0);
+  s.ask("PUT", inventory_path, {{"Content-Encoding", "gzip"}}, "other");
+  CHECK(s.origin.requests().back().body == "other");
+  CHECK(s.origin.requests().back().value("Content-Encoding") == "gzip");
+  CHECK(s.warnings.count("coding") == 1);
+}
+
+TEST_CASE("where the server refuses an inventory with what was added, it goes once more as the device sent it") {
+  site s(with_system);
+  s.origin.standing([](test::origin::seen_request const&) { return mishap(); });
+  mishap full;
+  full.status = 400;
+  SUBCASE("and is taken") {
+    s.origin.script(0, full);
+    CHECK(s.ask("PUT", inventory_path, {}, own).status() == 200);
+    CHECK(s.warnings.count("only without the gateway's attributes") == 1);
+  }
+  SUBCASE("and is refused again") {
+    full.body = "{\"error\":\"why\"}";
+    s.origin.script(0, full);
+    s.origin.script(1, full);
+    reply const r = s.ask("PUT", inventory_path, {}, own);
+    CHECK(r.status() == 400);
+    CHECK(r.body == "{\"error\":\"why\"}");
+    CHECK(s.warnings.count("without") == 0);
+  }
+  auto const seen = s.origin.requests();
+  REQUIRE(seen.size() == 2);
+  CHECK(seen[0].body == both);
+  CHECK(seen[1].body == own);
+  full.status = 405;  // the client's cue to PATCH
+  s.origin.script(2, full);
+  CHECK(s.ask("PUT", inventory_path, {}, own).status() == 405);
+  CHECK(s.origin.count() == 3);
+}
+
+TEST_CASE("limit: large inventories held at once; one more is sent away for a while") {
+  site s([](relay_options& o) {
+    with_system(o);
+    o.max_large_inventories = 1;
+  });
+  s.answers("");
+  std::string const large = '[' + std::string(100'000, ' ') + ']';
+  std::string const head = "PUT " + std::string(inventory_path) + " HTTP/1.1\r\nHost: a\r\nContent-Length: " +
+                           std::to_string(large.size()) + "\r\n\r\n";
+  mishap silent;
+  silent.silent = true;
+  s.origin.script(0, silent);
+  http_client first(s.g.port());
+  first.send(head + large);
+  CHECK(s.origin.saw(1));
+  reply const r = s.ask("PUT", inventory_path, {}, large);
+  CHECK(r.status() == 429);
+  CHECK(std::stoi(r.value("Retry-After")) >= 1);
+  CHECK(r.body.starts_with("{\"error\":"));
+  CHECK(s.ask("PUT", inventory_path, {}, own).status() == 200);  // small ones pass
+  s.origin.release();
+  CHECK(first.read_reply().status() == 200);
+  CHECK(s.ask("PUT", inventory_path, {}, large).status() == 200);
 }
 
 TEST_CASE("what a device says about itself in transport fields stays here") {

@@ -94,6 +94,16 @@ public:
     }
     option const& level = *find_option("Log.Level");
     option const& debug = *find_option("DebugLog");
+    auto& system = values.device_system;
+    option const& older = *find_option("DefaultInventory");
+    if (system.default_inventory.empty() && !values.default_inventory.empty()) {
+      system.default_inventory = values.default_inventory;
+      origins_[index(*find_option("Features.DeviceSystem.DefaultInventory"))] = from(older);
+    }
+    if (system.enabled && system.system_id.empty() && system.default_inventory.empty())
+      warnings.push_back(name("Features.DeviceSystem.Enabled") +
+                         " is true, but there is nothing to add: DEVICE_SYSTEM_ID (Features.DeviceSystem.SystemID) and "
+                         "Features.DeviceSystem.DefaultInventory are not set");
     if (values.debug_log && from(level).from == origin::source::built_in) set(level, "debug", from(debug));
   }
 

@@ -50,13 +50,14 @@ inline std::optional<std::string> text_for(value_kind kind, json_entry const& e)
     case type::number:
       return kind == value_kind::number || kind == value_kind::size ? std::optional(e.text) : std::nullopt;
     case type::list: {
+      if (kind == value_kind::attributes) return e.items.empty() ? std::optional<std::string>("") : std::nullopt;
       auto const whole = [](std::string const& item) {  // one that would be taken for two, or for none
         return !item.empty() && !has_control(item) && item.find_first_of(", ") == std::string::npos;
       };
       if (kind != value_kind::list || !std::all_of(e.items.begin(), e.items.end(), whole)) return std::nullopt;
       return show_list(e.items);
     }
-    case type::other_list:
+    case type::other_list: return kind == value_kind::attributes ? std::optional(e.text) : std::nullopt;
     case type::object: break;
   }
   return std::nullopt;

@@ -32,7 +32,7 @@ struct json_entry {
   std::string key;  ///< the names from the root on, joined by dots: `HTTP.Listen`
   text_position key_at, value_at;
   type what = type::null;
-  std::string text;                ///< of a string, decoded; of a number or boolean, as it is written
+  std::string text;                ///< of a string, decoded; of a number, boolean or other list, as it is written
   std::vector<std::string> items;  ///< of a list of strings; a list of anything else is an `other_list`
 };
 
@@ -111,7 +111,8 @@ private:
       return members(inner);
     }
     if (!value(first, e)) return false;
-    if (e.what == json_entry::type::number || e.what == json_entry::type::boolean)
+    using type = json_entry::type;
+    if (e.what == type::number || e.what == type::boolean || e.what == type::other_list)
       e.text = text_.substr(begin, json_.position() - begin);
     entries_.push_back(std::move(e));
     return true;

@@ -6,6 +6,7 @@
 #include <mgw/http/fields.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/artifact_link.hpp>
+#include <mgw/mender/inventory.hpp>
 #include <mgw/mender/whitelist.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/upstream/rate_windows.hpp>
@@ -24,7 +25,7 @@
 namespace gateway {
 
 /// What a value is: which JSON types may stand for it in a file, and how it is shown.
-enum class value_kind { flag, text, secret, number, size, duration, list };
+enum class value_kind { flag, text, secret, number, size, duration, list, attributes };
 
 /// How an option's value is read and shown.
 struct option_value {
@@ -121,6 +122,26 @@ option_value duration_or_none(Field field, std::chrono::milliseconds least) {
     return true;
   };
   return read_with(value_kind::duration, field, read, show_duration);
+}
+/// `[{"Name": …, "Value": …}, …]`
+template <class Field>
+option_value attributes(Field field) {
+  auto const read = [](std::string_view text, mgw::mender::inventory_attributes& into) {
+    auto list = mgw::mender::parse_attributes(text);
+    if (!list) return false;
+    into = *std::move(list);
+    return true;
+  };
+  auto const show = [](mgw::mender::inventory_attributes const& list) {
+    std::string out;
+    for (auto const& a : list) {
+      out += out.empty() ? "[{\"Name\": " : ", {\"Name\": ";
+      mgw::mender::append_json_string(out, a.name);
+      out += ", \"Value\": " + a.value + '}';
+    }
+    return out.empty() ? out : out + ']';
+  };
+  return read_with(value_kind::attributes, field, read, show);
 }
 inline bool read_hosts(std::string_view text, std::vector<std::string>& into) {
   auto hosts = read_list(text);
@@ -251,6 +272,13 @@ inline std::vector<option> const& options() {
        "1 or more: bytes, or a number with KiB, MiB, GiB, TiB",
        "how far beyond what is fetched of an artifact a device's range is fetched for it alone, and so twice (8MiB)",
        size([](auto& s) -> auto& { return s.cache.far_ahead; }, 1, 8 * EiB)},
+      {"Features.DeviceSystem.Enabled", "DEVICE_SYSTEM_ENABLED", yes_no, "add attributes to the inventories of devices",
+       flag([](auto& s) -> auto& { return s.device_system.enabled; })},
+      {"Features.DeviceSystem.SystemID", "DEVICE_SYSTEM_ID", "a text",
+       "the attribute mender_gateway_system_id: what the gateway and its devices belong to",
+       text([](auto& s) -> auto& { return s.device_system.system_id; })},
+      {"Features.DeviceSystem.DefaultInventory", "", "a list of attributes: {Name, Value}, values as in inventories",
+       "further attributes", attributes([](auto& s) -> auto& { return s.device_system.default_inventory; })},
       {"Limits.MaxConnections", "LIMITS_MAX_CONNECTIONS", "1 to 1000000", "connections at once (10000)",
        number([](auto& s) -> auto& { return s.limits.max_connections; }, size_t{1}, size_t{1'000'000})},
       {"Limits.MaxConnectionsPerPeer", "LIMITS_MAX_CONNECTIONS_PER_PEER", "1 to 1000000, or 0 for no limit",
@@ -269,6 +297,9 @@ inline std::vector<option> const& options() {
        duration([](auto& s) -> auto& { return s.drain; })},
       {"Log.Level", "LOG_LEVEL", "debug, info, warn, error or fatal", "least important lines that are logged (info)",
        one_of([](auto& s) -> auto& { return s.log_level; }, {"debug", "info", "warn", "error", "fatal"})},
+      {"DefaultInventory", "", "a list of attributes: {Name, Value}, values as in inventories",
+       "older key of Features.DeviceSystem.DefaultInventory, which wins",
+       attributes([](auto& s) -> auto& { return s.default_inventory; })},
       {"DebugLog", "", yes_no, "older key: true is Log.Level debug, where Log.Level is not set",
        flag([](auto& s) -> auto& { return s.debug_log; })},
       // clang-format on

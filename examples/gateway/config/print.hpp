@@ -29,6 +29,7 @@ inline std::string json_value(option const& o, settings const& s, secrets how) {
   if (o.value.kind == value_kind::secret && how == secrets::masked) return text.empty() ? "\"\"" : "\"***\"";
   if (o.value.kind == value_kind::flag) return text;
   if (o.value.kind == value_kind::number && !text.empty()) return text;
+  if (o.value.kind == value_kind::attributes) return text.empty() ? "[]" : text;
   if (o.value.kind != value_kind::list) return quoted(text);
   std::string out = "[";
   for (std::string const& item : read_list(text)) (out += out == "[" ? "" : ", ") += quoted(item);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <mgw/mender/inventory.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -59,6 +61,12 @@ struct settings {
     std::size_t max_pass_through = 8;
     std::uint64_t far_ahead = 8u << 20;
   } cache;
+  struct {
+    bool enabled = false;
+    std::string system_id;
+    mgw::mender::inventory_attributes default_inventory;
+  } device_system;
+  mgw::mender::inventory_attributes default_inventory;  ///< of the original's older key at the root
   struct {
     std::size_t max_connections = 10'000;
     std::size_t max_connections_per_peer = 0;  ///< 0: no limit

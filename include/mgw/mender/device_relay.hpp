@@ -7,6 +7,8 @@
 #include <mgw/mender/deployments.hpp>
 #include <mgw/mender/device_api.hpp>
 #include <mgw/mender/error_body.hpp>
+#include <mgw/mender/inventory.hpp>
+#include <mgw/mender/overload.hpp>
 #include <mgw/mender/request_fields.hpp>
 #include <mgw/mender/whitelist.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -20,7 +22,9 @@
 #include <asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <ctime>
 #include <functional>
 #include <memory>
@@ -35,6 +39,9 @@ namespace mgw::mender {
 
 struct relay_options {
   proxy::forward_options forward;
+  inventory_attributes attributes;  ///< put into the inventories of devices
+  /// Inventories of more than forward.whole_body bytes that are held at once, for `attributes`; one more gets a 429.
+  std::size_t max_large_inventories = 64;
   bool rewrite_links = true;
   std::string gateway_url;    ///< prefix of links; empty: scheme and Host as the device sent them
   domain_list allowed_hosts;  ///< empty: what the upstream names
@@ -59,7 +66,8 @@ struct relay_options {
 /// What is not as expected (no JSON, another shape, a host that is not allowed) passes untouched, with a warning: an
 /// update must never fail because of us. A status report is retried for as long as the device waits: losing the one
 /// before commit makes it roll a good update back. We never make a 404, 405 or 409 here: they mean something to
-/// clients. Thread rule: any worker.
+/// clients. Attributes of ours go into inventories; where the server refuses these (400: there may be too many), the
+/// inventory goes once more as the device sent it. Thread rule: any worker.
 class device_relay {
 public:
   device_relay(upstream::pool_set const& upstreams, link_sealer const& links, relay_options options)
@@ -75,11 +83,15 @@ private:
     relay_options options;
     std::mutex mutex;
     std::set<std::string, std::less<>> warned;  // hosts that were named in a warning already
+    std::atomic<std::size_t> large_inventories{0};
   };
   static constexpr std::size_t max_warned = 64;
 
   asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
                                                route_match route) const;
+  asio::awaitable<proxy::forward_outcome> send_inventory(proxy::exchange& x, proxy::forwarding& f,
+                                                         proxy::forward_call call) const;
+  std::optional<std::string> with_ours(proxy::exchange const& x, std::string const& body) const;
   asio::awaitable<void> answer_next(proxy::exchange& x, proxy::forwarding& f) const;
   std::optional<artifact_source> usable_source(std::string_view json) const;
   asio::awaitable<bool> within_reach(proxy::exchange& x, std::string_view url) const;
@@ -102,6 +114,10 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
   x.notes().request_id = is_valid_request_id(id) ? std::string(id) : make_request_id();
   std::unique_ptr<proxy::forwarding> f;
   proxy::forward_outcome const sent = co_await send(x, f, route);
+  if (sent.ec == mender_error::overloaded) {
+    co_await answer_overload(x);
+    co_return;
+  }
   if (sent.ec) {
     co_await proxy::answer_failure(x, o.forward, sent);
     co_return;
@@ -125,6 +141,10 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
   call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
   call.extra_fields = fields;
   f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
+  if (route.what == call::inventory && !o.attributes.empty()) {
+    proxy::forward_outcome const sent = co_await send_inventory(x, *f, call);
+    co_return sent;
+  }
   auto const until = std::chrono::steady_clock::now() + o.status_hold;
   auto pause = o.status_pause;
   for (;;) {
@@ -142,6 +162,70 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     x.on_drain(nullptr, nullptr);
     pause = std::min<std::chrono::milliseconds>(pause * 2, std::chrono::seconds(30));
   }
+}
+
+/// What is sent in place of `body`, or nothing: it goes as it is.
+inline std::optional<std::string> device_relay::with_ours(proxy::exchange const& x, std::string const& body) const {
+  auto const& o = shared_->options;
+  auto const as_it_is = [&](std::string const& why) {
+    warn("the inventory of device \"" + x.notes().device + "\" " + why + ": it goes on without the gateway's attributes");
+  };
+  auto const coding = x.request().fields.value("Content-Encoding");
+  std::optional<std::string> decoded;
+  bool const coded = !coding.empty() && !http::iequals(coding, "identity");
+  if (coded && o.decode) decoded = o.decode(coding, body, max_inventory_size);
+  if (coded && !decoded) {
+    as_it_is("came in a coding that cannot be undone");
+    return std::nullopt;
+  }
+  auto added = add_attributes(decoded ? *decoded : body, o.attributes);
+  if (!added) as_it_is("cannot be added to (" + added.error().message() + ")");
+  if (added && !*added) as_it_is("is no list");
+  if (!added || !*added || (!coded && **added == body)) return std::nullopt;
+  return *std::move(added);
+}
+
+inline asio::awaitable<proxy::forward_outcome> device_relay::send_inventory(proxy::exchange& x, proxy::forwarding& f,
+                                                                            proxy::forward_call call) const {
+  auto const& o = shared_->options;
+  struct counted {  // of the large ones
+    std::atomic<std::size_t>& all;
+    std::size_t const others;
+    explicit counted(std::atomic<std::size_t>& a) : all(a), others(all.fetch_add(1)) {}
+    counted(counted const&) = delete;
+    counted& operator=(counted const&) = delete;
+    ~counted() { --all; }
+  };
+  std::optional<counted> large;
+  proxy::forward_outcome out = co_await f.hold_body(o.forward.whole_body);
+  if (!out.ec && !f.repeatable()) {
+    large.emplace(shared_->large_inventories);
+    if (large->others >= o.max_large_inventories) out.ec = mender_error::overloaded;
+    if (!out.ec) out = co_await f.hold_body(max_inventory_size);
+  }
+  if (out.ec) co_return out;
+  std::optional<std::string> changed;
+  if (f.repeatable())
+    changed = with_ours(x, f.held_body());
+  else
+    warn("the inventory of device \"" + x.notes().device + "\" has more than 1 MiB: it goes on as it is");
+  if (!changed) {
+    out = co_await f.send(call);
+    co_return out;
+  }
+  std::string original = f.held_body();
+  f.replace_body(*std::move(changed));
+  auto alone = call;
+  call.without = "Content-Encoding";
+  out = co_await f.send(call);
+  bool const refused = !out.ec && f.response().status == 400;
+  if (!refused) co_return out;
+  f.replace_body(std::move(original));
+  out = co_await f.send(alone);
+  if (!out.ec && f.response().status == 200)
+    warn("the server takes the inventory of device \"" + x.notes().device +
+         "\" only without the gateway's attributes: it may have too many of its own");
+  co_return out;
 }
 
 inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy::forwarding& f) const {

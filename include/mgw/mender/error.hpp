@@ -13,7 +13,8 @@ enum class mender_error {
   too_long,          ///< over the documented bound
   secret_too_short,  ///< a secret of fewer than 16 bytes
   not_json,          ///< not one JSON text (RFC 8259), well-formed Unicode included
-  too_deep           ///< JSON nested deeper than `json_scanner::max_depth`
+  too_deep,          ///< JSON nested deeper than `json_scanner::max_depth`
+  overloaded         ///< the gateway has too much to do: the device is to come back later
 };
 using link_error = mender_error;
 
@@ -29,6 +30,7 @@ inline std::error_category const& mender_category() noexcept {
         case mender_error::secret_too_short: return "a secret must have at least 16 bytes";
         case mender_error::not_json: return "not JSON";
         case mender_error::too_deep: return "JSON nested too deeply";
+        case mender_error::overloaded: return "too much to do";
       }
       return "unknown error";
     }

@@ -123,6 +123,7 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
   for (auto const& f : r.fields) {
     if (!detail::passes(f, x, options, trusted)) continue;
     if (call.want_identity && http::iequals(f.name, "Accept-Encoding")) continue;
+    if (!call.without.empty() && http::iequals(f.name, call.without)) continue;
     if (hops && http::iequals(f.name, "Max-Forwards")) continue;
     http::append_field(out, f.name, f.value);
   }

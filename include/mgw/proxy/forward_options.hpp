@@ -56,6 +56,7 @@ struct forward_call {
   bool may_repeat = false;     ///< a POST whose body is whole may be sent again if a reused connection died unanswered
   bool want_identity = false;  ///< ask for an uncoded response body: it is to be read here
   std::string_view extra_fields = {};  ///< complete field lines, CRLF included
+  std::string_view without = {};       ///< a field of the request that does not go upstream
 };
 
 /// How sending went: `ec` unset means that the response head is there.

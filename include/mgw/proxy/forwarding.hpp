@@ -45,6 +45,13 @@ public:
   asio::awaitable<forward_outcome> send(forward_call call = {});
   /// The request's body is whole in memory.
   bool repeatable() const noexcept { return body_whole_ && x_.request_body_done(); }
+  /// Takes up to `most` bytes of the request's body before `send`, for who wants to see it whole: then it is
+  /// `repeatable()`. A client that holds it back is told to go on. May be called again, with more.
+  asio::awaitable<forward_outcome> hold_body(std::size_t most);
+  /// What was taken of the body.
+  std::string const& held_body() const noexcept { return body_; }
+  /// Sends this instead, with a length. Precondition: `repeatable()`.
+  void replace_body(std::string body) { body_ = std::move(body); }
   http::response_head const& response() const noexcept { return up_->head(); }
   http::framing framing() const noexcept { return up_->framing(); }
 
@@ -76,6 +83,7 @@ private:
   std::optional<upstream::client_exchange> up_;
   std::string body_;  // what was taken of the request's body before the first attempt
   bool body_whole_ = true;
+  bool held_ = false;  // by hold_body
   bool died_unanswered_ = false;
   std::string_view upgrade_;      // the protocol that was asked for
   std::optional<upload> upload_;  // of a body that is not held whole
@@ -97,8 +105,28 @@ inline std::string_view forwarding::build_head(forward_call const& call) {
   return out;
 }
 
+inline asio::awaitable<forward_outcome> forwarding::hold_body(std::size_t most) {
+  forward_outcome const judged = judge();
+  if (judged.ec) co_return judged;
+  held_ = true;
+  auto const too_large = make_error_code(http::parse_error::body_too_large);
+  auto const framing = x_.request_framing();
+  if (framing.kind == http::body_kind::length && framing.length > options_.max_body)
+    co_return client_fault(too_large, 413);
+  while (!x_.request_body_done() && body_.size() <= most) {
+    body::chunk const c = co_await x_.read_body();
+    if (c.ec) co_return client_fault(c.ec, 400);
+    if (body_.size() + c.bytes.size() > options_.max_body) co_return client_fault(too_large, 413);
+    body_.append(c.bytes);
+    if (c.end) break;
+  }
+  body_whole_ = x_.request_body_done();
+  co_return judged;
+}
+
 inline asio::awaitable<forward_outcome> forwarding::take_body() {
   forward_outcome const taken;
+  if (held_) co_return taken;
   auto const too_large = make_error_code(http::parse_error::body_too_large);
   auto const framing = x_.request_framing();
   if (framing.kind == http::body_kind::length && framing.length > options_.max_body)
