@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Makes docs/conformance.md and docs/cache.md from lists of rules and the tests' own names, and checks that none drifted.
+"""Makes docs/conformance.md, docs/cache.md and docs/compatibility.md from lists of rules and the tests' own names, and
+checks that none drifted.
 
-requirements.txt beside this file lists what the RFCs require of an intermediary, cache_rules.txt what the cache promises:
+requirements.txt beside this file lists what the RFCs require of an intermediary, cache_rules.txt what the cache promises,
+compatibility_rules.txt what Mender's clients, servers and gateway are like:
 
     # RFC 9112 2.2 Message Parsing     a section; the rows below belong to it
     MUST what is required              a row: MUST, SHOULD, MAY (a choice that we made), or RULE (of our own)
-      in http/head_lines.hpp           where it is implemented, under include/mgw/
+      in http/head_lines.hpp           where it is implemented, under include/mgw/; or a path that begins with examples/
       by a part of a test's name       a test that shows it; the part is found in one name only. `file.name` end to end
       but why                          not met, or met otherwise than most would expect
       not why                          not for us to do
@@ -41,6 +43,22 @@ the fill does, [proxy/object_reader.hpp](../include/mgw/proxy/object_reader.hpp)
 [cache-format.md](cache-format.md) describes the directory, [verification.md](verification.md) what is checked.
 
 """
+COMPATIBILITY = """# Compatibility
+
+What Mender's clients and servers do, what those who run gateways have reported, and what the original gateway offers: what
+of it holds here, where, and which tests show it. Made by `tests/checks/conformance.py --write` from
+`tests/checks/compatibility_rules.txt` and the names of the tests; a test that is renamed or taken away makes the check
+fail. Headers are those under `include/mgw/` or `examples/gateway/`. Tests whose name begins with `client_` run Mender's own
+client; tests that are lines of a table of raw exchanges are marked †.
+
+**Not done**, **only warns**, **refuses to start** and **absent** mean what they say. [cache.md](cache.md) has the rules of
+the cache, [configuration.md](configuration.md) all settings, [conformance.md](conformance.md) what HTTP requires.
+
+"""
+
+
+def place_path(place):
+    return place if place.startswith('examples/') else f'include/mgw/{place}'
 
 
 def tests():
@@ -95,7 +113,7 @@ def check(rows, known):
         whole = bool(r.no) != bool(r.places and r.shown)
         done.append((where, None if whole else 'has neither `in` and `by` nor `not`, or both'))
         for place in r.places:
-            there = (ROOT / 'include/mgw' / place).is_file()
+            there = (ROOT / place_path(place)).is_file()
             done.append((f'{where}: {place}', None if there else 'does not exist'))
         names = []
         for part in r.shown:
@@ -134,7 +152,7 @@ def page(head, sections, rows, known):
             if r.no:
                 out += f'{level}| {what} | – | {cell(r.no)} |\n'
                 continue
-            where = ', '.join(f'[{p}](../include/mgw/{p})' for p in r.places)
+            where = ', '.join(f'[{p.removeprefix("examples/")}](../{place_path(p)})' for p in r.places)
             shown = '<br>'.join(cell(n) + (' †' if known[n][1] else '') for n in r.shown)
             out += f'{level}| {what} | {where} | {shown} |\n'
         out += '\n'
@@ -144,7 +162,8 @@ def page(head, sections, rows, known):
 def main():
     known, done = tests(), []
     for source, target, head in (('requirements.txt', 'docs/conformance.md', CONFORMANCE),
-                                 ('cache_rules.txt', 'docs/cache.md', CACHE)):
+                                 ('cache_rules.txt', 'docs/cache.md', CACHE),
+                                 ('compatibility_rules.txt', 'docs/compatibility.md', COMPATIBILITY)):
         sections, rows = read_rows((pathlib.Path(__file__).parent / source).read_text(encoding='utf-8'), source)
         results, used = check(rows, known)
         done += results

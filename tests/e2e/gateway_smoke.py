@@ -1,9 +1,12 @@
 """The gateway as a black box: refusals, lying upstreams, one fetch for many clients, memory, stopping, configuration."""
 import concurrent.futures
 import hashlib
+import http.client
 import json
 import os
+import re
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -235,6 +238,159 @@ def test_restart_keeps_artifacts_and_links(bench):
     check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
 
 
+# ---- what devices do ----------------------------------------------------------------------------------------------------
+
+def plain_port(gateway):
+    """Where it listens without TLS."""
+    return int(until(lambda: re.search(r'listening on http://127\.0\.0\.1:(\d+)\n', gateway.out), 10, 'the plain listener')[1])
+
+
+def test_both_listeners(bench):
+    """Links have the scheme and the name that the device used, whatever else it says; nothing of the storage is in them."""
+    origin, gateway = with_origin(bench, HTTP_ENABLED='true', HTTP_LISTEN='127.0.0.1:0')
+    plain = plain_port(gateway)
+
+    def ask(scheme, method, target, **headers):
+        made = {'http': lambda: http.client.HTTPConnection('127.0.0.1', plain, timeout=30),
+                'https': lambda: http.client.HTTPSConnection('localhost', gateway.port, timeout=30, context=bench.pki.client())}
+        connection = made[scheme]()
+        connection.request(method, target, b'{}' if method == 'POST' else None, headers)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response.status, body
+
+    lies = {'X-Forwarded-Host': 'evil.example', 'X-Forwarded-Proto': 'ftp', 'Forwarded': 'host=evil.example;proto=ftp'}
+    for scheme, host in (('https', f'localhost:{gateway.port}'), ('https', 'gateway.example'), ('http', f'127.0.0.1:{plain}'),
+                         ('http', '[::1]:8080')):
+        status, body = ask(scheme, 'POST', POLL, Host=host, Authorization='Bearer x', **lies)
+        check(status == 200, f'a poll of {scheme}://{host}: {status}')
+        uri = json.loads(body)['artifact']['source']['uri']
+        check(uri.startswith(f'{scheme}://{host}/api/gateway/v1/artifacts/'), f'the link for {scheme}://{host}: {uri[:100]}')
+        check(Origin.PATH.encode() not in body and origin.url.encode() not in body, f'it tells of the storage: {body}')
+        target = uri.split('/', 3)[3]
+        status, body = ask(scheme, 'GET', f'/{target}', Host=host)
+        check(status == 200 and body == origin.artifact, f'the download from {scheme}://{host}: {status}')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
+    asked = len(origin.requests)
+    for scheme in ('http', 'https'):
+        status, _ = ask(scheme, 'GET', '/api/internal/v1/gateway/alive')
+        check(status == 204, f'alive over {scheme}: {status}')
+        status, _ = ask(scheme, 'POST', f'{scheme}://evil.example{POLL}', Host='localhost')
+        check(status == 404, f'a target of another host over {scheme}: {status}')
+    check(len(origin.requests) == asked, f'a request went upstream: {origin.requests[asked:]}')
+
+
+class Microcontroller(Connection):
+    """TLS 1.2, `Host` twice and without a port, heads in pieces of a few bytes, one connection for all of a download."""
+
+    def __init__(self, bench, port):
+        context = bench.pki.client()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with_context = type('Pki', (), {'client': lambda _: context})()
+        super().__init__(with_context, port)
+
+    def ask(self, method, target, *fields):
+        head = f'{method} {target} HTTP/1.1\r\n' + ''.join(f'{field}\r\n' for field in fields) + '\r\n'
+        for at in range(0, len(head), 50):
+            self.socket.sendall(head[at:at + 50].encode())
+        return self.read(method)
+
+
+def test_a_microcontroller_downloads(bench):
+    data, step = os.urandom(64 * 1024 - 100), 2048
+    origin, gateway = with_origin(bench, data, LOG_LEVEL='info')
+    target, size = link(bench.pki, gateway.port), len(data)
+    with Microcontroller(bench, gateway.port) as device:
+        check(device.socket.version() == 'TLSv1.2', f'{device.socket.version()}')
+        got = b''
+        while len(got) < size:
+            first, last = len(got), min(len(got) + step, size) - 1
+            answer = device.ask('GET', target, 'Host: localhost', 'User-Agent: Mender/1.0 MCU Zephyr/4', 'Host: localhost',
+                                f'Range: bytes={first}-{last}')
+            check(answer.status == 206 and answer.whole, f'{first}-{last}: {answer.status}')
+            check(answer.headers['content-range'] == f'bytes {first}-{last}/{size}', f'{first}-{last}: {answer.headers}')
+            got += answer.body
+    check(got == data, 'other bytes than upstream has')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
+    check('status=206' not in gateway.log, 'each small range is a line in the log')
+    asked = len(origin.requests)
+    for what, method, where, second in (('two different Hosts', 'GET', target, 'localhost.example'),
+                                        ('two Hosts at another call', 'POST', POLL, 'localhost')):
+        with Microcontroller(bench, gateway.port) as device:
+            answer = device.ask(method, where, 'Host: localhost', f'Host: {second}')
+            check(answer.status == 400, f'{what}: {answer.status}')
+    check(len(origin.requests) == asked, f'a request went upstream: {origin.requests[asked:]}')
+
+
+def test_tls_as_devices_speak_it(bench):
+    """TLS 1.2 with either kind of key and AES-GCM, TLS 1.3, and nothing older."""
+    rsa = {'HTTPS_SERVER_KEY': str(bench.path('rsa.key')), 'HTTPS_SERVER_CERTIFICATE': str(bench.path('rsa.crt'))}
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost', '-keyout',
+                    rsa['HTTPS_SERVER_KEY'], '-out', rsa['HTTPS_SERVER_CERTIFICATE']], check=True, capture_output=True)
+    for kind, files in (('ECDSA', {}), ('RSA', rsa)):
+        _, gateway = with_origin(bench, **files)
+
+        def context(version, ciphers):
+            made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+            made.set_ciphers(ciphers)
+            made.minimum_version = made.maximum_version = version
+            return type('Pki', (), {'client': lambda _: made})()
+
+        def shake(offered):
+            with Connection(offered, gateway.port) as connection:
+                connection.send('GET', '/api/internal/v1/gateway/alive')
+                return connection.read().status, connection.socket.cipher()[0]
+        for cipher in ('AES128-GCM-SHA256', 'AES256-GCM-SHA384'):
+            name = f'ECDHE-{kind}-{cipher}'
+            check(shake(context(ssl.TLSVersion.TLSv1_2, name)) == (204, name), name)
+        check(shake(context(ssl.TLSVersion.TLSv1_3, 'DEFAULT'))[0] == 204, f'{kind}: TLS 1.3')
+        for version, ciphers in ((ssl.TLSVersion.TLSv1_1, 'ALL:@SECLEVEL=0'), (ssl.TLSVersion.TLSv1_2, 'AES128-SHA256')):
+            offered = context(version, ciphers)
+            try:
+                done = shake(offered)
+            except (ssl.SSLError, ConnectionError):
+                continue
+            raise Failure(f'{kind}: {version.name} with {ciphers} was accepted: {done}')
+        check(gateway.stop() == 0, 'the gateway did not end in order')
+
+
+def test_logs_of_megabytes_pass(bench):
+    origin, gateway = with_origin(bench)
+    origin.api_answer = lambda handler: (handler.send_response(204), handler.end_headers())
+    path = '/api/devices/v1/deployments/device/deployments/7f3a/log'
+    log = os.urandom(5 << 20)
+    check(request(bench.pki, gateway.port, 'PUT', path, {}, log).status == 204, 'a log with its length')
+    with Connection(bench.pki, gateway.port) as connection:
+        connection.send('PUT', path, {'Transfer-Encoding': 'chunked'})
+        for at in range(0, len(log), 100_000):
+            piece = log[at:at + 100_000]
+            connection.socket.sendall(b'%x\r\n' % len(piece) + piece + b'\r\n')
+        connection.socket.sendall(b'0\r\n\r\n')
+        check(connection.read().status == 204, 'a log in chunks')
+    check([r[3] == log for r in origin.requests] == [True, True], 'the log came otherwise than it was sent')
+    with Connection(bench.pki, gateway.port) as connection:
+        connection.send('PUT', path, {'Content-Length': 17 << 20})
+        check(connection.read().status == 413, 'a log over the limit')
+    check(len(origin.requests) == 2, 'what is over the limit went upstream')
+
+
+def test_starts_without_an_upstream(bench):
+    """And serves what it has."""
+    origin, gateway = with_origin(bench)
+    target = link(bench.pki, gateway.port)
+    check(request(bench.pki, gateway.port, 'GET', target).body == origin.artifact, 'the first download')
+    check(gateway.stop() == 0, 'the gateway did not end in order')
+    origin.server.shutdown()
+    origin.server.server_close()
+    again = start_gateway(bench, origin.url, **NO_ARTIFACTS)
+    check(request(bench.pki, again.port, 'GET', '/api/internal/v1/gateway/alive').status == 204, 'it is not alive')
+    answer = request(bench.pki, again.port, 'GET', target)
+    check(answer.status == 200 and answer.whole and answer.body == origin.artifact, f'what is stored: {answer.status}')
+    check(request(bench.pki, again.port, 'POST', POLL, {}, b'{}').status == 502, 'a poll without upstream')
+
+
 # ---- stopping --------------------------------------------------------------------------------------------------------
 
 def test_old_artifacts_are_deleted(bench):
@@ -444,9 +600,9 @@ def test_check_config(bench):
 
 def test_flags_act_before_the_file(bench):
     broken = written(bench, '{')
-    for flag, words in (('--version', '.'), ('--help', '--check-config')):
+    for flag, pattern in (('--version', r'\d+\.\d+\.\d+\n'), ('--help', '(?s).*--check-config.*'), ('-h', '(?s).*--check-config.*')):
         status, out, log = gateway_says(bench, '--config', broken, flag, WORKERS='banana')
-        check(status == 0 and words in out and not log, f'{flag}: {status} {out} {log}')
+        check(status == 0 and re.fullmatch(pattern, out) and not log, f'{flag}: {status} {out} {log}')
     status, _, log = gateway_says(bench, '--config', broken, '--log-level', 'loud')
     check(status == 2 and '--log-level is "loud"' in log and str(broken) not in log, f'--log-level: {status} {log}')
     for absent in ('/nonexistent/gateway.conf', ''):

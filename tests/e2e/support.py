@@ -252,14 +252,14 @@ def make_artifact(bench, name, size):
 class Device:
     """Debian's mender-client as a daemon of its own identity, data and destination, talking to https://localhost:PORT."""
 
-    def __init__(self, bench, number, port, environment=None):
+    def __init__(self, bench, number, port, environment=None, retry=60):
         self.data = bench.path(f'device-{number}', 'data')
         self.data.mkdir()
         home = self.data.parent
         (home / 'device_type').write_text(f'device_type={DEVICE_TYPE}\n')
         (home / 'mender.conf').write_text(json.dumps({
             'ServerURL': f'https://localhost:{port}', 'ServerCertificate': str(bench.pki.ca), 'TenantToken': 'e2e',
-            'UpdatePollIntervalSeconds': 1, 'InventoryPollIntervalSeconds': 30, 'RetryPollIntervalSeconds': 60,
+            'UpdatePollIntervalSeconds': 1, 'InventoryPollIntervalSeconds': 30, 'RetryPollIntervalSeconds': retry,
             'DeviceTypeFile': str(home / 'device_type'), 'UpdateLogPath': str(self.data), 'DBus': {'Enabled': False}}))
         self.process = bench.start(f'device-{number}', [
             MENDER, '--config', home / 'mender.conf', '--fallback-config', home / 'none', '--data', self.data,

@@ -9,10 +9,12 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <ostream>
 #include <string>
+#include <vector>
 
 namespace gateway {
 namespace {
@@ -80,6 +82,60 @@ TEST_CASE("a URL that may hold a password is not shown") {
   auto const errors = all(from_environment({{{"UPSTREAM_SERVER_URL", "https://user:password@a.example"}}}).errors);
   CHECK(has(errors, "UPSTREAM_SERVER_URL (UpstreamServer.URL) is not accepted (and not shown here)"));
   CHECK(!has(errors, "password"));
+}
+
+TEST_CASE("the variables of the original set what they say") {
+  auto const c =
+      from_environment({{{"ARTIFACTS_PROXY_ENABLED", "false"},
+                         {"ARTIFACTS_PROXY_GATEWAY_URL", "http://mender-gateway:8080"},
+                         {"ARTIFACTS_PROXY_DOMAIN_WHITELIST", "s3.amazonaws.com,s3.my-min.io s3.docker.mender.io"},
+                         {"ARTIFACTS_PROXY_CACHE_ENABLED", "false"},
+                         {"ARTIFACTS_PROXY_CACHE_PATH", "/mnt/cache"},
+                         {"ARTIFACTS_PROXY_CACHE_SECRET", "KDbQ+Z9asYtPdRQoakM5lGs6xgkWyNx4"},
+                         {"ARTIFACTS_PROXY_CACHE_LINK_EXPIRE_DURATION", "1h15m"},
+                         {"HTTP_ENABLED", "true"},
+                         {"HTTP_LISTEN", ":8080"},
+                         {"HTTPS_ENABLED", "true"},
+                         {"HTTPS_LISTEN", "[::]:8443"},
+                         {"HTTPS_MINIMUM_TLS_VERSION", "1.3"},
+                         {"HTTPS_SERVER_CERTIFICATE", "/etc/mender/certs/server.crt"},
+                         {"HTTPS_SERVER_KEY", "/etc/mender/certs/server.key"},
+                         {"UPSTREAM_SERVER_URL", "https://hosted.mender.io"},
+                         {"UPSTREAM_SERVER_CA_CERTIFICATE", "/ca.pem"},
+                         {"UPSTREAM_SERVER_INSECURE_SKIP_VERIFY", "true"},
+                         {"MTLS_ENABLED", "false"},
+                         {"DEVICE_SYSTEM_ENABLED", "false"},
+                         {"METRICS_ENABLED", "false"}}});
+  CHECK(all(c.errors) == "");
+  CHECK(all(c.warnings) == "");
+  settings const& s = c.values;
+  CHECK(!s.proxy.enabled);
+  CHECK(s.proxy.gateway_url == "http://mender-gateway:8080");
+  CHECK(s.proxy.whitelist == std::vector<std::string>{"s3.amazonaws.com", "s3.my-min.io", "s3.docker.mender.io"});
+  CHECK(!s.cache.enabled);
+  CHECK(s.cache.path == "/mnt/cache");
+  CHECK(s.cache.secret == "KDbQ+Z9asYtPdRQoakM5lGs6xgkWyNx4");
+  CHECK(s.cache.link_life == std::chrono::minutes(75));
+  CHECK(s.http.enabled);
+  CHECK(s.http.listen == ":8080");
+  CHECK(s.https.enabled);
+  CHECK(s.https.listen == "[::]:8443");
+  CHECK(s.https.minimum_tls == "1.3");
+  CHECK(s.https.certificate == "/etc/mender/certs/server.crt");
+  CHECK(s.https.key == "/etc/mender/certs/server.key");
+  CHECK(s.upstream.url == "https://hosted.mender.io");
+  CHECK(s.upstream.ca_certificate == "/ca.pem");
+  CHECK(s.upstream.insecure_skip_verify);
+}
+
+TEST_CASE("variables of mTLS that have no effect so far are named") {
+  for (auto const* name : {"MTLS_CA_CERTIFICATE", "MTLS_MENDER_USERNAME", "MTLS_MENDER_PASSWORD", "MTLS_BLACKLIST_PATH",
+                           "MTLS_ENABLE_CACHE", "MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER"}) {
+    CAPTURE(name);
+    auto const c = from_environment({{{name, "true"}}});
+    CHECK(all(c.errors) == "");
+    CHECK(has(all(c.warnings), std::string(name) + " ("));
+  }
 }
 
 TEST_CASE("UPSTREAM_SERVER counts where UPSTREAM_SERVER_URL is not set") {

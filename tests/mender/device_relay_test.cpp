@@ -300,6 +300,69 @@ TEST_CASE("a Host no link can be made of leaves the link") {
   CHECK(untouched_or_refused);
 }
 
+TEST_CASE("what a client sends to be authorized arrives as it is") {
+  site s;
+  s.answers("token", {{"Content-Type", "application/jwt"}});
+  constexpr auto* path = "/api/devices/v1/authentication/auth_requests";
+  // Members in no order, JSON within JSON, a line end at the end: one byte changed, and the signature is wrong.
+  std::string const body = R"({"id_data":"{\"mac\":\"02:00\"}","tenant_token":"","pubkey":"-----BEGIN\nQ==\n"})"
+                           "\n";
+  struct {
+    char const *signature, *authorization;
+  } const rows[] = {{"X-MEN-Signature", "Bearer tenant.token"},
+                    {"X-Men-Signature", "Bearer"},
+                    {"X-Men-Signature", "Bearer "},
+                    {"x-men-signature", "API_KEY"},
+                    {"X-MEN-Signature", nullptr}};
+  for (auto const& row : rows) {
+    CAPTURE(row.signature);
+    test::field_list fields = {{row.signature, "MEUCIQ+/=="}, {"Content-Type", "application/json"}};
+    if (row.authorization != nullptr) fields.emplace_back("Authorization", row.authorization);
+    reply const r = s.ask("POST", path, fields, body);
+    CHECK(r.status() == 200);
+    CHECK(r.body == "token");
+    CHECK(r.value("Content-Type") == "application/jwt");
+    auto const seen = s.origin.requests().back();
+    CHECK(seen.target() == path);
+    CHECK(seen.body == body);
+    CHECK(seen.head.values("X-MEN-Signature") == std::vector<std::string>{"MEUCIQ+/=="});
+    CHECK(seen.value("Content-Type") == "application/json");
+    CHECK(seen.head.count("Authorization") == (row.authorization != nullptr));
+    std::string const sent = row.authorization != nullptr ? row.authorization : "";
+    CHECK(seen.value("Authorization") == (sent == "Bearer " ? "Bearer" : sent));
+  }
+}
+
+TEST_CASE("answers that mean something to clients pass as they are") {
+  site s;
+  constexpr auto* inventory = "/api/devices/v1/inventory/device/attributes";
+  constexpr auto* log = "/api/devices/v1/deployments/device/deployments/7f3a/log";
+  struct {
+    char const *method, *path;
+  } const calls[] = {{"POST", next_v2},    {"POST", next_v1},
+                     {"GET", next_v1},     {"PUT", inventory},
+                     {"PATCH", inventory}, {"PUT", status_path},
+                     {"PUT", log},         {"POST", "/api/devices/v1/authentication/auth_requests"}};
+  for (auto const& call : calls) {
+    CAPTURE(call.method);
+    CAPTURE(call.path);
+    for (int const status : {200, 204, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500}) {
+      CAPTURE(status);
+      bool const with_body = status != 204;
+      std::string const body = with_body ? R"({"error":"x","request_id":"1"})" : "";
+      s.answers(body, {{"Content-Type", "application/json; charset=utf-8"}, {"Retry-After", "17"}}, status);
+      std::size_t const before = s.origin.count();
+      reply const r = s.ask(call.method, call.path, {{"Content-Type", "application/json"}},
+                            std::string_view(call.method) == "GET" ? "" : "{}");
+      CHECK(r.status() == status);
+      CHECK((r.whole && r.body == body));
+      CHECK(r.value("Retry-After") == "17");
+      CHECK(r.value("Content-Type") == "application/json; charset=utf-8");
+      CHECK(s.origin.count() == before + 1);
+    }
+  }
+}
+
 TEST_CASE("a status report is retried while the upstream is down, and answered after") {
   site s;
   s.answers("", {}, 204);
