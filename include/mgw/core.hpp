@@ -12,3 +12,4 @@
 #include <mgw/core/result.hpp>
 #include <mgw/core/seldom.hpp>
 #include <mgw/core/units.hpp>
+#include <mgw/core/wall_clock.hpp>

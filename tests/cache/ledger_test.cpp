@@ -15,6 +15,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace mgw::cache {
@@ -103,6 +104,20 @@ TEST_CASE("what has ended is forgotten at the next start") {
   ledger const l(at(dir), {}, ops);
   CHECK_FALSE(l.begun_with(link(1)));
   CHECK(l.begun_with(link(2)) == 7);
+}
+
+TEST_CASE("a link that was begun before the clock was set has not ended when it is") {
+  temporary_directory const dir;
+  faulty_ops ops;
+  std::int64_t const now = std::exchange(ops.time, 100);
+  {
+    ledger l(at(dir), {}, ops);
+    l.begin(link(1), 7, ops.time + 7 * 86'400);
+    CHECK_FALSE(l.flush());
+  }
+  ops.time = now;
+  ledger const l(at(dir), {}, ops);
+  CHECK(l.begun_with(link(1)) == 7);
 }
 
 TEST_CASE("wherever a crash tears the ledger, what is before the tear counts, and it goes on") {

@@ -86,6 +86,23 @@ TEST_CASE("what a link began with, it gets the rest of, or nothing: also over an
     }
 }
 
+TEST_CASE("RFC 9110 13.1.5: who says which generation he has, and it was replaced, gets the new one whole") {
+  for (bool const with_store : {true, false}) {
+    CAPTURE(with_store);
+    site s(with_store);
+    CHECK((s.get(first_on("a")).body == s.body));
+    s.evict();
+    s.origin.set_object(s.other, "\"v2\"");
+    CHECK((s.get(first_on("b")).body == s.other));
+    auto if_v1 = resume_on("a");
+    if_v1.emplace_back("If-Range", "\"v1\"");
+    reply const r = s.get(if_v1);
+    CHECK(r.status() == 200);
+    CHECK((r.body == s.other));
+    CHECK((s.get(resume_on("a")).body == s.other.substr(1000)));  // begun anew
+  }
+}
+
 TEST_CASE("an object that was evicted and comes back as it was goes on on every link") {
   for (bool const restart : {false, true}) {
     CAPTURE(restart);

@@ -6,6 +6,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/core/log.hpp>
 #include <mgw/core/progress.hpp>
+#include <mgw/core/wall_clock.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -150,11 +151,10 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
 }
 
 inline std::size_t disk_room::expire() {
-  constexpr std::int64_t in_2020 = 1'577'836'800;  // a machine that says it is earlier does not know the time yet
   std::int64_t const now = ops_.now(), before = now - limits_.max_age;
-  if (limits_.max_age == 0 || now < in_2020) return 0;
+  if (limits_.max_age == 0 || now < clocks_are_set_from) return 0;
   auto const old = with_index([&](disk_index& index) {
-    index.date_uses(in_2020, now);
+    index.date_uses(clocks_are_set_from, now);
     return index.unused_since(before);
   });
   std::size_t gone = 0;

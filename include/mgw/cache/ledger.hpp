@@ -6,6 +6,7 @@
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/ledger_file.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/wall_clock.hpp>
 
 #include <fcntl.h>
 
@@ -144,7 +145,7 @@ inline void ledger::load() {
   }
   std::int64_t const now = ops_.now();
   for (auto const& [link, about] : found.links)
-    if (about.until >= now) links_[link] = begun(about);
+    if (about.until >= now || about.until < clocks_are_set_from + 7 * day) links_[link] = begun(about);  // or: nobody knows
   for (auto const& [k, about] : found.objects) objects_[k] = about;
   trim(links_, options_.max_links, [](ledger_link const& l) { return l.until; });
   trim(objects_, options_.max_objects, [](ledger_object const& x) { return x.seen_at; });

@@ -3,6 +3,7 @@
 #include <mgw/cache/generation.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/store.hpp>
+#include <mgw/core/wall_clock.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/artifact_link.hpp>
@@ -98,7 +99,8 @@ private:
     bool const import = claims->import && serves_import(parts->key, link);
     auto const at_hand = [&] { return own ? link && own_->at_hand(*link) : import || cache_->at_hand(*upstream); };
     auto const now = static_cast<std::int64_t>(std::time(nullptr));
-    bool const usable = now <= claims->expires || (resume && now <= claims->issued + resume_life.count()) ||
+    bool const dated = claims->issued >= clocks_are_set_from;  // else it says nothing, once the clock is set
+    bool const usable = !dated || now <= claims->expires || (resume && now <= claims->issued + resume_life.count()) ||
                         (!resume && at_hand());
     if (!usable) {
       x.notes().failure = "artifact link expired";

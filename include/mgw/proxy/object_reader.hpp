@@ -196,7 +196,10 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
       case cache::fill_phase::pending: break;
       case cache::fill_phase::growing:
       case cache::fill_phase::complete: {
-        if (is_resume() && !promise_.allows_resume(v.about->generation)) {
+        auto const if_range = x_.request().fields.value("If-Range");
+        bool const strong = v.about->etag.starts_with('"');  // a weak one holds no range (RFC 9110 13.1.5)
+        bool const applies = if_range.empty() || (strong && if_range == v.about->etag) || if_range == v.about->last_modified;
+        if (applies && is_resume() && !promise_.allows_resume(v.about->generation)) {
           x_.notes().failure = "a resume of an object that was replaced";
           x_.abort();
           co_return step::done;
@@ -210,9 +213,6 @@ inline asio::awaitable<object_reader::step> object_reader::wait_for_head() {
           (void)co_await x_.finish();
           co_return step::done;
         }
-        auto const if_range = x_.request().fields.value("If-Range");
-        bool const strong = v.about->etag.starts_with('"');  // a weak one holds no range (RFC 9110 13.1.5)
-        bool const applies = if_range.empty() || (strong && if_range == v.about->etag) || if_range == v.about->last_modified;
         auto const resolved = http::resolve(applies ? range_ : std::nullopt, length_);
         if (resolved.outcome == http::range_outcome::unsatisfiable) {
           x_.start(416);
