@@ -198,7 +198,7 @@ private:
 
   /// `mgw-gateway cache …` finds us from here on.
   void take_commands(settings const& s) {
-    commands_.emplace(*store_, cache_path(s), configured_verifier(s), [this] { return served_.described(cache_->counters()); });
+    commands_.emplace(*store_, cache_->book(), cache_path(s), configured_verifier(s), [this] { return served_.described(cache_->counters()); });
     control_.listen(control_socket_path(s.state_directory));
   }
 
@@ -267,7 +267,10 @@ private:
     o.fetch.abandoned = s.cache.when_abandoned == "suspend" ? mgw::proxy::when_abandoned::suspend : mgw::proxy::when_abandoned::finish;
     o.fetch.max_fills = s.cache.max_fills;
     o.fetch.max_pass_through = s.cache.max_pass_through;
-    if (s.cache.enabled) o.ledger.path = s.cache.path + "/ledger";
+    if (s.cache.enabled) {
+      o.ledger = ledger_of(s);
+      o.ledger.judge = configured_judge(s);
+    }
     o.fetch.log = log_;
     if (s.cache.enabled && s.cache.verify != "off") o.fetch.verifier = artifact_verifiers(configured_verifier(s));
     o.fetch.reach = reach(s);

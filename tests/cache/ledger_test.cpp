@@ -91,6 +91,49 @@ TEST_CASE("what a link was begun with, and that an object was replaced, outlive 
   CHECK(l.replaced_at(test_key(2)) == 0);
 }
 
+TEST_CASE("what was found to be bad counts for the same judge only, and until it is pardoned") {
+  temporary_directory const dir;
+  ledger_options o = at(dir);
+  o.judge = 77;
+  {
+    ledger l(o);
+    CHECK(l.condemned().empty());
+    l.condemn(test_key(1), 7);
+    l.condemn(test_key(2), 77);  // the judge's own number
+    CHECK_FALSE(l.flush());
+  }
+  {
+    ledger const l(o);
+    CHECK(l.is_condemned(test_key(1), 7));
+    CHECK(l.is_condemned(test_key(2), 77));
+    CHECK_FALSE(l.is_condemned(test_key(1), 8));
+    CHECK_FALSE(l.is_condemned(test_key(1), 0));
+    CHECK_FALSE(l.is_condemned(test_key(2), 7));
+  }
+  for (std::uint64_t const other : {0, 78}) {
+    CAPTURE(other);
+    ledger_options p = o;
+    p.judge = other;
+    ledger const l(p);
+    CHECK_FALSE(l.is_condemned(test_key(1), 7));
+    CHECK_FALSE(l.is_condemned(test_key(2), 77));
+    CHECK(l.condemned().size() == 2);
+  }
+  {
+    ledger_options p = o;
+    p.judge = 0;
+    ledger l(p);  // whoever judged
+    CHECK(l.pardon(test_key(1)));
+    CHECK_FALSE(l.pardon(test_key(1)));
+    CHECK_FALSE(l.pardon(test_key(3)));
+    CHECK_FALSE(l.flush());
+  }
+  ledger const l(o);
+  CHECK_FALSE(l.is_condemned(test_key(1), 7));
+  CHECK(l.is_condemned(test_key(2), 77));
+  CHECK(l.condemned() == std::vector{test_key(2)});
+}
+
 TEST_CASE("what has ended is forgotten at the next start") {
   temporary_directory const dir;
   faulty_ops ops;

@@ -53,6 +53,7 @@ struct rig {
   temporary_directory directory;
   std::filesystem::path cache = directory.path() / "cache";
   std::unique_ptr<disk_store> store;
+  std::unique_ptr<mgw::cache::ledger> book;
   std::optional<cache_service> service;
 
   explicit rig(std::uint64_t max_size = std::uint64_t{1} << 30U) {
@@ -61,7 +62,13 @@ struct rig {
     o.max_size = max_size;
     o.min_free = 1;
     store = std::make_unique<disk_store>(o);
-    service.emplace(*store, cache.string(), child_options());
+    book = std::make_unique<mgw::cache::ledger>(ledger());
+    service.emplace(*store, *book, cache.string(), child_options());
+  }
+  mgw::cache::ledger_options ledger() const {
+    mgw::cache::ledger_options o;
+    o.path = (cache / "ledger").string();
+    return o;
   }
 
   std::string file(std::string const& name, std::string_view content) const {
@@ -176,9 +183,27 @@ TEST_CASE("cache service: what list and stats say") {
   cache_request q;
   q.command = "stats";
   CHECK(number_in(
-            cache_service(*r.store, r.cache.string(), child_options(), [] { return boost::json::object{{"hits", 3}}; })
+            cache_service(*r.store, *r.book, r.cache.string(), child_options(), [] { return boost::json::object{{"hits", 3}}; })
                 .run(q, -1, always),
             "hits") == 3);
+}
+
+TEST_CASE("cache service: with what is removed goes that it was condemned, also where nothing is stored") {
+  rig r;
+  auto const stored = r.put('a', "one"), kept = r.put('b', "two");
+  auto const bad = *mgw::cache::key::from_hex("c1" + std::string(62, '0'));
+  for (auto const& k : {stored, kept, bad}) r.book->condemn(k, 7);
+  CHECK(r.run("list").at("objects").as_array().size() == 2);
+  CHECK(has(error_of(r.run("pin", {"c1"})), "no object in the cache"));
+  auto const answer = r.run("remove", {"a", "C1"});
+  CHECK(keys_in(answer) == std::vector<std::string>{"a", "c"});
+  for (auto const& o : answer.at("objects").as_array()) CHECK(flag_in(o.as_object(), "condemned"));
+  CHECK(has(error_of(r.run("remove", {"c1"})), "no object in the cache"));
+  mgw::cache::ledger const next(r.ledger());  // as the next start reads it
+  CHECK(next.condemned() == std::vector{kept});
+  CHECK(r.store->used().objects == 1);
+  auto const other = r.put('d', "four");
+  CHECK_FALSE(r.run("remove", {other.hex()}).at("objects").as_array()[0].as_object().contains("condemned"));
 }
 
 TEST_CASE("cache service: pins are there after a restart, and go") {

@@ -122,6 +122,9 @@ TEST_CASE("cache text: what was done") {
   CHECK(text("unpin", answer({one})) == "unpinned release-2 (ab0000000000, 1.0 KiB)\n");
   CHECK(text("remove", answer({one, one})) ==
         "removed release-2 (ab0000000000, 1.0 KiB)\nremoved release-2 (ab0000000000, 1.0 KiB)\n");
+  boost::json::object const bad{{"key", std::string(64, 'c')}, {"name", ""}, {"size", 0}, {"condemned", true}};
+  CHECK(text("remove", answer({bad})) ==
+        "removed - (cccccccccccc, 0 B); it was condemned, and is looked at anew\n");
   CHECK(text("export", one) == "exported release-2 (ab0000000000, 1.0 KiB)\n");
   CHECK(text("import", one) == "imported and pinned release-2 (ab0000000000, 1.0 KiB)\n");
   auto there = one;

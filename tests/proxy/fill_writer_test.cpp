@@ -84,6 +84,7 @@ struct site {
   findings found;
   test::origin origin{body};
   test::temporary_directory directory;
+  std::uint64_t judge = 0;
   std::optional<caching_gateway> g;
 
   site() = default;
@@ -91,6 +92,7 @@ struct site {
     g.reset();
     caching_options o;
     o.tee.ledger.path = (directory.path() / "ledger").string();
+    o.tee.ledger.judge = judge;
     o.tee.fetch.checkpoint_every = std::chrono::milliseconds(0);
     o.tee.fetch.verifier = [this](asio::io_context&) { return std::make_unique<scripted>(found); };
     g.emplace(directory.path(), origin.authority(), std::move(o));
@@ -145,6 +147,33 @@ TEST_CASE("a bad head is a refusal: 403 to a first GET, a resume is closed, also
   s.found.bad_at.reset();
   s.origin.set_object(s.other, "\"v2\"");
   CHECK((s.get().body == s.other));  // another object under the same name is another one
+}
+
+TEST_CASE("what was condemned gets another chance under other keys, and when it is pardoned") {
+  for (bool const pardoned : {false, true}) {
+    for (bool const good : {false, true}) {
+      CAPTURE(pardoned);
+      CAPTURE(good);
+      site s;
+      s.found.bad_at = 50;
+      s.start();
+      CHECK(s.get().status() == 403);
+      CHECK(s.get().status() == 403);
+      CHECK(s.found.made == 1);
+      if (good) s.found.bad_at.reset();
+      if (pardoned) {
+        CHECK(s.g->tee().book().pardon(s.g->key_of("/o")));
+      } else {
+        s.judge = 1;
+        s.start();
+      }
+      reply const r = s.get();
+      CHECK(r.status() == (good ? 200 : 403));
+      CHECK((r.body == s.body) == good);
+      CHECK(s.get().status() == r.status());
+      CHECK(s.found.made == 2);  // in either case it is known now
+    }
+  }
 }
 
 TEST_CASE("a body that turns out bad is filled up with zeros, so that the client's own check fails") {

@@ -113,7 +113,8 @@ inline std::string cache_text(cache_request const& asked, boost::json::object co
   if (c == "export") return "exported " + mention(answer) + '\n';
   std::string out;
   for (auto const* o : objects_of(answer))
-    out += c + (c == "remove" ? "d " : c.ends_with("pin") ? "ned " : " ") + mention(*o) + '\n';
+    out += c + (c == "remove" ? "d " : c.ends_with("pin") ? "ned " : " ") + mention(*o) +
+           (flag_in(*o, "condemned") ? "; it was condemned, and is looked at anew\n" : "\n");
   return out;
 }
 

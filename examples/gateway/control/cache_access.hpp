@@ -8,6 +8,7 @@
 #include "verifier/configured.hpp"
 
 #include <mgw/cache/disk_store.hpp>
+#include <mgw/cache/ledger.hpp>
 #include <mgw/core/log.hpp>
 
 #include <sys/stat.h>
@@ -29,6 +30,13 @@ namespace gateway {
 /// The path of the cache as both sides of the control socket write it.
 inline std::string cache_path(settings const& s) {
   return std::filesystem::absolute(s.cache.path).lexically_normal().string();
+}
+
+/// Where the gateway remembers what it gave out and found to be bad.
+inline mgw::cache::ledger_options ledger_of(settings const& s) {
+  mgw::cache::ledger_options o;
+  o.path = s.cache.path + "/ledger";
+  return o;
 }
 
 /// The cache of these settings, for commands: the running gateway's if one answers, else opened here, which keeps a
@@ -106,7 +114,7 @@ private:
   };
   struct local {
     local(settings const& s, verifier_options const& how)
-        : objects(options(s), tell), service(objects, cache_path(s), how) {}
+        : objects(options(s), tell), book(ledger_of(s), tell), service(objects, book, cache_path(s), how) {}
     static mgw::cache::disk_store::options options(settings const& s) {
       mgw::cache::disk_store::options out;
       out.path = s.cache.path;
@@ -118,6 +126,7 @@ private:
       if (level >= mgw::log_level::warn) std::fprintf(stderr, "mgw-gateway: %s\n", std::string(text).c_str());
     }
     mgw::cache::disk_store objects;
+    mgw::cache::ledger book;  // the store's lock is this one's, too
     cache_service service;
   };
 

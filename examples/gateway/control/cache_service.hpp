@@ -8,6 +8,7 @@
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/cache/file.hpp>
 #include <mgw/cache/key.hpp>
+#include <mgw/cache/ledger.hpp>
 #include <mgw/cache/sha256.hpp>
 
 #include <boost/json/array.hpp>
@@ -35,16 +36,17 @@ namespace gateway {
 
 /// What `mgw-gateway cache …` does, in the running gateway or in the command's own process.
 ///
-/// Thread rule: `run` from any thread, several at once; it blocks. Precondition: the store outlives it.
+/// Thread rule: `run` from any thread, several at once; it blocks. Precondition: the store and the ledger outlive it.
 class cache_service {
 public:
   using store = mgw::cache::disk_store;
   /// What to add to the answer of `stats`.
   using counts = std::function<boost::json::object()>;
 
-  /// `path`: the store's directory. `how`: how imports are verified; that they are artifacts is always asked for.
-  cache_service(store& objects, std::string path, verifier_options how, counts more = {})
-      : store_(objects), path_(std::move(path)), how_(std::move(how)), more_(std::move(more)) {}
+  /// `path`: the store's directory. `book`: knows what was found to be bad. `how`: how imports are verified; that they
+  /// are artifacts is always asked for.
+  cache_service(store& objects, mgw::cache::ledger& book, std::string path, verifier_options how, counts more = {})
+      : store_(objects), book_(book), path_(std::move(path)), how_(std::move(how)), more_(std::move(more)) {}
 
   /// Does it. `file`: open for reading (import), or for writing (export); otherwise not looked at. What is wrong is in
   /// the answer.
@@ -56,7 +58,10 @@ private:
   std::vector<entry> entries() const;
   bool is_ours(std::string const& path) const;
   std::optional<entry> find(std::vector<entry> const& all, std::string const& text, std::string& why) const;
-  bool find_all(cache_request const& r, std::vector<entry>& out, std::string& why) const;
+  bool find_all(cache_request const& r, std::vector<entry>& out, std::string& why) const {
+    return find_all(r, entries(), out, why);
+  }
+  bool find_all(cache_request const& r, std::vector<entry> const& all, std::vector<entry>& out, std::string& why) const;
 
   boost::json::object list() const;
   boost::json::object stats() const;
@@ -66,6 +71,7 @@ private:
   boost::json::object export_to(cache_request const& r, int file, step_function const& step);
 
   store& store_;
+  mgw::cache::ledger& book_;
   std::string path_;
   verifier_options how_;
   counts more_;
@@ -189,8 +195,8 @@ inline std::optional<cache_service::entry> cache_service::find(std::vector<entry
 }
 
 /// All that the request names, or none.
-inline bool cache_service::find_all(cache_request const& r, std::vector<entry>& out, std::string& why) const {
-  auto const all = entries();
+inline bool cache_service::find_all(cache_request const& r, std::vector<entry> const& all, std::vector<entry>& out,
+                                    std::string& why) const {
   for (std::string const& text : r.objects) {
     auto e = find(all, text, why);
     if (!e) return false;
@@ -244,15 +250,28 @@ inline boost::json::object cache_service::pin(cache_request const& r, bool on) {
 }
 
 inline boost::json::object cache_service::remove(cache_request const& r) {
+  auto all = entries();
+  for (auto const& k : book_.condemned()) {  // nothing is stored of these, as a rule
+    if (std::any_of(all.begin(), all.end(), [&k](entry const& e) { return e.meta.key == k; })) continue;
+    entry e;
+    e.meta.key = k;
+    all.push_back(std::move(e));
+  }
   std::vector<entry> which;
   std::string why;
-  if (!find_all(r, which, why)) return failure(why);
+  if (!find_all(r, all, which, why)) return failure(why);
   boost::json::array objects;
   for (entry const& e : which) {
+    std::string const title = control_detail::title_of(e);
     auto const ec = store_.remove(e.meta.key);
-    if (ec && ec != std::errc::no_such_file_or_directory)
-      return failure(control_detail::title_of(e) + ": " + ec.message());
-    objects.emplace_back(control_detail::describe(e));
+    if (ec && ec != std::errc::no_such_file_or_directory) return failure(title + ": " + ec.message());
+    auto removed = control_detail::describe(e);
+    if (book_.pardon(e.meta.key)) {
+      removed.emplace("condemned", true);
+      if (auto const unwritten = book_.flush())
+        return failure(title + ": that it was condemned cannot be taken back for good: " + unwritten.message());
+    }
+    objects.emplace_back(std::move(removed));
   }
   return {{"status", exit_status::done}, {"objects", std::move(objects)}};
 }

@@ -30,6 +30,8 @@ struct ledger_options {
   std::size_t max_links = 65'536;    ///< remembered at once; beyond, those that end first are forgotten
   std::size_t max_objects = 65'536;  ///< the same; beyond, those not seen for the longest time
   std::chrono::milliseconds retry_after{1'000};  ///< what could not be written is not tried again before, unless there is more
+  /// Names by what objects are found to be bad (a policy, keys): what was found by anything else does not count.
+  std::uint64_t judge = 0;
   ledger_options() = default;
 };
 
@@ -64,13 +66,17 @@ public:
   /// The object was seen with this generation. True if it was another one before: then `flush` before it is given out.
   bool saw(key const& k, std::uint64_t generation);
 
-  /// Whether the bytes of this generation were found to be bad.
+  /// Whether the bytes of this generation were found to be bad, by the same judge.
   bool is_condemned(key const& k, std::uint64_t generation) const {
     std::lock_guard const hold(mutex_);
     auto const it = objects_.find(k);
-    return it != objects_.end() && generation != 0 && it->second.condemned == generation;
+    return it != objects_.end() && generation != 0 && it->second.condemned == sentence(generation);
   }
   void condemn(key const& k, std::uint64_t generation);
+  /// Objects of which some bytes were found to be bad, by whichever judge.
+  std::vector<key> condemned() const;
+  /// Takes that back, so that they are looked at anew; false: there is nothing to take back. `flush` makes it durable.
+  bool pardon(key const& k);
 
   /// Makes durable what was told before. One flush serves all who wait for one. After a failure all of it is written.
   std::error_code flush();
@@ -88,6 +94,11 @@ private:
     explicit begun(ledger_link const& l) : ledger_link(l) {}
   };
 
+  /// What is kept of a generation that this judge has condemned.
+  std::uint64_t sentence(std::uint64_t generation) const noexcept {
+    std::uint64_t const n = generation ^ options_.judge;
+    return n == 0 ? 1 : n;
+  }
   std::string whole() const;
   std::error_code append(std::string const& records);
   std::error_code rewrite(std::string const& contents);
@@ -207,11 +218,30 @@ inline bool ledger::saw(key const& k, std::uint64_t generation) {
 inline void ledger::condemn(key const& k, std::uint64_t generation) {
   std::lock_guard const hold(mutex_);
   ledger_object& o = objects_[k];
-  o.condemned = generation;
+  o.condemned = sentence(generation);
   o.seen_at = ops_.now();
   ++told_;
   if (writable_) append_ledger_record(pending_, k, o);
   bound_pending();
+}
+
+inline std::vector<key> ledger::condemned() const {
+  std::vector<key> out;
+  std::lock_guard const hold(mutex_);
+  for (auto const& [k, about] : objects_)
+    if (about.condemned != 0) out.push_back(k);
+  return out;
+}
+
+inline bool ledger::pardon(key const& k) {
+  std::lock_guard const hold(mutex_);
+  auto const it = objects_.find(k);
+  if (it == objects_.end() || it->second.condemned == 0) return false;
+  it->second.condemned = 0;
+  ++told_;
+  if (writable_) append_ledger_record(pending_, k, it->second);
+  bound_pending();
+  return true;
 }
 
 inline std::error_code ledger::flush() {

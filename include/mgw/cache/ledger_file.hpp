@@ -29,7 +29,7 @@ struct ledger_object {
   std::uint64_t generation = 0;  ///< the last one seen
   std::int64_t seen_at = 0;      ///< unix seconds, to the day
   std::int64_t replaced_at = 0;  ///< when it had become another one; 0: never
-  std::uint64_t condemned = 0;   ///< the generation whose bytes were found to be bad; 0: none
+  std::uint64_t condemned = 0;   ///< the generation whose bytes were found to be bad, XOR who judged them; 0: none
 };
 
 struct ledger_contents {

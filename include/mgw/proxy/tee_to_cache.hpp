@@ -90,6 +90,8 @@ public:
     if (auto const job = flights_.find(k)) job->offer_from_poll(source);
     links_.offer(k, std::move(source));
   }
+  /// What was begun, replaced and found to be bad.
+  cache::ledger& book() noexcept { return book_; }
   /// With which generation the first byte on this link went out, if one did.
   std::optional<std::uint64_t> begun_with(cache::link_id const& link) const { return book_.begun_with(link); }
 
