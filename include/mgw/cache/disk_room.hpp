@@ -9,6 +9,7 @@
 #include <mgw/core/wall_clock.hpp>
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,7 +29,7 @@ public:
   using disk_objects::disk_objects;
 
   /// Lets an active part grow by `bytes` more, evicting what is least recently used. Waits for an object that somebody
-  /// works on only where nothing else makes room. Errors: error::not_enough_space, I/O.
+  /// works on, or deletes, only where nothing else makes room. Errors: error::not_enough_space, I/O.
   std::error_code reserve(disk_index::part& p, std::uint64_t bytes);
   /// Deletes what was not used for `max_age`; how many objects and parts went.
   std::size_t expire();
@@ -37,6 +38,29 @@ public:
 
 protected:
   ~disk_room() = default;
+
+  /// While there is one something is being deleted that may make room. Made under the index's lock, and not destroyed
+  /// under it.
+  class departure {
+  public:
+    departure() = default;
+    explicit departure(disk_room& of) : of_(&of) { ++of.leaving_; }
+    departure(departure&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
+    departure& operator=(departure&& other) noexcept {
+      std::swap(of_, other.of_);
+      return *this;
+    }
+    ~departure() {
+      if (of_ == nullptr) return;
+      std::lock_guard const hold(of_->index_mutex_);
+      --of_->leaving_;
+      ++of_->left_;
+      of_->departed_.notify_all();
+    }
+
+  private:
+    disk_room* of_ = nullptr;
+  };
 
   std::error_code remove_part_files(key const& k);
 
@@ -49,6 +73,7 @@ private:
     std::optional<disk_index::object> object;
     part_ptr part;
     std::uint64_t bytes = 0;  // what its going frees
+    departure going;
   };
 
   /// Empty if somebody works on it at this moment. Precondition: the index is locked.
@@ -57,6 +82,10 @@ private:
   std::error_code evict(victim v);
 
   std::mutex space_mutex_;  // from the question for space to the reservation; before the index's
+  // These belong to the index's lock.
+  std::condition_variable departed_;
+  unsigned leaving_ = 0;
+  std::uint64_t left_ = 0, freed_ = 0;  // departures that are over, and the bytes of those that succeeded
 };
 
 inline void disk_room::keep_part(disk_index::part& p) {
@@ -80,12 +109,14 @@ inline std::optional<disk_room::victim> disk_room::claim(disk_index::used_order_
     v.part = index_.find_part(what.key);
     v.bytes = v.part->written;
     index_.activate(*v.part);
+    v.going = departure(*this);
     return v;
   }
   v.body_held = bodies_.try_take({index_.find(what.key)->body->sha256});
   if (!v.body_held) return std::nullopt;
   v.object = index_.take(what.key);
   v.bytes = v.object->body->keys == 0 ? v.object->body->size : 0;
+  v.going = departure(*this);
   return v;
 }
 
@@ -100,13 +131,13 @@ inline void disk_room::wait_for(key const& k) {
 }
 
 inline std::error_code disk_room::evict(victim v) {
-  if (v.object) return delete_object(*std::move(v.object));
-  if (auto const ec = remove_part_files(v.what.key)) {
-    with_index([&](disk_index& index) { index.deactivate(*v.part, v.part->used); });
-    return ec;
-  }
-  with_index([&](disk_index& index) { index.erase_part(*v.part); });
-  return {};
+  auto const ec = v.object ? delete_object(*std::move(v.object)) : remove_part_files(v.what.key);
+  with_index([&](disk_index& index) {
+    if (v.part && ec) index.deactivate(*v.part, v.part->used);
+    if (v.part && !ec) index.erase_part(*v.part);
+    if (!ec) freed_ += v.bytes;
+  });
+  return ec;
 }
 
 inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t bytes) {
@@ -114,11 +145,13 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
   for (;;) {
     std::optional<victim> next;
     std::optional<key> busy;
+    std::optional<std::uint64_t> seen;  // departures, if it is for one to make room
+    std::uint64_t available = 0, freed = 0;
     {
       std::lock_guard const asking(space_mutex_);
       auto const space = ops_.space(layout_.path());
       if (!space) return space.error();
-      std::uint64_t const available = std::max(space->available, expected);
+      available = std::max(space->available, expected);
       std::lock_guard const hold(index_mutex_);
       if (bytes > limits_.max_size) return error::not_enough_space;
       std::uint64_t const room = limits_.max_size - std::min(limits_.max_size, index_.used_bytes());
@@ -129,12 +162,16 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
         p.reserved += bytes;
         return {};
       }
-      if (index_.evictable_bytes() < over) return error::not_enough_space;
-      index_.find_victim([&](disk_index::used_order_item const& what) {
-        next = claim(what);
-        if (!next && !busy) busy = what.key;
-        return next.has_value();
-      });
+      if (index_.evictable_bytes() >= over) {
+        index_.find_victim([&](disk_index::used_order_item const& what) {
+          next = claim(what);
+          if (!next && !busy) busy = what.key;
+          return next.has_value();
+        });
+      } else if (leaving_ != 0) {
+        seen = left_;
+        freed = freed_;
+      }
       if (next) expected = available + next->bytes;
     }
     if (next) {
@@ -144,6 +181,10 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
       note_progress();
     } else if (busy) {
       wait_for(*busy);
+    } else if (seen) {
+      std::unique_lock waiting(index_mutex_);
+      departed_.wait(waiting, [&] { return left_ != *seen; });
+      expected = available + (freed_ - freed);
     } else {
       return error::not_enough_space;
     }
