@@ -1,5 +1,7 @@
 #include <mgw/proxy/fill_writer.hpp>
 
+#include <mgw/upstream/rate_limit.hpp>
+
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
@@ -85,6 +87,8 @@ struct site {
   test::origin origin{body};
   test::temporary_directory directory;
   std::uint64_t judge = 0;
+  std::shared_ptr<std::atomic<std::uint64_t>> rate;  // of the link; null: it has no limit
+  when_abandoned abandoned = when_abandoned::finish;
   std::optional<caching_gateway> g;
 
   site() = default;
@@ -95,6 +99,15 @@ struct site {
     o.tee.ledger.judge = judge;
     o.tee.fetch.checkpoint_every = std::chrono::milliseconds(0);
     o.tee.fetch.verifier = [this](asio::io_context&) { return std::make_unique<scripted>(found); };
+    o.tee.fetch.abandoned = abandoned;
+    o.tee.fetch.reconnect_grace = std::chrono::milliseconds(0);
+    if (rate) {
+      upstream::rate_limit::options limit;
+      limit.rate = [now = rate] { return now->load(); };
+      limit.look = std::chrono::milliseconds(1);
+      o.tee.fetch.exchange.limit = std::make_shared<upstream::rate_limit>(std::move(limit));
+      o.tee.fetch.stand_by_look = std::chrono::milliseconds(1);
+    }
     g.emplace(directory.path(), origin.authority(), std::move(o));
   }
   reply get(field_list const& fields = {}) const { return test::get(g->port(), "/o", fields); }
@@ -280,6 +293,62 @@ TEST_CASE("after a restart the verifier is fed what is stored, then what comes")
     CHECK(s.get().status() == 403);
     CHECK(s.origin.count() == 1);
   }
+}
+
+TEST_CASE("after a restart while the link is paused, what is stored is verified and served; the rest comes with the link") {
+  site s;
+  SUBCASE("a fill that goes on") {}
+  SUBCASE("a fill that leaves the link with its last reader") {
+    s.abandoned = when_abandoned::suspend;
+  }
+  s.origin.script(0, stall(200'000));
+  s.start();
+  {
+    http_client c(s.g->port());
+    c.request("GET", "/o");
+    CHECK(s.arrived(200'000));
+    CHECK(s.g->suspend());
+  }
+  s.rate = std::make_shared<std::atomic<std::uint64_t>>(0);
+  for (int const failures : {0, 2}) {
+    CAPTURE(failures);
+    CHECK(s.g->suspend());
+    s.found.unable = failures;
+    s.start();
+    reply const part = s.get({{"Range", "bytes=1000-99999"}});
+    CHECK(part.status() == 206);
+    CHECK((part.body == s.body.substr(1000, 99'000)));
+    CHECK(s.g->log().count("out of order") == static_cast<std::size_t>(failures));
+  }
+  http_client c(s.g->port());
+  c.request("GET", "/o");
+  reply r;
+  r.head = c.read_head();
+  CHECK(r.status() == 200);
+  r.body = c.read_bytes(100'000);
+  CHECK(s.origin.count() == 1);
+  *s.rate = upstream::unlimited;
+  c.read_body(r);
+  CHECK((r.whole && r.body == s.body));
+  CHECK(s.origin.count() == 2);
+  CHECK(s.origin.sent() == object_size);
+}
+
+TEST_CASE("after a restart while the link is paused, a part that is bad is refused at once") {
+  site s;
+  s.origin.script(0, stall(200'000));
+  s.start();
+  {
+    http_client c(s.g->port());
+    c.request("GET", "/o");
+    CHECK(s.arrived(200'000));
+    CHECK(s.g->suspend());
+  }
+  s.rate = std::make_shared<std::atomic<std::uint64_t>>(0);
+  s.found.bad_at = 100'000;
+  s.start();
+  CHECK(s.get().status() == 403);
+  CHECK(s.origin.count() == 1);
 }
 
 }  // namespace mgw::proxy

@@ -54,7 +54,7 @@ namespace mgw::proxy {
 /// What is stored is verified on its way (fill_writer): a body that is found to be bad is a definite refusal, and is not
 /// fetched again. Where the store fails or hangs (fill_disk), readers go on by themselves (pass_through). While the link
 /// is paused (rate_limit), or nobody follows the object and it is to be suspended then, it stands by: off the link,
-/// without a turn.
+/// without a turn. What is stored is served meanwhile.
 ///
 /// Thread rule: runs on one worker, the job's. Source: RFC 9110 14 and 13.1, RFC 9112 9.
 template <cache::CacheStore Store>
@@ -100,6 +100,7 @@ private:
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> wait_for_turn();
   asio::awaitable<void> pause();
+  asio::awaitable<answer> leave_link();
   asio::awaitable<bool> stand_by();
   bool complete() const { return whole_ || (writer_.begun() && writer_.length() == have()); }
   bool paused() const { return options_.exchange.limit && options_.exchange.limit->paused(); }
@@ -170,13 +171,13 @@ asio::awaitable<void> fetch<Store>::run() {
   if (!wanted) co_return;
   backoff_ = options_.backoff_first;
   while (!job_->stopping() && !disk_.late()) {
-    if (off_the_link()) {
-      bool const on = co_await stand_by();
-      if (!on) break;
-      continue;
-    }
     std::uint64_t const before = have();
-    answer const a = co_await step();
+    bool const off = off_the_link();
+    answer a;
+    if (off)
+      a = co_await leave_link();
+    else
+      a = co_await step();
     if (have() > before) {
       progress_ = clock::now();
       backoff_ = options_.backoff_first;
@@ -185,7 +186,12 @@ asio::awaitable<void> fetch<Store>::run() {
     if (job_->stopping()) break;
     bool const over = co_await settle(a);
     if (over) co_return;
-    if (a.what != verdict::fault || off_the_link() || disk_.late()) continue;
+    if (off && a.what == verdict::whole) {
+      bool const on = co_await stand_by();
+      if (!on) break;
+      continue;
+    }
+    if (a.what != verdict::fault || (!off && off_the_link()) || disk_.late()) continue;
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
     if (clock::now() - progress_ > options_.abandon_after && job_->end_if_unread()) break;
@@ -419,12 +425,19 @@ asio::awaitable<void> fetch<Store>::wait_for_turn() {
   job_->watch(nullptr);
 }
 
-/// Until the link may be used and somebody wants the object. What is there is safe, and the turn another one's. False:
-/// nobody has wanted it for long.
+/// Makes safe what is there, and shows it; the turn is another one's. `whole`: so it is.
 template <cache::CacheStore Store>
-asio::awaitable<bool> fetch<Store>::stand_by() {
+asio::awaitable<typename fetch<Store>::answer> fetch<Store>::leave_link() {
   turn_.leave();
   co_await writer_.checkpoint();
+  written shown;
+  if (!writer_.resting()) shown = co_await writer_.prepare();
+  co_return answer(shown);
+}
+
+/// Until the link may be used and somebody wants the object. False: nobody has wanted it for long.
+template <cache::CacheStore Store>
+asio::awaitable<bool> fetch<Store>::stand_by() {
   std::string const why = paused() ? "the link is paused" : "nobody follows it";
   log(log_level::info, why + "; stands by at byte " + std::to_string(have()));
   auto const begun = clock::now();
