@@ -264,7 +264,7 @@ TEST_CASE("under a small limit the kernel does not receive far ahead, and a limi
     if (auto const range = head.find("Range: bytes="); range != std::string::npos)
       at = std::stoull(head.substr(range + 13));
     std::string const total = std::to_string(body.size());
-    std::string answer = at == 0 ? "HTTP/1.1 200 OK\r\n" : "HTTP/1.1 206 Partial Content\r\n";
+    std::string answer = at == 0 ? "HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\n" : "HTTP/1.1 206 Partial Content\r\n";
     if (at != 0)
       answer +=
           "Content-Range: bytes " + std::to_string(at) + "-" + std::to_string(body.size() - 1) + "/" + total + "\r\n";
@@ -307,6 +307,45 @@ TEST_CASE("under a small limit the kernel does not receive far ahead, and a limi
   reply const r = finish(c);
   CHECK((r.whole && r.body == body));
   CHECK(g.tee().counters().again_bytes == 0);
+}
+
+TEST_CASE("a limit that falls makes a new connection only where the upstream is known to go on from the middle") {
+  struct {
+    char const* upstream;
+    bool says, does;
+    std::size_t first, second;  // requests after the first fall, and after another one
+  } const table[] = {
+      {"says and does so", true, true, 2, 3},
+      {"says so, but does not", true, false, 2, 2},
+      {"says nothing", false, true, 1, 1},
+      {"says nothing and does not", false, false, 1, 1},
+  };
+  for (auto const& row : table) {
+    CAPTURE(row.upstream);
+    site s(3'000'000, upstream::unlimited);
+    mishap m;
+    m.ignore_range = !row.does;
+    if (row.says) m.fields = {{"Accept-Ranges", "bytes"}};
+    s.origin.standing(m);
+    *s.link.rate = 4'000 * KiB;
+    http_client c(s.port());
+    c.request("GET", "/o");
+    for (std::size_t const requests : {row.first, row.second}) {
+      auto const more = [&](std::uint64_t n) {
+        return eventually([&, all = s.link.limit->used() + n] { return s.link.limit->used() >= all; });
+      };
+      *s.link.rate = 4'000 * KiB;
+      CHECK(more(500'000));
+      *s.link.rate = 16 * KiB;
+      CHECK(eventually([&] { return s.origin.count() == requests; }));
+      CHECK(more(6 * KiB));
+    }
+    *s.link.rate = upstream::unlimited;
+    CHECK(s.is_whole(finish(c)));
+    CHECK(s.origin.count() == row.second);
+    CHECK(s.counters().faults == 0);
+    if (row.does || !row.says) CHECK(s.counters().again_bytes == 0);
+  }
 }
 
 TEST_CASE("suspend: when its last reader has gone, a fill leaves the link, and the next reader goes on with it") {

@@ -94,7 +94,7 @@ private:
   asio::awaitable<answer> step();
   asio::awaitable<bool> settle(answer const& a);
   asio::awaitable<answer> attempt(fetch_source const& source);
-  asio::awaitable<answer> judge(upstream::client_exchange& up);
+  asio::awaitable<answer> judge(upstream::client_exchange& up, bool asked_for_rest);
   answer judge_refused_link(int status, fetch_source const& source, bool waited);
   asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at);
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
@@ -130,6 +130,7 @@ private:
   bool whole_ = false;
   bool wants_newer_link_ = false;       // the last answer was that the link has expired
   bool ranges_useless_ = false;         // the upstream answered a range wrongly: ask for the whole and compare
+  bool may_leave_ = false;              // the upstream is known to send the rest by itself: no byte would come twice
   std::uint64_t ever_ = 0;              // the furthest byte of this generation that ever arrived
   clock::time_point progress_ = clock::now();
   std::chrono::milliseconds backoff_{0};
@@ -279,13 +280,13 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_sourc
   int const status = got.up->head().status;
   if (status == 403 || status == 400) co_return judge_refused_link(status, source, waited);
   job_->watch(got.up.get());
-  a = co_await judge(*got.up);
+  a = co_await judge(*got.up, !fields.empty());
   job_->watch(nullptr);
   co_return a;
 }
 
 template <cache::CacheStore Store>
-asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::client_exchange& up) {
+asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::client_exchange& up, bool asked_for_rest) {
   answer a;
   auto const& head = up.head();
   a.status = head.status;
@@ -300,6 +301,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
   switch (head.status) {
     case 200: {
       ranges_useless_ = false;  // what comes now may break off, and be resumed
+      may_leave_ = !asked_for_rest && offers_ranges(head.fields);
       // What nobody has seen, and nothing names, need not be what comes now.
       if (writer_.begun() && options_.whole_only && !writer_.meta().etag.starts_with('"')) co_await writer_.drop();
       if (writer_.begun()) {  // also an empty part of an earlier attempt: its promises may be other ones
@@ -328,6 +330,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
         co_return a;
       }
       if (!writer_.length()) writer_.set_length(*range->length);
+      may_leave_ = true;
       a = co_await take_body(up, have());
       co_return a;
     }
@@ -400,7 +403,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
     }
     if (c.end) break;
     if (job_->unwanted() || disk_.late()) co_return a;
-    if (up.narrowed() && !range_fields().empty()) {
+    if (may_leave_ && up.narrowed() && !range_fields().empty()) {
       a.what = verdict::again;
       co_return a;
     }

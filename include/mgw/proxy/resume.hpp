@@ -28,6 +28,9 @@ inline std::string resume_fields(cache::meta const& m, std::uint64_t have) {
   return out;
 }
 
+/// Whether the upstream says that it can send the rest of an object from any byte on. Source: RFC 9110 14.3.
+inline bool offers_ranges(http::fields const& answer) { return http::iequals(answer.value("Accept-Ranges"), "bytes"); }
+
 /// Whether a response has a content coding, which was not asked for (`Accept-Encoding: identity`): its bytes are not the
 /// object's, and its ranges count other bytes.
 inline bool is_coded(http::fields const& answer) {
