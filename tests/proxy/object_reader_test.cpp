@@ -128,6 +128,39 @@ TEST_CASE("the reserve is given out byte by byte in silence, and no further") {
   CHECK((r.whole && r.body == s.body));
 }
 
+TEST_CASE("a client that leaves while it waits for more is noticed long before the next byte is due") {
+  reader_options o;
+  o.trickle = std::chrono::hours(1);
+  o.look = std::chrono::milliseconds(1);
+  site s(100'000, o);
+  s.begin(50'000);
+  for (bool const reset : {false, true}) {
+    CAPTURE(reset);
+    http_client c(s.g.port());
+    c.request("GET", "/");
+    c.read_head();
+    CHECK(c.read_bytes(50'000 - 4096).size() == 50'000 - 4096);
+    auto const before = s.g.records().size();
+    if (reset)
+      c.socket().reset();
+    else
+      c.socket().close();
+    REQUIRE(test::eventually([&] { return s.g.records().size() == before + 1; }));
+    CHECK(s.g.records().back().failure == "the client left");
+  }
+  http_client patient(s.g.port());
+  patient.request("GET", "/");
+  reply r;
+  r.head = patient.read_head();
+  patient.socket().send("GET / HTTP/1.1\r\n");  // of its next request: it is there
+  s.fill->grew(100'000);
+  s.fill->completed();
+  patient.read_body(r);
+  CHECK((r.whole && r.body == s.body));
+  patient.socket().send("Host: a\r\n\r\n");
+  CHECK((patient.read_reply().body == s.body));
+}
+
 TEST_CASE_TEMPLATE("how a fill ends is how its readers end", Rig, MGW_EVERY_RIG) {
   site_of<Rig> s(100'000);
   http_client waiting(s.g.port()), begun(s.g.port()), ranged(s.g.port());

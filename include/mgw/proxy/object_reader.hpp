@@ -27,7 +27,7 @@ namespace mgw::proxy {
 
 struct reader_options {
   std::chrono::milliseconds hold{270'000};    ///< how long a request without a head may wait: then it is closed unanswered
-  std::chrono::milliseconds look{5'000};      ///< how often a held connection is looked at: has the client left?
+  std::chrono::milliseconds look{5'000};      ///< how often the connection of one who waits is looked at: has he left?
   std::chrono::milliseconds trickle{60'000};  ///< a begun body that has nothing new gives one byte so often
   std::size_t max_held = 6'000;               ///< requests held at once; beyond, the longest-held is closed
   std::chrono::milliseconds replaced_after{1'000};  ///< one that has waited for so long gives way to a new one on its link
@@ -306,6 +306,11 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     }
     std::size_t ahead = at_ >= limit && ahead_ != nullptr ? ahead_->ready(at_, end_).size() : 0;
     if (at_ >= limit && ahead == 0) {
+      if (x_.client_gone()) {
+        x_.notes().failure = "the client left";
+        x_.abort();
+        co_return step::done;
+      }
       bool const fetches = ahead_ != nullptr && ahead_->may_fetch(v, at_, end_);
       auto const due = last_sent + options_.trickle;
       if (clock::now() < due && fetches) {
@@ -313,13 +318,10 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
         continue;
       }
       if (clock::now() < due) {
-        auto const next_look = ahead_ != nullptr ? std::min(due, ahead_->next_look(v, at_, end_)) : due;
+        auto next_look = std::min(due, clock::now() + options_.look);
+        if (ahead_ != nullptr) next_look = std::min(next_look, ahead_->next_look(v, at_, end_));
         co_await wait(v, next_look);
         continue;
-      }
-      if (x_.client_gone()) {
-        x_.abort();
-        co_return step::done;
       }
       last_sent = clock::now();
       ahead = ahead_ != nullptr && !ahead_->kept().empty() ? 1 : 0;
