@@ -228,27 +228,6 @@ TEST_CASE("a suspended part is resumed, also by the next store") {
   CHECK(take(store, 1) == bytes);
   CHECK(store.resume(test_key(1)).error() == std::errc::no_such_file_or_directory);
 }
-TEST_CASE("a checkpoint is due after 8 MiB or 30 s, but not twice in a second") {
-  temporary_directory const dir;
-  disk_store store(at(dir));
-  auto p = store.create(test_meta(1, std::uint64_t{32} << 20));
-  REQUIRE(p);
-  using std::chrono::milliseconds;
-  auto const now = std::chrono::steady_clock::now();
-  CHECK_FALSE(p->checkpoint_due(now + std::chrono::hours(1)));  // nothing to save
-  CHECK_FALSE(p->append("x"));
-  CHECK_FALSE(p->checkpoint_due(now + milliseconds(29'000)));
-  CHECK(p->checkpoint_due(now + milliseconds(31'000)));
-  CHECK_FALSE(p->checkpoint());
-  CHECK_FALSE(p->checkpoint());  // again: nothing to do
-  CHECK_FALSE(p->checkpoint_due(now + std::chrono::hours(1)));
-  CHECK_FALSE(p->append(std::string(std::size_t{8} << 20, 'y')));
-  auto const later = std::chrono::steady_clock::now();
-  CHECK(p->checkpoint_due(later + milliseconds(1100)));
-  CHECK_FALSE(p->checkpoint());
-  CHECK_FALSE(p->append(std::string(std::size_t{8} << 20, 'z')));
-  CHECK_FALSE(p->checkpoint_due(later));
-}
 TEST_CASE("a part is cut back to its last good checkpoint") {
   temporary_directory const dir;
   std::string const bytes = test_body(1, 1000);

@@ -1,5 +1,6 @@
 #include <mgw/proxy/fill_writer.hpp>
 
+#include <mgw/cache/journal.hpp>
 #include <mgw/upstream/rate_limit.hpp>
 
 #include <support/gateway_fixture.hpp>
@@ -15,6 +16,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -89,6 +93,7 @@ struct site {
   std::uint64_t judge = 0;
   std::shared_ptr<std::atomic<std::uint64_t>> rate;  // of the link; null: it has no limit
   when_abandoned abandoned = when_abandoned::finish;
+  std::chrono::milliseconds checkpoint_every{0}, backoff{0};
   std::optional<caching_gateway> g;
 
   site() = default;
@@ -97,7 +102,8 @@ struct site {
     caching_options o;
     o.tee.ledger.path = (directory.path() / "ledger").string();
     o.tee.ledger.judge = judge;
-    o.tee.fetch.checkpoint_every = std::chrono::milliseconds(0);
+    o.tee.fetch.checkpoint_every = checkpoint_every;
+    if (backoff.count() != 0) o.tee.fetch.backoff_first = o.tee.fetch.backoff_max = backoff;
     o.tee.fetch.verifier = [this](asio::io_context&) { return std::make_unique<scripted>(found); };
     o.tee.fetch.abandoned = abandoned;
     o.tee.fetch.reconnect_grace = std::chrono::milliseconds(0);
@@ -349,6 +355,31 @@ TEST_CASE("after a restart while the link is paused, a part that is bad is refus
   s.start();
   CHECK(s.get().status() == 403);
   CHECK(s.origin.count() == 1);
+}
+
+TEST_CASE("before a long pause what has arrived is made durable") {
+  site s;
+  s.checkpoint_every = std::chrono::hours(1);  // longer than this takes
+  s.backoff = std::chrono::hours(3);
+  mishap m;
+  m.cut_after = 100'000;
+  s.origin.script(0, m);
+  s.start();
+  http_client c(s.g->port());
+  c.request("GET", "/o");
+  CHECK(s.arrived(100'000));
+  auto const recorded = [&] {
+    for (auto const& e : std::filesystem::recursive_directory_iterator(s.directory.path())) {
+      if (e.path().extension() != ".journal") continue;
+      std::ifstream in(e.path(), std::ios::binary);
+      std::string const text{std::istreambuf_iterator<char>(in), {}};
+      auto const journal = cache::read_journal(text);
+      return journal && !journal->records.empty() && journal->records.back().size == 100'000;
+    }
+    return false;
+  };
+  CHECK(eventually(recorded));
+  CHECK(s.g->log().count("next try from byte 100000") == 1);
 }
 
 }  // namespace mgw::proxy

@@ -13,7 +13,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,8 +27,8 @@ namespace mgw::cache {
 /// A body being written to disk. Destroyed without commit or suspend, it is dropped. It may outlive its store, whose
 /// directory then stays locked until the part is gone.
 ///
-/// Thread rule: one writer at a time; every operation but `body`, `size`, `meta`, `set_labels` and `checkpoint_due` may
-/// block on the disk. Readers take `body()` from the writer and know from it how far they may read.
+/// Thread rule: one writer at a time; every operation but `body`, `size`, `meta` and `set_labels` may block on the disk.
+/// Readers take `body()` from the writer and know from it how far they may read.
 class part {
 public:
   part(part&&) noexcept = default;
@@ -64,8 +63,6 @@ public:
   /// Makes what is written survive a power cut: flushes the body, adds a record to the journal, flushes that.
   /// After a failed flush the part is lost (error::part_lost from then on), since the kernel may have dropped the data.
   std::error_code checkpoint();
-  /// Whether a checkpoint is due: after 8 MiB or 30 s of progress, but not twice within a second.
-  bool checkpoint_due(std::chrono::steady_clock::time_point now) const noexcept;
   /// Makes the complete object of it; `meta()` then has its time and its SHA-256.
   /// Errors: error::length_mismatch if `total_length` is not `size()` or not what was announced; I/O. After an error
   /// the part can be suspended or committed again, unless it is lost. One exception: if only the last flush of a
@@ -79,9 +76,6 @@ public:
 private:
   friend class disk_store;
 
-  static constexpr std::uint64_t checkpoint_bytes = std::uint64_t{8} << 20;
-  static constexpr std::chrono::seconds checkpoint_time{30};
-  static constexpr std::chrono::seconds checkpoint_pause{1};
   /// An object of unknown length reserves so much at a time.
   static constexpr std::uint64_t reserve_step = std::uint64_t{8} << 20;
 
@@ -98,7 +92,6 @@ private:
     bool torn = false;   // a failed write may have left bytes behind `size`
     bool lost = false;
     bool open = true;
-    std::chrono::steady_clock::time_point checkpoint_at = std::chrono::steady_clock::now();
   };
 
   part(std::shared_ptr<disk_core> core, std::unique_ptr<state> s) : core_(std::move(core)), s_(std::move(s)) {}
@@ -147,15 +140,9 @@ inline std::error_code part::append(std::string_view bytes) {
   return {};
 }
 
-inline bool part::checkpoint_due(std::chrono::steady_clock::time_point now) const noexcept {
-  if (usable() || s_->size == s_->checkpointed || now - s_->checkpoint_at < checkpoint_pause) return false;
-  return s_->size - s_->checkpointed >= checkpoint_bytes || now - s_->checkpoint_at >= checkpoint_time;
-}
-
 inline std::error_code part::checkpoint() {
   if (auto const ec = usable()) return ec;
   auto& s = *s_;
-  s.checkpoint_at = std::chrono::steady_clock::now();
   if (s.size == s.checkpointed) return {};
   checkpoint_record r;
   r.size = s.size;

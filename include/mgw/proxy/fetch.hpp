@@ -465,6 +465,7 @@ asio::awaitable<void> fetch<Store>::pause() {
   if (backoff_ == options_.backoff_max) writer_.rest();
   auto const jitter = std::chrono::milliseconds(std::uniform_int_distribution<int>(0, static_cast<int>(backoff_.count() / 2))(random_));
   auto const length = backoff_ / 2 + jitter + std::chrono::milliseconds(1);
+  if (length >= options_.checkpoint_every) co_await writer_.checkpoint();
   backoff_ = std::min(backoff_ * 2, options_.backoff_max);
   if (wants_newer_link_)
     co_await job_->sleep_until_newer(length);

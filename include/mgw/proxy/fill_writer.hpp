@@ -98,6 +98,7 @@ public:
   bool resting() const noexcept { return resting_; }
   /// The bytes at `at`, which is not beyond the end: those before the end are compared, the others added.
   asio::awaitable<written> write(std::string_view bytes, std::uint64_t at);
+  /// The same as `checkpoint`, at most once in `checkpoint_every`.
   asio::awaitable<void> checkpoint_if_due();
   /// What is there is durable from here on.
   asio::awaitable<void> checkpoint();
