@@ -14,7 +14,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -137,31 +136,6 @@ TEST_CASE("a newer link that comes while the older one is refused is tried") {
   s.origin.release();
   CHECK(s.is_whole(second.read_reply()));
   CHECK(s.is_whole(first.read_reply()));
-}
-
-TEST_CASE("what came before the link broke is durable while it is down") {
-  site s;
-  test::temporary_directory copy;
-  {
-    caching_options o;
-    o.tee.fetch.checkpoint_every = std::chrono::hours(1);
-    caching_gateway g(s.directory.path(), s.origin.authority(), std::move(o));
-    s.origin.script(0, cut(100'000));
-    mishap down;
-    down.status = 503;
-    s.origin.standing(down);
-    http_client c(g.port());
-    c.request("GET", "/o");
-    CHECK(eventually([&] { return g.tee().counters().faults >= 2; }));
-    std::filesystem::copy(s.directory.path(), copy.path(),
-                          std::filesystem::copy_options::recursive);  // as a power cut leaves it
-  }
-  s.origin.heal();
-  std::size_t const before = s.origin.count();
-  caching_gateway g(copy.path(), s.origin.authority());
-  CHECK(s.is_whole(test::get(g.port(), "/o")));
-  CHECK(s.origin.requests().at(before).value("Range") == "bytes=100000-");
-  CHECK(s.origin.count() == before + 1);
 }
 
 TEST_CASE("a fill that has waited long in line is not given up at its first fault") {

@@ -196,7 +196,6 @@ asio::awaitable<void> fetch<Store>::run() {
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
     if (clock::now() - progress_ > options_.abandon_after && job_->end_if_unread()) break;
-    co_await writer_.checkpoint();  // the outage may be long, and end with a power cut
     co_await pause();
   }
   std::uint64_t const reached = have();
