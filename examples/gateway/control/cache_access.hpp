@@ -3,6 +3,7 @@
 #include "config/settings.hpp"
 #include "control/cache_service.hpp"
 #include "control/client.hpp"
+#include "control/directory_owner.hpp"
 #include "control/protocol.hpp"
 #include "control/socket_path.hpp"
 #include "verifier/configured.hpp"
@@ -11,7 +12,6 @@
 #include <mgw/cache/ledger.hpp>
 #include <mgw/core/log.hpp>
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,6 +19,7 @@
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -50,7 +51,7 @@ public:
   ~cache_access() {
     if (!local_) return;
     try {
-      as_owner_of const owner(settings_.cache.path);
+      as_other_user const owner(owner_);
       local_.reset();
     } catch (std::exception const& e) {
       std::fprintf(stderr, "mgw-gateway: %s\n", e.what());
@@ -77,7 +78,8 @@ public:
       return failure("there is no cache at " + cache_path(settings_) + (ec ? ": " + ec.message() : std::string()));
     try {
       auto const how = configured_verifier(settings_);
-      as_owner_of const owner(settings_.cache.path);
+      take_part_of_owner();
+      as_other_user const owner(owner_);
       local_ = std::make_unique<local>(settings_, how);
     } catch (std::system_error const& e) {
       return failure(e.what());
@@ -90,20 +92,26 @@ public:
   }
 
 private:
-  /// Root takes the part of the directory's owner: files of root's would be of no use to the gateway.
-  class as_owner_of {
+  /// Root takes the part of the directory's owner: files of root's would be of no use to the gateway. He is looked up
+  /// once, so that it stays the same one. Throws std::system_error.
+  void take_part_of_owner() {
+    if (::geteuid() != 0) return;
+    auto const owner = owner_of_directory(settings_.cache.path);
+    if (!owner) throw std::system_error(owner.error(), "cannot tell whose directory " + cache_path(settings_) + " is");
+    if (owner->user != 0) owner_ = *owner;
+  }
+  class as_other_user {
   public:
-    explicit as_owner_of(std::string const& path) {
-      struct stat s{};
-      if (::geteuid() != 0 || ::stat(path.c_str(), &s) != 0 || s.st_uid == 0) return;
+    explicit as_other_user(std::optional<directory_owner> const& who) {
+      if (!who) return;
       group_ = ::getegid();
-      if (::setegid(s.st_gid) != 0 || ::seteuid(s.st_uid) != 0)
-        throw std::system_error(errno, std::generic_category(), "cannot become the owner of " + path);
+      if (::setegid(who->group) != 0 || ::seteuid(who->user) != 0)
+        throw std::system_error(errno, std::generic_category(), "cannot become the owner of the cache");
       changed_ = true;
     }
-    as_owner_of(as_owner_of const&) = delete;
-    as_owner_of& operator=(as_owner_of const&) = delete;
-    ~as_owner_of() {
+    as_other_user(as_other_user const&) = delete;
+    as_other_user& operator=(as_other_user const&) = delete;
+    ~as_other_user() {
       if (changed_ && (::seteuid(0) != 0 || ::setegid(group_) != 0))
         std::fputs("mgw-gateway: cannot become root again\n", stderr);
     }
@@ -131,11 +139,12 @@ private:
   };
 
   boost::json::object run_here(cache_request const& request, int file, step_function const& step) {
-    as_owner_of const owner(settings_.cache.path);
+    as_other_user const owner(owner_);
     return local_->service.run(request, file, step);
   }
 
   settings const& settings_;
+  std::optional<directory_owner> owner_;  // whose part is taken while something is done; none: our own
   std::unique_ptr<local> local_;
 };
 
