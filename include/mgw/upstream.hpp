@@ -4,6 +4,7 @@
 #include <mgw/upstream/address_rules.hpp>
 #include <mgw/upstream/admission.hpp>
 #include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/dial.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/name_lookup.hpp>

@@ -56,6 +56,8 @@ public:
         out.ec = asio::error::host_not_found;
       else if (host == "many")
         out.addresses.resize(100, asio::ip::make_address("192.0.2.2"));
+      else if (host == "two")
+        out.addresses = {asio::ip::make_address("2001:db8::1"), asio::ip::make_address("192.0.2.1")};
       else if (host != "empty")
         out.addresses.push_back(asio::ip::make_address("192.0.2.1"));
       return out;
@@ -216,6 +218,27 @@ TEST_CASE("limit: addresses of one name, at and past it; a name without any is n
     CHECK(none.ec == asio::error::host_not_found);
   };
   test::run_io(io, look(&r));
+}
+
+TEST_CASE("the address that worked comes first, also after the name was looked up again, until it works no more") {
+  rig g;
+  g.options.life = std::chrono::seconds(0);
+  resolver r(g.options);
+  asio::io_context io(1);
+  auto const look = [](resolver* at, rig* of) -> asio::awaitable<void> {
+    resolver::answer const first = co_await at->resolve("two", 80);
+    REQUIRE(first.addresses->size() == 2);
+    auto const good = first.addresses->back();
+    at->prefer("two", 80, good);
+    resolver::answer const second = co_await at->resolve("two", 80);
+    CHECK(of->names.asked() == 2);
+    CHECK(second.addresses->front() == good);
+    CHECK(second.addresses->size() == 2);
+    at->forget("two", 80);
+    resolver::answer const third = co_await at->resolve("two", 80);
+    CHECK(third.addresses->front() == first.addresses->front());
+  };
+  test::run_io(io, look(&r, &g));
 }
 
 }  // namespace mgw::upstream

@@ -7,17 +7,13 @@
 #include <mgw/net/tls_stream.hpp>
 #include <mgw/upstream/address_rules.hpp>
 #include <mgw/upstream/admission.hpp>
+#include <mgw/upstream/dial.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/resolver.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
-#include <asio/ip/tcp.hpp>
-#include <asio/redirect_error.hpp>
-#include <asio/socket_base.hpp>
-#include <asio/this_coro.hpp>
-#include <asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -39,7 +35,8 @@ struct dialled {
 };
 
 struct pool_options {
-  std::chrono::milliseconds connect_timeout{10'000};  ///< TCP and TLS together, per address
+  std::chrono::milliseconds connect_timeout{10'000};  ///< TCP, of each address; then TLS
+  std::chrono::milliseconds stagger{250};             ///< until the next address is tried as well (dial_options)
   std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
   std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
   std::size_t max_idle_in_all = 256;                  ///< kept over all endpoints
@@ -130,7 +127,7 @@ private:
   void give_back(endpoint const& where, any_stream s);
   void drop_oldest() noexcept;
   void sweep() noexcept;
-  asio::awaitable<connected> dial(endpoint where, asio::ip::tcp::endpoint address);
+  asio::awaitable<connected> dial(endpoint where, std::shared_ptr<resolver::list const> addresses);
 
   net::deadline_queue& deadlines_;
   net::tls_context tls_;
@@ -233,48 +230,25 @@ inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
     co_return out;
   }
   if (where.within != asked && !fresh && reuse(where, out)) co_return out;
-  for (auto const& address : *found.addresses) {
-    out = co_await dial(where, address);
-    if (out.connection) {
-      resolver_.prefer(where.host, where.port, address);
-      break;
-    }
-    if (out.failed_at == hop::tls) break;  // the right host, but not one to trust: another address will not mend it
-  }
+  out = co_await dial(where, found.addresses);
   if (!out.connection) resolver_.forget(where.host, where.port);
   co_return out;
 }
 
-inline asio::awaitable<connected> pool::dial(endpoint where, asio::ip::tcp::endpoint address) {
+inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<resolver::list const> addresses) {
   connected out;
-  auto const executor = co_await asio::this_coro::executor;
-  asio::ip::tcp::socket socket(executor);
-  std::error_code ec;
-  {
-    struct closer {  // a deadline cancels by closing the socket that is not a stream yet
-      asio::ip::tcp::socket& s;
-      void cancel() noexcept {
-        std::error_code ignored;
-        s.close(ignored);
-      }
-    } closes{socket};
-    net::deadline limit(deadlines_, closes);
-    limit.arm(options_.connect_timeout);
-    if (where.receive_buffer != 0) {  // before it is connected: the first window is announced then
-      socket.open(address.protocol(), ec);
-      asio::socket_base::receive_buffer_size const size(static_cast<int>(where.receive_buffer));
-      if (!ec) socket.set_option(size, ec);
-      ec.clear();  // connecting says what is wrong
-    }
-    co_await socket.async_connect(address, asio::redirect_error(asio::use_awaitable, ec));
-    if (limit.expired()) ec = error::connect_timeout;
-  }
-  if (ec) {
+  dial_options how;
+  how.timeout = options_.connect_timeout;
+  how.stagger = options_.stagger;
+  how.receive_buffer = where.receive_buffer;
+  dialled_socket d = co_await dial_first(std::move(addresses), how);
+  if (!d.socket) {
     out.failed_at = hop::tcp;
-    out.ec = ec;
+    out.ec = d.ec;
     co_return out;
   }
-  net::tcp_stream tcp(std::move(socket));
+  resolver_.prefer(where.host, where.port, d.peer);
+  net::tcp_stream tcp(std::move(*d.socket));
   if (!where.tls) {
     out.connection = lease(shared_from_this(), where, any_stream(std::move(tcp)), false);
     co_return out;
@@ -285,13 +259,12 @@ inline asio::awaitable<connected> pool::dial(endpoint where, asio::ip::tcp::endp
   {
     net::deadline limit(deadlines_, tls);
     limit.arm(options_.connect_timeout);
-    ec = co_await tls.handshake();
-    if (limit.expired()) ec = error::connect_timeout;
+    out.ec = co_await tls.handshake();
+    if (limit.expired()) out.ec = error::connect_timeout;
   }
-  if (ec) {
+  if (out.ec) {  // the right host, but not one to trust: another address will not mend it
     sessions_.erase(where);
     out.failed_at = hop::tls;
-    out.ec = ec;
     co_return out;
   }
   sessions_.insert_or_assign(where, tls.session());

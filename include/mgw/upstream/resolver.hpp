@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -66,14 +67,12 @@ public:
     co_return out;
   }
 
-  /// The address that worked is tried first next time.
+  /// The address that worked is tried first next time, also when the name has been looked up again.
   void prefer(std::string const& host, std::uint16_t port, asio::ip::tcp::endpoint const& good) {
     auto const it = book_->known.find({host, port});
-    if (it == book_->known.end() || it->second.addresses->front() == good) return;
-    auto moved = std::make_shared<list>(*it->second.addresses);
-    auto const at = std::find(moved->begin(), moved->end(), good);
-    if (at != moved->end()) std::rotate(moved->begin(), at, at + 1);
-    it->second.addresses = std::move(moved);
+    if (it == book_->known.end()) return;
+    it->second.good = good;
+    if (it->second.addresses->front() != good) it->second.addresses = with_first(*it->second.addresses, good);
   }
   /// Nothing there worked: ask again next time.
   void forget(std::string const& host, std::uint16_t port) { book_->known.erase({host, port}); }
@@ -84,6 +83,7 @@ private:
   struct entry {
     std::shared_ptr<list const> addresses;
     clock::time_point until;
+    std::optional<asio::ip::tcp::endpoint> good;
   };
   /// A look-up under way. All but the thread's own result: this resolver's thread.
   struct question {
@@ -99,6 +99,11 @@ private:
 
   std::shared_ptr<question> ask(name const& what, asio::any_io_executor const& executor);
   asio::awaitable<answer> wait(std::shared_ptr<question> asked);
+  static std::shared_ptr<list const> with_first(list addresses, asio::ip::tcp::endpoint const& good) {
+    auto const at = std::find(addresses.begin(), addresses.end(), good);
+    if (at != addresses.end()) std::rotate(addresses.begin(), at, at + 1);
+    return std::make_shared<list const>(std::move(addresses));
+  }
   static looked_up look_up(lookup_function const& lookup, std::string const& host) noexcept {
     try {
       return lookup(host);
@@ -120,12 +125,15 @@ inline std::shared_ptr<resolver::question> resolver::ask(name const& what, asio:
     q->result.ec = found.ec;
     b->asked.erase(what);
     if (!found.ec) {
-      auto addresses = std::make_shared<list>();
+      list addresses;
       for (auto const& a : found.addresses)
-        if (addresses->size() < most) addresses->emplace_back(a, what.second);
-      q->result.addresses = addresses;
+        if (addresses.size() < most) addresses.emplace_back(a, what.second);
       if (b->known.size() >= max_known) b->known.clear();
-      b->known.insert_or_assign(what, entry{std::move(addresses), clock::now() + life});
+      entry& e = b->known[what];
+      e.addresses =
+          e.good ? with_first(std::move(addresses), *e.good) : std::make_shared<list const>(std::move(addresses));
+      e.until = clock::now() + life;
+      q->result.addresses = e.addresses;
     }
     for (auto* const t : q->waiting) t->cancel();
   };
