@@ -3,6 +3,7 @@
 #include "api.hpp"
 #include "deployments.hpp"
 #include "device_auth.hpp"
+#include "device_connect.hpp"
 #include "inventory.hpp"
 #include "json.hpp"
 #include "transfers.hpp"
@@ -26,10 +27,11 @@ namespace demo {
 /// | `POST /demo/resume` | and again |
 /// | `POST /demo/rate?bytes_per_s=N` | of all transfers together; 0: no limit |
 /// | `POST /demo/abort` | the deployment is aborted: status reports get 409 |
+/// | `POST /demo/run?command=TEXT` | typed into a terminal of each connected device (409: there is none); the output is in the stats |
 class control {
 public:
-  control(device_auth& auth, deployments& rollout, transfers& store, inventory& attributes)
-      : auth_(auth), rollout_(rollout), store_(store), attributes_(attributes) {}
+  control(device_auth& auth, deployments& rollout, transfers& store, inventory& attributes, device_connect& sockets)
+      : auth_(auth), rollout_(rollout), store_(store), attributes_(attributes), sockets_(sockets) {}
 
   void count_api_request() noexcept { api_requests_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -44,6 +46,8 @@ public:
       store_.set(transfers::mode::open);
     } else if (path == "/demo/abort") {
       rollout_.abort();
+    } else if (path == "/demo/run") {
+      if (sockets_.run(decode_query(query_member(query, "command"))) == 0) return refuse(x, 409, "no device is connected");
     } else if (path == "/demo/cut" || path == "/demo/rate") {
       bool const cut = path == "/demo/cut";
       auto const n = number(query_member(query, cut ? "after" : "bytes_per_s"));
@@ -82,6 +86,7 @@ private:
       devices[id] = std::move(one);
     }
     out["devices"] = std::move(devices);
+    out["terminals"] = sockets_.described();
     return json::serialize(out);
   }
 
@@ -89,6 +94,7 @@ private:
   deployments& rollout_;
   transfers& store_;
   inventory& attributes_;
+  device_connect& sockets_;
   std::atomic<std::uint64_t> api_requests_{0};
 };
 

@@ -5,6 +5,7 @@
 #include "control.hpp"
 #include "deployments.hpp"
 #include "device_auth.hpp"
+#include "device_connect.hpp"
 #include "inventory.hpp"
 #include "signed_link.hpp"
 #include "transfers.hpp"
@@ -44,6 +45,7 @@ struct settings {
   unsigned cut_every = 0;
   bool no_v2 = false, verbose = false;
   std::size_t max_attributes = 100;
+  std::uint64_t ping_ms = 30'000;
   std::string public_url;
   unsigned workers = 1;
   std::string make_artifact, size = "1MiB";
@@ -57,6 +59,7 @@ struct mini_mender {
   device_auth auth;
   deployments rollout;
   inventory attributes;
+  device_connect sockets;
   control controls;
   bool no_v2;
 
@@ -66,7 +69,8 @@ struct mini_mender {
         auth(std::chrono::seconds(s.token_life)),
         rollout(rollout_options(s, artifact_id), links),
         attributes(s.max_attributes),
-        controls(auth, rollout, store_control, attributes),
+        sockets(std::chrono::milliseconds(s.ping_ms)),
+        controls(auth, rollout, store_control, attributes, sockets),
         no_v2(s.no_v2) {
     store_control.limit_rate(s.rate);
   }
@@ -114,6 +118,7 @@ public:
         return next(x, m.rollout, false);
       case call::next_v2: return next(x, m.rollout, true);
       case call::inventory: return m.attributes.report(x, who.device);
+      case call::connect: return m.sockets.connect(x, who.device);
       case call::status: return m.rollout.status(x, who.device, deployment_of(path));
       case call::log: return m.rollout.log(x, deployment_of(path));
       default: return refuse(x, 404, "not found");
@@ -212,6 +217,9 @@ void add_options(CLI::App& app, settings& s) {
       ->check(CLI::Range(0, 100));
   app.add_flag("--no-v2", s.no_v2, "answer 404 to deployments/next v2, as the open source server does");
   app.add_option("--max-attributes", s.max_attributes, "attributes that a device may have")->capture_default_str();
+  app.add_option("--ping-interval", s.ping_ms, "milliseconds between two pings of a WebSocket")
+      ->check(CLI::Range(1, 3'600'000))
+      ->capture_default_str();
   app.add_option("--public-url", s.public_url,
                  "what links to the artifact begin with, if not this server's own address");
   app.add_option("--workers", s.workers, "threads")->check(CLI::Range(1, 256))->capture_default_str();

@@ -4,6 +4,7 @@
 #include <mgw/net/client_trust.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/error.hpp>
+#include <mgw/net/keep_alive.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/net/openssl_ptr.hpp>
 #include <mgw/net/own_addresses.hpp>

@@ -42,3 +42,4 @@
 #include <mgw/proxy/tee_to_cache.hpp>
 #include <mgw/proxy/tunnel.hpp>
 #include <mgw/proxy/upload.hpp>
+#include <mgw/proxy/websocket_frames.hpp>

@@ -2,6 +2,7 @@
 
 #include <mgw/core/result.hpp>
 #include <mgw/net/error.hpp>
+#include <mgw/net/keep_alive.hpp>
 #include <mgw/net/tcp_stream.hpp>
 
 #include <asio/awaitable.hpp>
@@ -157,18 +158,7 @@ inline std::error_code listener::open(asio::ip::tcp::endpoint const& address, li
 
 /// Accepted sockets inherit these from the listening one. Source: tcp(7).
 inline std::error_code listener::probe_peers(std::chrono::seconds timeout) {
-  if (timeout.count() <= 0) return {};
-  int const fd = acceptor_.native_handle();
-  auto const seconds = static_cast<int>(std::min<std::int64_t>(timeout.count(), 32'767));
-  struct {
-    int level, name, value;
-  } const wanted[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},
-                      {IPPROTO_TCP, TCP_KEEPIDLE, std::max(1, seconds / 2)},
-                      {IPPROTO_TCP, TCP_KEEPINTVL, std::max(1, seconds / 10)},
-                      {IPPROTO_TCP, TCP_USER_TIMEOUT, seconds * 1000}};
-  for (auto const& o : wanted)
-    if (::setsockopt(fd, o.level, o.name, &o.value, sizeof o.value) != 0) return system_error(errno);
-  return {};
+  return probe_peer(acceptor_.native_handle(), timeout);
 }
 
 template <class F>

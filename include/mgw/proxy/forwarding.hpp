@@ -302,7 +302,8 @@ inline asio::awaitable<void> forwarding::relay_tunnel() {
   x_.close_after();
   std::error_code const ec = co_await x_.finish();
   if (ec) co_return;
-  tunnel t(x_, up_->stream(), options_.tunnel_silence, options_.exchange.limit.get());
+  auto const what = http::iequals(upgrade_, "websocket") ? tunnel::protocol::websocket : tunnel::protocol::unknown;
+  tunnel t(x_, up_->stream(), options_.tunnel_silence, options_.exchange.limit.get(), what);
   std::string_view const first = up_->take_unread();
   co_await t.run(first);
   if (!t.clean()) x_.notes().failure = "the tunnel broke off";

@@ -4,15 +4,18 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/proxy/exchange.hpp>
+#include <mgw/proxy/websocket_frames.hpp>
 #include <mgw/upstream/rate_limit.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -22,14 +25,24 @@ namespace mgw::proxy {
 /// Bytes both ways between a client whose connection was switched to another protocol and its upstream.
 ///
 /// Each direction ends by itself: an end of one side is passed on as an end, the other direction goes on. An error of
-/// either side, or silence of both for too long, ends both. When the server drains, both ends are passed on at once.
-/// A direction holds a block only while it has bytes. Source: RFC 9110 7.8. Thread rule: the exchange's thread.
+/// either side, or silence of both for too long, ends both. When the server drains, both ends are passed on at once; of
+/// a WebSocket the frame that is under way is still passed on, and both sides are told that we are going away (1001).
+/// A direction holds a block only while it has bytes. Source: RFC 9110 7.8, RFC 6455 7.4.1. Thread rule: the exchange's
+/// thread.
 class tunnel {
 public:
+  enum class protocol : std::uint8_t { unknown, websocket };
+
   /// Precondition: the 101 is out. All outlive it.
   /// `link`: its bytes count there, both ways; null: nowhere.
-  tunnel(exchange& x, any_stream& upstream, std::chrono::milliseconds silence, upstream::rate_limit* link = nullptr)
-      : x_(x), upstream_(upstream), link_(link), silence_(silence), limit_(x.worker().deadlines, *this) {}
+  tunnel(exchange& x, any_stream& upstream, std::chrono::milliseconds silence, upstream::rate_limit* link = nullptr,
+         protocol what = protocol::unknown)
+      : x_(x),
+        upstream_(upstream),
+        link_(link),
+        silence_(silence),
+        websocket_(what == protocol::websocket),
+        limit_(x.worker().deadlines, *this) {}
   tunnel(tunnel const&) = delete;
   tunnel& operator=(tunnel const&) = delete;
 
@@ -47,9 +60,18 @@ private:
   struct direction {
     any_stream& from;
     any_stream& to;
+    bool from_client;
+    websocket_frames frames;
     std::uint64_t bytes = 0;
-    direction(any_stream& f, any_stream& t) noexcept : from(f), to(t) {}
+    direction(any_stream& f, any_stream& t, bool c) noexcept : from(f), to(t), from_client(c), frames(c) {}
   };
+  static constexpr std::chrono::milliseconds frame_silence{1'000};  // in the middle of one, while draining
+
+  /// It is to end now: the server drains, and no frame is under way.
+  bool ends(direction const& d) const noexcept { return x_.draining() && !(websocket_ && d.frames.within_frame()); }
+  std::chrono::milliseconds silence() const noexcept {
+    return x_.draining() ? std::min(silence_, frame_silence) : silence_;
+  }
 
   asio::awaitable<void> pass(direction& d, std::string_view first);
   asio::awaitable<std::error_code> copy(direction& d, std::string_view first);
@@ -61,14 +83,16 @@ private:
   any_stream& upstream_;
   upstream::rate_limit* link_;
   std::chrono::milliseconds silence_;
+  bool websocket_;
   net::deadline limit_;
-  direction up_{x_.stream(), upstream_}, down_{upstream_, x_.stream()};
+  direction up_{x_.stream(), upstream_, true}, down_{upstream_, x_.stream(), false};
   bool failed_ = false;
 };
 
 inline asio::awaitable<std::error_code> tunnel::write_all(direction& d, std::string_view bytes) {
+  if (websocket_) d.frames.pass(bytes);
   while (!bytes.empty()) {
-    limit_.arm(silence_);
+    limit_.arm(silence());
     asio::const_buffer const one(bytes.data(), bytes.size());
     const_buffers const out(&one, 1);
     io_result const r = co_await d.to.write_some(out);
@@ -96,10 +120,12 @@ inline asio::awaitable<std::error_code> tunnel::copy_what_is_there(direction& d)
 
 inline asio::awaitable<std::error_code> tunnel::copy(direction& d, std::string_view first) {
   std::error_code ec = co_await write_all(d, first);
-  while (!ec && !x_.draining()) {
+  while (!ec && !ends(d)) {
     std::array<char, 256> few;  // an idle direction keeps no block
-    limit_.arm(silence_);
+    limit_.arm(silence());
     io_result const r = co_await d.from.read_some(asio::buffer(few));
+    bool const interrupted = r.ec == asio::error::operation_aborted && x_.draining() && !failed_ && !limit_.expired();
+    if (interrupted && !ends(d)) continue;
     if (r.n == 0) co_return r.ec;
     std::string_view const bytes(few.data(), r.n);
     ec = co_await write_all(d, bytes);
@@ -113,6 +139,10 @@ inline asio::awaitable<std::error_code> tunnel::copy(direction& d, std::string_v
 inline asio::awaitable<void> tunnel::pass(direction& d, std::string_view first) {
   std::error_code ec = co_await copy(d, first);
   bool const drained = x_.draining() && !limit_.expired();
+  if (drained && websocket_ && d.frames.at_boundary() && !d.frames.closed()) {
+    std::string const close = going_away(d.from_client);
+    ec = co_await write_all(d, close);
+  }
   if (!ec || ec == asio::error::eof || drained) ec = co_await d.to.shutdown();
   if (!ec) co_return;
   failed_ = true;

@@ -2,6 +2,7 @@
 
 #include <mgw/core/any_stream.hpp>
 #include <mgw/net/deadline.hpp>
+#include <mgw/net/keep_alive.hpp>
 #include <mgw/net/tcp_stream.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/tls_stream.hpp>
@@ -40,6 +41,7 @@ struct pool_options {
   std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
   std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
   std::size_t max_idle_in_all = 256;                  ///< kept over all endpoints
+  std::chrono::seconds peer_timeout{300};             ///< an upstream that is silent to the kernel's probes, too, is gone; 0: no probes
   resolver_options names;
   address_rules rules;  ///< for endpoints that may not be anywhere
   /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp;
@@ -248,6 +250,7 @@ inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<res
     co_return out;
   }
   resolver_.prefer(where.host, where.port, d.peer);
+  (void)net::probe_peer(d.socket->native_handle(), options_.peer_timeout);
   net::tcp_stream tcp(std::move(*d.socket));
   if (!where.tls) {
     out.connection = lease(shared_from_this(), where, any_stream(std::move(tcp)), false);
