@@ -2,7 +2,7 @@
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
 #   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
-#   tests/run.sh --all         also the end-to-end tests under AddressSanitizer, 20 kills of tests/crash_loop.sh, programs
+#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer, 20 kills of tests/crash_loop.sh, programs
 #                              under g++, 300 s of each fuzzer, and signed links to storage servers from npm
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage (may be given several times)
 #
@@ -104,16 +104,32 @@ build() {
   pass "build $preset"
 }
 
-# run_tests PRESET [FOLDER...]: the test programs (all, or those of these folders), each counted by what doctest says.
+# run_tests PRESET [FOLDER...]: the test programs (all, or those of these folders), each counted by what doctest says; with
+# sanitizers in any order, and three times of --all.
+seed=${MGW_TEST_SEED:-$(date +%s)}
 run_tests() {
-  local preset=$1 program folder log line found=
+  local preset=$1
   shift
+  run_tests_once "$preset" "$@"
+  [ -n "$all" ] && [ "$preset" != gcc ] || return 0
+  for _ in 1 2; do
+    seed=$((seed + 1))
+    run_tests_once "$preset" "$@"
+  done
+}
+run_tests_once() {
+  local preset=$1 program folder log line found='' order=()
+  shift
+  if [ "$preset" != gcc ]; then
+    order=(--order-by=rand "--rand-seed=$seed")
+    echo "  in any order, MGW_TEST_SEED=$seed"
+  fi
   for program in build/"$preset"/bin/mgw-test-*; do
     folder=${program##*/mgw-test-}
     [ -x "$program" ] || continue
     [ $# -eq 0 ] || [[ " $* " == *" $folder "* ]] || continue
     found=1 log=$logs/$preset-$folder.log
-    bounded "$preset-$folder" 600 "$program"
+    bounded "$preset-$folder" 600 "$program" ${order[@]+"${order[@]}"}
     local status=$?
     line=$(grep -a '^\[doctest\] test cases:' "$log" | tail -n 1)
     if [[ $line =~ \|\ *([0-9]+)\ passed\ *\|\ *([0-9]+)\ failed ]]; then

@@ -2,9 +2,10 @@
 
 After each kill the cache directory is read as the kill left it: which objects are complete, and which bytes of parts a
 checkpoint covers (the last valid record of each journal, read here by docs/cache-format.md and not by mgw). The gateway
-starts again on that directory, and the clients go on where they were cut, with a range. A fault is:
+starts again on that directory, and the clients go on where they were cut, with a range. Now and then an object is
+replaced upstream by one of the same length. A fault is:
 
-- a byte, a length, a range or a status (but 200 and 206) that a client should not have got;
+- a byte, a length, a range or a status (but 200 and 206) that a client should not have got; bytes of two generations;
 - a request upstream that begins before the last checkpoint of a part, or for an object that was complete, at a kill;
 - a start that fails; a line of the log that says that something in the directory was damaged, or an error;
 - at the end: a part, a temporary file, a body without metadata or the reverse, a body that has not its name's digest.
@@ -30,24 +31,37 @@ CLIENTS = 4
 RATE = 3 << 20  # bytes a second of each transfer upstream
 
 
+def etag(which):
+    return '"v{}.{}"'.format(*which)
+
+
 class Objects(support.Origin):
-    """Any number of artifacts at PATH/NUMBER, sent slowly; a poll as `Bearer NUMBER` gets the link of that one."""
+    """Any number of artifacts at PATH/NUMBER, sent slowly; a poll as `Bearer NUMBER` gets the link of that one. What is
+    replaced has the same length. An object is (number, generation)."""
 
     def __init__(self, directory, faults):
         super().__init__(b'')
-        self.directory, self.faults, self.lock, self.all = directory, faults, threading.Lock(), {}
+        self.directory, self.faults, self.lock, self.all, self.current = directory, faults, threading.Lock(), {}, {}
         self.sent, self.again = {}, 0        # how far each object was sent at most; bytes sent once more
         self.covered, self.requested = {}, 0  # bytes of each object that must not be asked for again
         self.finished = threading.Event()     # an object's last byte has just been sent
 
-    def object(self, number):
+    def latest(self, number):
         with self.lock:
-            if number not in self.all:
-                path = self.directory / str(number)
+            return number, self.current.get(number, 0)
+
+    def replace(self, number):
+        with self.lock:
+            self.current[number] = self.current.get(number, 0) + 1
+
+    def object(self, which):
+        with self.lock:
+            if which not in self.all:
+                number, path = which[0], self.directory / str(which)
                 path.write_bytes(artifact(Blob((2 << 20) + number * 7919 * 131 % (8 << 20), 1 << 16)[:], ''))
                 with path.open('rb') as file:
-                    self.all[number] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return self.all[number]
+                    self.all[which] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return self.all[which]
 
     def serve_api(self, handler):
         number = handler.headers['Authorization'].split()[-1]
@@ -58,16 +72,18 @@ class Objects(support.Origin):
                                     'expire': '2036-03-11T13:03:17.063493443Z'}}}).encode())
 
     def serve_artifact(self, handler):
-        number = int(re.match(re.escape(self.PATH) + r'/(\d+)', handler.path)[1])
-        blob = self.object(number)
+        which = self.latest(int(re.match(re.escape(self.PATH) + r'/(\d+)', handler.path)[1]))
+        blob = self.object(which)
         wanted = re.fullmatch(r'bytes=(\d+)-', handler.headers.get('Range', ''))
         at = int(wanted[1]) if wanted else 0
+        if handler.headers.get('If-Match', etag(which)) != etag(which):
+            return self.reply(handler, 412, b'')
         with self.lock:
             self.requested += 1
-            if at < self.covered.get(number, 0):
-                self.faults.append(f'object {number} is asked for from byte {at}, {self.covered[number]} were safe')
+            if at < self.covered.get(which, 0):
+                self.faults.append(f'object {which} is asked for from byte {at}, {self.covered[which]} were safe')
         handler.send_response(206 if wanted else 200)
-        handler.send_header('ETag', f'"v{number}"')
+        handler.send_header('ETag', etag(which))
         if wanted:
             handler.send_header('Content-Range', f'bytes {at}-{len(blob) - 1}/{len(blob)}')
         handler.send_header('Content-Length', str(len(blob) - at))
@@ -77,9 +93,9 @@ class Objects(support.Origin):
             data = blob[at:at + (1 << 15)]
             handler.wfile.write(data)
             with self.lock:
-                known = self.sent.get(number, 0)
+                known = self.sent.get(which, 0)
                 self.again += max(0, min(known, at + len(data)) - at)
-                self.sent[number] = max(known, at + len(data))
+                self.sent[which] = max(known, at + len(data))
             at += len(data)
             time.sleep(max(0, began + (at - first) / RATE - time.monotonic()))  # this is the rate
         self.finished.set()
@@ -117,9 +133,9 @@ def journal(path):
     return about, covered
 
 
-def number_of(about):
+def object_of(tag):
     """Which object this is, by the tag it was sent with."""
-    return int(re.fullmatch(r'"v(\d+)"', about['etag'])[1])
+    return tuple(int(n) for n in re.fullmatch(r'"v(\d+)\.(\d+)"', tag).groups())
 
 
 def what_is_safe(cache):
@@ -128,12 +144,12 @@ def what_is_safe(cache):
     for path in cache.glob('parts/*.journal'):
         about, covered = journal(path)
         if covered:
-            safe[number_of(about)] = covered
+            safe[object_of(about['etag'])] = covered
     for path in cache.glob('meta/??/*'):
         if path.suffix == '.tmp':
             continue
         about = metadata(path.read_bytes())
-        safe[number_of(about)] = int(about['length'])
+        safe[object_of(about['etag'])] = int(about['length'])
         complete += 1
     return safe, complete
 
@@ -165,7 +181,7 @@ class Clients:
     def __init__(self, bench, origin, faults, seed):
         self.bench, self.origin, self.faults = bench, origin, faults
         self.port, self.ending = None, False
-        self.newest, self.done, self.cuts = 0, 0, 0
+        self.newest, self.done, self.cuts, self.begun_anew = 0, 0, 0, 0
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self.run, args=(random.Random(f'{seed} {n}'),), daemon=True)
                         for n in range(CLIENTS)]
@@ -176,29 +192,42 @@ class Clients:
         try:
             while not self.ending:
                 with self.lock:
-                    if self.origin.sent.get(self.newest, 0) > (1 << 19):  # so two or three are fetched at a time
+                    if self.origin.sent.get(self.origin.latest(self.newest), 0) > (1 << 19):  # so two or three are fetched at a time
                         self.newest += 1
                     number = self.newest if dice.random() < 0.7 else dice.randint(0, self.newest)
+                    if number == self.newest and dice.random() < 0.3:
+                        self.origin.replace(max(0, self.newest - dice.randint(0, 1)))
                 self.download(number)
         except Exception as e:  # noqa: B902
             self.faults.append(f'a client: {type(e).__name__}: {e}')
 
     def download(self, number):
-        blob, target, got = self.origin.object(number), None, 0
-        while got < len(blob):
+        which, blob, target, got, closed = None, None, None, 0, 0
+        while blob is None or got < len(blob):
             port = self.port
             if port is None:  # the gateway is down
                 time.sleep(0.02)
                 continue
+            if closed > 3 and which != self.origin.latest(number):  # what was begun is nowhere any more
+                which, blob, target, got, closed = None, None, None, 0, 0
+                with self.lock:
+                    self.begun_anew += 1
             try:
                 if target is None:
                     target = self.poll(port, number)
                 with Connection(self.bench.pki, port, timeout=60) as connection:
                     connection.send('GET', target, {'Range': f'bytes={got}-'} if got else {})
-                    got = self.read(connection, number, blob, got)
+                    answer = connection.read_head()
+                    closed = 0 if answer.status else closed + 1
+                    if answer.status:
+                        check(answer.status == (206 if got else 200), f'{which or number} from {got}: status {answer.status}')
+                        found = object_of(answer.headers['etag'])
+                        check(found[0] == number and (got == 0 or found == which), f'{which} goes on as {found}')
+                        which, blob = found, self.origin.object(found)
+                        got = self.read(connection, answer, which, blob, got)
             except OSError:
                 pass
-            if got < len(blob):
+            if blob is None or got < len(blob):
                 with self.lock:
                     self.cuts += 1
         with self.lock:
@@ -212,19 +241,15 @@ class Clients:
         check(answer.status == 200, f'a poll was answered {answer.status}')
         return '/' + answer.json()['artifact']['source']['uri'].split('/', 3)[3]
 
-    def read(self, connection, number, blob, got):
-        answer = connection.read_head()
-        if answer.status is None:
-            return got
-        check(answer.status == (206 if got else 200), f'object {number} from {got}: status {answer.status}')
-        check(int(answer.headers['content-length']) == len(blob) - got, f'object {number} from {got}: {answer.headers}')
+    def read(self, connection, answer, which, blob, got):
+        check(int(answer.headers['content-length']) == len(blob) - got, f'{which} from {got}: {answer.headers}')
         if got:
             check(answer.headers['content-range'] == f'bytes {got}-{len(blob) - 1}/{len(blob)}', f'{answer.headers}')
         while got < len(blob):
             data = connection.recv()
             if not data:
                 break
-            check(data == blob[got:got + len(data)], f'object {number}: other bytes at {got}')
+            check(data == blob[got:got + len(data)], f'{which}: other bytes at {got}')
             got += len(data)
         return got
 
@@ -240,7 +265,8 @@ def start(bench, origin, wait=True):
 def complaints(gateway):
     """What a gateway logged that nothing here should have caused."""
     words = ('damaged', 'dropped', 'unexpected name', 'level=error')
-    return [f'logged: {line}' for line in gateway.log.splitlines() if any(w in line for w in words)]
+    lines = (line for line in gateway.log.splitlines() if 'was replaced upstream' not in line)
+    return [f'logged: {line}' for line in lines if any(w in line for w in words)]
 
 
 def moment(origin, dice):
@@ -279,13 +305,13 @@ def loop(bench, kills, seed, faults):
             starts += 1
         safe, complete = what_is_safe(cache)
         with origin.lock:
-            for n, size in origin.covered.items():
-                if safe.get(n, 0) < size:
-                    faults.append(f'kill {number}: object {n} had {size} bytes safe before, {safe.get(n, 0)} now')
+            for which, size in origin.covered.items():
+                if safe.get(which, 0) < size and which[1] == origin.current.get(which[0], 0):
+                    faults.append(f'kill {number}: object {which} had {size} bytes safe before, {safe.get(which, 0)} now')
             origin.covered = safe
             parts = len(safe) - complete
             with_part += parts > 0
-            covered += sum(size for n, size in safe.items() if size < len(origin.all[n]))
+            covered += sum(size for which, size in safe.items() if size < len(origin.all[which]))
         faults += complaints(gateway)
         if faults:
             clients.ending = True
@@ -300,7 +326,7 @@ def loop(bench, kills, seed, faults):
         thread.join(60)
         if thread.is_alive():
             faults.append('a client did not end')
-    for number in sorted(origin.sent):  # once more: some were complete at their clients before they were stored
+    for number in sorted({number for number, _ in origin.sent}):  # once more: some were complete at their clients before they were stored
         clients.download(number)
     if not faults:
         until(lambda: not list(cache.glob('parts/*')), 30, 'the last fills to end')
@@ -309,7 +335,7 @@ def loop(bench, kills, seed, faults):
     check(clients.done > 0 and (kills < 20 or with_part > 0), 'nothing was tried')
     print(f'crash loop: seed {seed}, {kills} kills and {starts} during a start, {with_part} with a part on disk '
           f'({covered} bytes covered by checkpoints); {clients.done} downloads of {len(origin.sent)} objects, cut '
-          f'{clients.cuts} times; upstream sent {sum(origin.sent.values())} bytes in {origin.requested} requests, '
+          f'{clients.cuts} times, begun anew {clients.begun_anew} times after {sum(origin.current.values())} replacements; upstream sent {sum(origin.sent.values())} bytes in {origin.requested} requests, '
           f'{origin.again} bytes again, none of them covered by a checkpoint; slowest start {slowest:.2f} s')
 
 

@@ -82,7 +82,7 @@ public:
   bool refuse(int status) {
     {
       std::lock_guard const lock(mutex_);
-      if (sources_.front().url != tried_) return false;
+      if (sources_.newest().url != tried_) return false;
       ended_.store(true);
     }
     current()->refuse(status);
