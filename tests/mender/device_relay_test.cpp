@@ -401,15 +401,18 @@ TEST_CASE("a status report is retried while the upstream is down, and answered a
 }
 
 TEST_CASE("the retries of a status report end: in time, with the client, when draining") {
-  auto const limited = [](relay_options& o) { o.status_hold = std::chrono::milliseconds(50); };
   SUBCASE("in time") {
-    site s(limited);
-    s.answers("{}", {}, 503);
-    CHECK(s.ask("PUT", status_path, {}, "{}").status() == 503);
-    CHECK(s.origin.count() > 1);
-    s.origin.refuse();
-    s.origin.cut_all();
-    CHECK(s.ask("PUT", status_path, {}, "{}").status() == 502);
+    bool again = false;
+    for (std::chrono::milliseconds hold(50); !again && hold < std::chrono::minutes(1); hold *= 4) {
+      site s([hold](relay_options& o) { o.status_hold = hold; });
+      s.answers("{}", {}, 503);
+      CHECK(s.ask("PUT", status_path, {}, "{}").status() == 503);
+      again = s.origin.count() > 1;  // one try may take long where much else runs
+      s.origin.refuse();
+      s.origin.cut_all();
+      CHECK(s.ask("PUT", status_path, {}, "{}").status() == 502);
+    }
+    CHECK(again);
   }
   SUBCASE("with the client") {
     site s;

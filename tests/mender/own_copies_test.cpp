@@ -189,15 +189,24 @@ TEST_CASE("a copy that names its bytes is resumed by range") {
 
 TEST_CASE("a resume is served from the copy that the link began with, or closed") {
   site s(60'000, limits(100'000, 100'000));
+  // What is still read, or about to be put away, makes no room.
+  auto const ended = [&](std::size_t requests) {
+    return eventually([&] { return s.g.records().size() == requests && s.own.idle(); });
+  };
   std::string const a = s.link(), b = s.link(), never = s.link();
   CHECK(s.closes(never, "bytes=1000-"));  // begun elsewhere, perhaps with other bytes
+  CHECK(ended(1));
   std::size_t const first = s.asked;
   CHECK(is_whole(s.get(a), s.body(first)));
+  CHECK(ended(2));
   CHECK(is_whole(s.get(b), s.body(first + 1)));  // no room for both: the least recently used goes
+  CHECK(ended(3));
   CHECK(s.own.store().used().objects == 1);
   CHECK(s.own.store().used().bytes == 60'000);
   CHECK(s.get(b, {{"Range", "bytes=1000-"}}).body == s.body(first + 1).substr(1000));
+  CHECK(ended(4));
   CHECK(s.closes(a, "bytes=1000-"));
+  CHECK(ended(5));
   std::string const again = s.get(a).body;
   CHECK(again != s.body(first));
   CHECK(s.get(a, {{"Range", "bytes=1000-"}}).body == again.substr(1000));
