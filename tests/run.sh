@@ -2,8 +2,9 @@
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
 #   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
-#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer, 20 kills of tests/crash_loop.sh, programs
-#                              under g++, 300 s of each fuzzer, and signed links to storage servers from npm
+#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer,
+#                              20 kills of tests/crash_loop.sh, programs under g++, 300 s of each fuzzer, and signed
+#                              links to storage servers from npm
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage (may be given several times)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
