@@ -20,6 +20,7 @@
 #include <mgw/proxy/forwarding.hpp>
 #include <mgw/proxy/handler.hpp>
 #include <mgw/proxy/held_requests.hpp>
+#include <mgw/proxy/kept_bytes.hpp>
 #include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/middleware.hpp>

@@ -242,6 +242,36 @@ TEST_CASE("who is cancelled, or goes while he waits, keeps nobody from his turn"
   CHECK(s.order == "-bc");
 }
 
+TEST_CASE("a wait that is interrupted keeps its place in line, and holds up nobody meanwhile") {
+  site s(32 * KiB);
+  s.drain();
+  auto& a = s.start('a', 1);
+  s.start('b', 1);
+  s.start('c', 2);
+  CHECK(s.limit.waiting_now() == 3);
+  a.interrupt();
+  s.run();
+  CHECK(s.order == "-");
+  CHECK(a.interrupted());
+  CHECK_FALSE(a.cancelled());
+  CHECK_FALSE(a.ready_now());
+  CHECK(s.limit.waiting_now() == 3);
+  s.pass(32ms);
+  CHECK(s.order == "-b");
+  asio::co_spawn(s.io, site::take(a, 'a', 1, s.order), asio::detached);
+  s.run();
+  s.pass(32ms);
+  CHECK(s.order == "-ba");
+  s.pass(32ms);
+  CHECK(s.order == "-bac");
+  a.interrupt();  // nothing is under way
+  asio::co_spawn(s.io, site::take(a, 'a', 1, s.order), asio::detached);
+  s.run();
+  s.pass(32ms);
+  s.pass(32ms);
+  CHECK(s.order == "-bacca");
+}
+
 TEST_CASE("what a flow was allowed and has not used comes back") {
   site s(64 * KiB);
   s.drain();

@@ -9,6 +9,7 @@
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/proxy/kept_bytes.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/slots.hpp>
 #include <mgw/upstream/client_exchange.hpp>
@@ -64,23 +65,22 @@ public:
         turns_(turns),
         executor_(worker.io.get_executor()),
         options_(options),
+        kept_(options.reserve),
         deadlines_(worker.deadlines),
         pause_(fetch.backoff_first) {}
 
   /// Whether a head can go out: bytes for it are there.
   bool enough(std::uint64_t at, std::uint64_t end) const noexcept {
-    return kept_.size() > options_.reserve || (!kept_.empty() && at + kept_.size() == end);
+    return kept_.enough(at, end);
   }
   /// What may be sent at once.
   std::string_view ready(std::uint64_t at, std::uint64_t end) const noexcept {
-    std::string_view const all = kept_;
-    return at + all.size() == end ? all
-                                  : all.substr(0, all.size() - std::min<std::uint64_t>(all.size(), options_.reserve));
+    return kept_.ready(at, end);
   }
   /// That, and what is kept back for times when nothing comes.
-  std::string_view kept() const noexcept { return kept_; }
+  std::string_view kept() const noexcept { return kept_.all(); }
   /// So many bytes of `kept` were sent.
-  void took(std::size_t n) { kept_.erase(0, n); }
+  void took(std::size_t n) { kept_.took(n); }
 
   /// Whether `fetch` has something to do now. Takes a turn for it.
   bool may_fetch(cache::fill_view const& v, std::uint64_t at, std::uint64_t end);
@@ -137,6 +137,7 @@ private:
   slots& turns_;
   asio::any_io_executor executor_;
   ahead_options const options_;
+  kept_bytes kept_;  // from the client's next one on
   net::deadline_queue& deadlines_;
   ender ender_{*this};
   std::optional<slots::place> turn_;
@@ -144,9 +145,7 @@ private:
   upstream::client_exchange* asking_ = nullptr;  // until it has answered
   bool busy_ = false, interrupted_ = false;
   bool over_ = false;           // the answer was none that can be used
-  std::string kept_;            // bytes from the client's next one on
   std::uint64_t left_ = 0;      // of the answer that is being read
-  clock::duration silent_{0};   // how long it has given nothing while it was read
   std::uint64_t broke_at_ = 0;  // how far the fill was at the last fault
   clock::time_point retry_{}, late_{};
   std::chrono::milliseconds pause_;
@@ -212,7 +211,6 @@ inline asio::awaitable<void> ahead_reader::ask(cache::fill_view const& v, std::u
   if (got.up && is_what_was_asked(*got.up, v, first, to)) {
     up_ = std::move(got.up);
     left_ = to - first;
-    silent_ = {};
     co_return;
   }
   int const status = got.up ? got.up->head().status : 0;
@@ -240,17 +238,14 @@ inline asio::awaitable<void> ahead_reader::fetch(cache::fill_view const& v, std:
 }
 
 inline asio::awaitable<void> ahead_reader::read(std::uint64_t stored, net::deadline const& soft) {
-  auto const began = clock::now();
   body::chunk const c = co_await up_->read_body();
   auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), left_));
-  kept_.append(c.bytes.substr(0, n));
+  kept_.add(c.bytes.substr(0, n));
   left_ -= n;
   counters_.ahead_bytes.fetch_add(n, std::memory_order_relaxed);
   counters_.again_bytes.fetch_add(n, std::memory_order_relaxed);
-  silent_ = n != 0 ? clock::duration(0) : silent_ + (clock::now() - began);
   if (n != 0) pause_ = fetch_.backoff_first;
-  bool const only_late = c.ec == asio::error::operation_aborted && soft.expired() && !interrupted_ &&
-                         silent_ < fetch_.exchange.body_silence;
+  bool const only_late = c.ec == asio::error::operation_aborted && soft.expired() && !interrupted_;
   if (left_ == 0)
     rest();
   else if (c.end || (c.ec && !only_late))

@@ -3,10 +3,13 @@
 #include <mgw/cache/generation.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/body/source.hpp>
+#include <mgw/net/deadline.hpp>
 #include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/held_requests.hpp>
+#include <mgw/proxy/kept_bytes.hpp>
 #include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
@@ -15,6 +18,7 @@
 #include <mgw/proxy/slots.hpp>
 
 #include <asio/awaitable.hpp>
+#include <asio/error.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
@@ -36,6 +40,8 @@ namespace mgw::proxy {
 ///
 /// The same rules as with the cache: what breaks off upstream is asked for again from where it stopped, on the same
 /// generation only; a passing fault is never a status: without a head the client is held up to `reader_options::hold`.
+/// No head goes out before more than the reserve has come, or the whole range; where the end of a body is known, its
+/// last bytes are kept back and given out one by one while it waits for the upstream or its turn (kept_bytes).
 /// A range is answered with exactly what was asked for: of a 200 the bytes before it are skipped, any other part is a
 /// fault.
 /// A body has a length. Where a 200 does not tell it, the object is asked for once more as the range that is all of it,
@@ -54,9 +60,9 @@ public:
                fetch_options const& fetch, reader_options const& reader, link_promise& promise, held_requests& held,
                slots& turns, body_position begun)
       : x_(x), origin_(origin), fetch_(fetch), reader_(reader), promise_(promise), at_(std::move(begun)),
-        turn_(turns, x.worker().io.get_executor()), bounded_(at_.head_out), timer_(x.worker().io.get_executor()),
+        sent_(at_.head_out), kept_(reader.reserve), turn_(turns, x.worker().io.get_executor()), bounded_(at_.head_out), timer_(x.worker().io.get_executor()),
         links_(links, k, std::move(own), x.worker().io.get_executor(), newer_link, this) {
-    if (!at_.head_out) held_.emplace(held, x.worker().io.get_executor(), promise.link(), crowd_out, this);
+    if (!sent_) held_.emplace(held, x.worker().io.get_executor(), promise.link(), crowd_out, this);
   }
 
   asio::awaitable<void> serve();
@@ -72,7 +78,7 @@ private:
   void wake() noexcept {
     turn_.wake();
     timer_.cancel();
-    if (asking_ != nullptr && !at_.head_out) asking_->cancel();
+    if (asking_ != nullptr && !sent_) asking_->cancel();
   }
   static void crowd_out(void* self) noexcept {
     auto& me = *static_cast<pass_through*>(self);
@@ -83,7 +89,7 @@ private:
     auto& me = *static_cast<pass_through*>(self);
     if (me.waits_for_newer_) me.timer_.cancel();
   }
-  bool unwanted() const noexcept { return !at_.head_out && (x_.draining() || crowded_out_); }
+  bool unwanted() const noexcept { return !sent_ && (x_.draining() || crowded_out_); }
   std::string fields() const;
   asio::awaitable<outcome> attempt();
   asio::awaitable<void> refuse(int status);
@@ -91,6 +97,20 @@ private:
   asio::awaitable<void> pause(std::chrono::milliseconds length);
   asio::awaitable<bool> sleep_until(clock::time_point until);
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
+  asio::awaitable<body::chunk> read(upstream::client_exchange& up);
+  asio::awaitable<origin_answer> ask(std::string const& conditions);
+  asio::awaitable<bool> send(std::string_view piece);
+  asio::awaitable<bool> meanwhile();
+  void forget();
+  /// The byte that is asked for next.
+  std::uint64_t next() const noexcept { return at_.at + kept_.size(); }
+  /// When the client gets one of the kept bytes, if no others.
+  clock::time_point due() const noexcept {
+    return sent_ && kept_.size() != 0 ? last_sent_ + reader_.trickle : clock::time_point::max();
+  }
+  /// When it has been silent for too long.
+  clock::time_point ends() const noexcept { return last_sent_ + reader_.hold; }
+  clock::time_point next_look() const noexcept { return std::min({clock::now() + reader_.look, due(), ends()}); }
   bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
   opening open(upstream::client_exchange const& up, std::uint64_t& skip);
   bool asks_for_length() const noexcept { return !length_question_.empty(); }
@@ -113,10 +133,15 @@ private:
   fetch_options const& fetch_;
   reader_options const& reader_;
   link_promise& promise_;
-  body_position at_;
+  body_position at_;  // `head_out`: what it is sent is settled, the head written
+  bool sent_;         // the head is on its way: nothing can be taken back
+  kept_bytes kept_;   // of `at_` on
+  std::uint64_t generation_ = 0;
   slots::place turn_;
-  std::optional<held_requests::place> held_;  // until the head is out
+  std::optional<held_requests::place> held_;  // until it is sent
   upstream::client_exchange* asking_ = nullptr;
+  bool late_ = false;    // the answer is given up, a byte is due
+  bool gone_ = false;    // the client
   bool crowded_out_ = false;
   bool whole_ = false;    // it asked for a range of another generation (If-Range)
   std::string length_question_;  // fields that ask for all as a range
@@ -125,7 +150,8 @@ private:
   bool doubtful_ = false;
   bool bounded_ = false;  // where the body ends is known
   asio::steady_timer timer_;
-  clock::time_point progress_ = clock::now();
+  bool progress_ = false;  // bytes have come since the last fault
+  clock::time_point last_sent_ = clock::now();
   bypass_links::place links_;
   fetch_source tried_;
   bool wants_newer_link_ = false;  // the last answer was that the link has expired
@@ -136,17 +162,19 @@ inline asio::awaitable<void> pass_through::serve() {
   auto backoff = fetch_.backoff_first;
   x_.on_drain([](void* self) noexcept { static_cast<pass_through*>(self)->wake(); }, this);
   for (;;) {
-    auto const look = std::min(clock::now() + reader_.look, progress_ + reader_.hold);
-    bool const mine = co_await turn_.wait_until(look, at_.head_out);
-    auto const before = progress_;
+    auto const look = next_look();
+    bool const mine = co_await turn_.wait_until(look, sent_);
     outcome o = outcome::again;
     if (mine) {
       o = co_await attempt();
       if (o == outcome::done) break;
       if (o == outcome::fault) turn_.leave();
+    } else {
+      bool const there = co_await meanwhile();
+      gone_ = !there;
     }
-    if (progress_ != before) backoff = fetch_.backoff_first;
-    if (unwanted() || clock::now() - progress_ >= reader_.hold || x_.client_gone()) {
+    if (std::exchange(progress_, false)) backoff = fetch_.backoff_first;
+    if (unwanted() || clock::now() >= ends() || gone_ || x_.client_gone()) {
       x_.abort();
       break;
     }
@@ -157,12 +185,48 @@ inline asio::awaitable<void> pass_through::serve() {
   x_.on_drain(nullptr, nullptr);
 }
 
-/// False: woken before.
+/// False: woken before, or the client has left.
 inline asio::awaitable<bool> pass_through::sleep_until(clock::time_point until) {
-  std::error_code woken;
-  timer_.expires_at(until);
-  co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-  co_return !woken;
+  for (;;) {
+    std::error_code woken;
+    timer_.expires_at(std::min(until, due()));
+    co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+    if (woken) co_return false;
+    if (clock::now() >= until) co_return true;
+    bool const there = co_await meanwhile();
+    gone_ = !there;
+    if (gone_) co_return false;
+  }
+}
+
+/// Nothing else is to be done just now: a kept byte is sent if it is due. False: the client has left.
+inline asio::awaitable<bool> pass_through::meanwhile() {
+  if (x_.client_gone()) co_return false;
+  if (clock::now() < due()) co_return true;
+  std::string_view const one = kept_.all().substr(0, 1);
+  bool const there = co_await send(one);
+  kept_.took(1);
+  co_return there;
+}
+
+/// Sends what comes next. False: the client has left.
+inline asio::awaitable<bool> pass_through::send(std::string_view piece) {
+  if (!sent_) {
+    co_await promise_.begin(generation_);
+    sent_ = true;
+    held_.reset();
+  }
+  std::error_code const ec = co_await x_.write(piece);
+  at_.at += piece.size();
+  last_sent_ = clock::now();
+  co_return !ec;
+}
+
+/// Nothing of it was sent: what is sent is open again.
+inline void pass_through::forget() {
+  at_ = body_position();
+  kept_.clear();
+  bounded_ = false;
 }
 
 /// Where a newer link is waited for, it ends the pause, after a second at the earliest.
@@ -184,8 +248,8 @@ inline std::string pass_through::fields() const {
     if (!whole_ && http::parse_range(range)) http::append_field(out, "Range", range);
     return out;
   }
-  if (at_.at == 0) return out;
-  http::append_field(out, "Range", "bytes=" + std::to_string(at_.at) + "-" + std::to_string(at_.end - 1));
+  if (next() == 0) return out;
+  http::append_field(out, "Range", "bytes=" + std::to_string(next()) + "-" + std::to_string(at_.end - 1));
   bool const strong = at_.strong_etag();
   http::append_field(out, strong ? "If-Match" : "If-Unmodified-Since", strong ? at_.etag : at_.modified);
   http::append_field(out, "If-Range", strong ? at_.etag : at_.modified);
@@ -204,9 +268,9 @@ inline bool pass_through::continues(upstream::client_exchange const& up, std::ui
   if (head.status == 206) {
     auto const range = http::parse_content_range(head.fields.value("Content-Range"));
     skip = 0;
-    return range && range->range && range->range->first == at_.at && range->range->last + 1 >= at_.end && range->length == at_.length;
+    return range && range->range && range->range->first == next() && range->range->last + 1 >= at_.end && range->length == at_.length;
   }
-  skip = at_.at;
+  skip = next();
   return head.status == 200 && (framing.kind != http::body_kind::length || framing.length == at_.length);
 }
 
@@ -308,23 +372,38 @@ inline void pass_through::start(upstream::client_exchange& up, bool part) {
   at_.resumable = bounded_ && (at_.strong_etag() || !at_.modified.empty());
   x_.end_head(framing);
   at_.head_out = true;
-  held_.reset();
+}
+
+/// Asks the upstream. An answer that is still to come is given up when a byte is due.
+inline asio::awaitable<origin_answer> pass_through::ask(std::string const& conditions) {
+  struct ender {
+    pass_through& me;
+    void cancel() noexcept {
+      me.late_ = true;
+      if (me.asking_ != nullptr) me.asking_->cancel();
+    }
+  } ender_of_it{*this};
+  late_ = false;
+  net::deadline soft(x_.worker().deadlines, ender_of_it);
+  soft.arm_at(std::min(due(), ends()));
+  auto const watch = [this](upstream::client_exchange* up) {
+    asking_ = up;
+    if (up != nullptr && (late_ || unwanted())) up->cancel();  // it was told while there was nothing to end yet
+  };
+  origin_answer got = co_await origin_.ask(tried_, conditions, watch);
+  co_return got;
 }
 
 inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
-  if (at_.head_out && at_.at != 0 && !at_.resumable) {
+  if (at_.head_out && next() != 0 && !at_.resumable) {
     x_.notes().failure = "nothing tells whether the rest belongs to what was sent";
     x_.abort();
     co_return outcome::done;
   }
   std::string const conditions = fields();
-  auto const watch = [this](upstream::client_exchange* up) {
-    asking_ = up;
-    if (up != nullptr && unwanted()) up->cancel();  // it was told while there was nothing to end yet
-  };
   tried_ = links_.newest();
   bool const waited = std::exchange(wants_newer_link_, false);
-  origin_answer got = co_await origin_.ask(tried_, conditions, watch);
+  origin_answer got = co_await ask(conditions);
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
   x_.notes().failure = got.up ? "upstream answered " + std::to_string(status) : got.why;
   if (status == 200 || status == 206) {
@@ -363,20 +442,30 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
         x_.abort();
         co_return outcome::done;
       }
-      if (x_.request().method == "GET") co_await promise_.begin(generation);
+      generation_ = generation;
       start(*got.up, o == opening::part);
     } else if (!continues(*got.up, skip)) {
+      if (!sent_) {
+        forget();
+        co_return outcome::fault;
+      }
       x_.notes().failure = "the object was replaced upstream";
       x_.abort();
       co_return outcome::done;
     }
     x_.notes().failure.clear();
+    asking_ = got.up.get();
     outcome const o = co_await relay(*got.up, skip);
+    asking_ = nullptr;
     co_return o;
   }
   if (status == 0 || is_passing(status)) co_return outcome::fault;
   if (asks_for_length()) co_return length_is_not_told(status);
   if (auto const o = judge_refused_link(got.up ? status : 0, waited)) co_return *o;
+  if (at_.head_out && !sent_ && (status == 412 || status == 416)) {
+    forget();
+    co_return outcome::fault;
+  }
   if (status == 416 && !at_.head_out) {
     x_.start(416);
     x_.field("Content-Range", got.up->head().fields.value("Content-Range"));
@@ -384,7 +473,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     (void)co_await x_.finish();
     co_return outcome::done;
   }
-  if (doubtful_ && !at_.head_out) co_return outcome::fault;
+  if (doubtful_ && !sent_) co_return outcome::fault;
   co_await refuse(status);
   co_return outcome::done;
 }
@@ -401,7 +490,7 @@ inline std::optional<pass_through::outcome> pass_through::judge_refused_link(int
 
 /// A definite no: told to a first GET, everything else is closed.
 inline asio::awaitable<void> pass_through::refuse(int status) {
-  if (at_.head_out || is_resume()) {
+  if (sent_ || is_resume()) {
     x_.abort();
     co_return;
   }
@@ -415,28 +504,42 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
     co_return outcome::done;
   }
   for (;;) {
-    body::chunk c = co_await up.read_body();
+    body::chunk c = co_await read(up);
+    bool const nothing = c.bytes.empty() && !c.ec && !c.end;
     auto const skipped = static_cast<std::size_t>(std::min<std::uint64_t>(skip, c.bytes.size()));
     c.bytes.remove_prefix(skipped);
     skip -= skipped;
-    // A whole object may have more than the range that was begun.
-    if (bounded_) c.bytes = c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), at_.end - at_.at)));
-    if (!c.bytes.empty()) {
-      std::error_code const ec = co_await x_.write(c.bytes);
-      if (ec) {
-        x_.abort();
-        co_return outcome::done;
-      }
-      at_.at += c.bytes.size();
-      progress_ = clock::now();
+    progress_ = progress_ || !c.bytes.empty();
+    bool there = true;
+    if (nothing) {
+      there = co_await meanwhile();
+      if (there && clock::now() >= ends()) co_return outcome::fault;
+    } else if (!bounded_) {
+      if (!c.bytes.empty()) there = co_await send(c.bytes);
+    } else {
+      // A whole object may have more than the range that was begun.
+      kept_.add(c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), at_.end - next()))));
+      std::string_view const piece = kept_.ready(at_.at, at_.end);
+      std::size_t const n = piece.size();
+      if (n != 0)
+        there = co_await send(piece);
+      else if (clock::now() >= due())  // what comes is skipped
+        there = co_await meanwhile();
+      if (n != 0) kept_.took(n);
+    }
+    if (!there) {
+      x_.abort();
+      co_return outcome::done;
     }
     if (bounded_ && at_.at == at_.end) {
       (void)co_await x_.finish();
       co_return outcome::done;
     }
     bool const broke = c.ec || (c.end && bounded_);
-    if (broke && at_.resumable) {
-      x_.notes().failure = "upstream's body: " + (c.ec ? c.ec.message() : std::string("ended early"));
+    if (broke) x_.notes().failure = "upstream's body: " + (c.ec ? c.ec.message() : std::string("ended early"));
+    if (broke && at_.resumable) co_return outcome::fault;
+    if (broke && !sent_) {
+      forget();
       co_return outcome::fault;
     }
     if (broke) {
@@ -448,6 +551,19 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
       co_return outcome::done;
     }
   }
+}
+
+/// Nothing at all: there is something else to look at.
+inline asio::awaitable<body::chunk> pass_through::read(upstream::client_exchange& up) {
+  struct ender {
+    upstream::client_exchange& up;
+    void cancel() noexcept { up.interrupt(); }
+  } ender_of_it{up};
+  net::deadline soft(x_.worker().deadlines, ender_of_it);
+  soft.arm_at(next_look());
+  body::chunk c = co_await up.read_body();
+  if (c.ec == asio::error::operation_aborted && soft.expired() && !unwanted()) c.ec.clear();
+  co_return c;
 }
 
 }  // namespace mgw::proxy

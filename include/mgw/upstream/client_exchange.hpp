@@ -80,7 +80,8 @@ public:
   http::response_head const& head() const noexcept { return head_; }
   http::framing framing() const noexcept { return decoder_.what(); }
 
-  /// Time in which it waits for the limit is no silence. Error link_paused: the limit's rate is 0.
+  /// Time in which it waits for the limit is no silence; what is interrupted is silent until bytes come, however often
+  /// it is called again. Error link_paused: the limit's rate is 0.
   asio::awaitable<body::chunk> read_body();
   /// True if `read_body` would give bytes without waiting: lets a caller gather pieces before it acts on them.
   bool ready() { return !would_wait() && (decoder_.done() || begin_ != end_); }
@@ -97,6 +98,7 @@ public:
   }
   /// Ends what is pending now with operation_aborted, without harm to the connection.
   void interrupt() noexcept {
+    if (flow_) flow_->interrupt();
     if (lease_.held()) lease_.stream().interrupt();
   }
 
@@ -139,6 +141,7 @@ private:
   request_state request_ = request_state::whole;
   int interim_heads_ = 0;
   std::unique_ptr<rate_limit::flow> flow_;  // of a body that can wait
+  net::deadline_queue::clock::duration silent_{0};  // how long it has given nothing while it was read
 };
 
 inline asio::awaitable<std::error_code> client_exchange::send(std::string_view bytes) {
@@ -288,14 +291,20 @@ inline asio::awaitable<body::chunk> client_exchange::read_body() {
     begin_ = 0;
     end_ = have.size();
     bool may = !flow_ || flow_->ready_now();
-    if (!may) may = co_await flow_->ready();
     if (!may) {
-      out.ec = flow_->cancelled() ? std::error_code(asio::error::operation_aborted) : make_error_code(error::link_paused);
+      silent_ = {};
+      may = co_await flow_->ready();
+    }
+    if (!may) {
+      bool const ended = flow_->cancelled() || flow_->interrupted();
+      out.ec = ended ? std::error_code(asio::error::operation_aborted) : make_error_code(error::link_paused);
       co_return out;
     }
-    read_limit_.arm(options_.body_silence);
+    auto const began = net::deadline_queue::clock::now();
+    read_limit_.arm_at(began + options_.body_silence - silent_);
     std::error_code const ec = co_await fill();
     read_limit_.disarm();
+    silent_ = ec ? silent_ + (net::deadline_queue::clock::now() - began) : net::deadline_queue::clock::duration(0);
     if (ec == asio::error::eof) {
       out.ec = decoder_.finish();
       out.end = !out.ec;

@@ -103,6 +103,7 @@ private:
   struct waiting {
     explicit waiting(asio::any_io_executor e) : timer(std::move(e)) {}
     asio::steady_timer timer;  // its executor's thread only
+    bool away = false;         // it keeps its place, and holds up nobody
   };
   using line = std::list<std::shared_ptr<waiting>>;
   enum class outcome { there, wait, refused };
@@ -120,9 +121,8 @@ private:
     return now;
   }
   void wake_first() {
-    if (line_.empty()) return;
-    auto const first = line_.front();
-    asio::post(first->timer.get_executor(), [first] { first->timer.cancel(); });
+    auto const at = std::find_if(line_.begin(), line_.end(), [](auto const& w) { return !w->away; });
+    if (at != line_.end()) asio::post((*at)->timer.get_executor(), [first = *at] { first->timer.cancel(); });
   }
 
   options const options_;
@@ -158,7 +158,7 @@ public:
     allowance_ -= std::min(n, allowance_);
     all_.used_ += n;
   }
-  /// Waits until there is an allowance. False: the rate is 0, or it was cancelled.
+  /// Waits until there is an allowance. False: the rate is 0, or it was cancelled or interrupted.
   asio::awaitable<bool> ready();
   /// Whether there is one, without waiting.
   bool ready_now() {
@@ -174,6 +174,17 @@ public:
     }
   }
   bool cancelled() const noexcept { return cancelled_; }
+  /// Ends the wait that is under way; its place in line is kept for the next one. On the thread of who waits.
+  void interrupt() noexcept {
+    if (!waits_) return;
+    interrupted_ = true;
+    try {
+      me_->timer.cancel();
+    } catch (std::system_error const&) {  // as above
+    }
+  }
+  /// Whether the last wait was.
+  bool interrupted() const noexcept { return interrupted_; }
   /// The rate has fallen far below what it was while this flow has lived: what the kernel receives ahead on its
   /// connection is too much now.
   bool narrowed() {
@@ -186,9 +197,23 @@ private:
   static constexpr std::size_t all_at_once = 64 * 1024;  // without a limit
 
   outcome ask(bool enlist, clock::time_point& until);
+  void go_away() {
+    std::lock_guard const hold(all_.mutex_);
+    if (!in_line_) return;
+    me_->away = true;
+    all_.wake_first();
+  }
+  /// Of those who wait. Precondition: the lock is held.
+  bool is_first() const {
+    for (auto const& w : all_.line_) {
+      if (w == me_) return true;
+      if (!w->away) return false;
+    }
+    return true;
+  }
   void leave() {
     if (!in_line_) return;
-    bool const first = at_ == all_.line_.begin();
+    bool const first = is_first();
     all_.line_.erase(at_);
     in_line_ = false;
     if (first) all_.wake_first();
@@ -197,7 +222,7 @@ private:
   rate_limit& all_;
   std::shared_ptr<waiting> me_;
   line::iterator at_;
-  bool in_line_ = false, cancelled_ = false;
+  bool in_line_ = false, cancelled_ = false, waits_ = false, interrupted_ = false;
   std::size_t allowance_ = 0;
   std::uint64_t fastest_ = 0;
 };
@@ -213,7 +238,7 @@ inline rate_limit::outcome rate_limit::flow::ask(bool enlist, clock::time_point&
   fastest_ = std::max(fastest_, rate);
   if (allowance_ != 0) return outcome::there;
   std::size_t const n = rate == unlimited ? all_at_once : all_.bucket_.piece();
-  bool const mine = rate == unlimited || all_.line_.empty() || (in_line_ && at_ == all_.line_.begin());
+  bool const mine = rate == unlimited || is_first();
   if (mine && all_.bucket_.take(n, now)) {
     leave();
     allowance_ = n;
@@ -222,8 +247,8 @@ inline rate_limit::outcome rate_limit::flow::ask(bool enlist, clock::time_point&
   if (!enlist) return outcome::wait;
   if (!in_line_) at_ = all_.line_.insert(all_.line_.end(), me_);
   in_line_ = true;
-  bool const first = at_ == all_.line_.begin();
-  if (!first) {
+  me_->away = false;
+  if (!is_first()) {
     until = clock::time_point::max();
     return outcome::wait;
   }
@@ -238,13 +263,19 @@ inline asio::awaitable<bool> rate_limit::flow::ready() {
     auto const executor = co_await asio::this_coro::executor;
     me_ = std::make_shared<waiting>(executor);
   }
-  for (;;) {
+  for (interrupted_ = false;;) {
     clock::time_point until;
     outcome const o = cancelled_ ? outcome::refused : ask(true, until);
     if (o != outcome::wait) co_return o == outcome::there;
     std::error_code ignored;  // cancelled: woken
     me_->timer.expires_at(until);
+    waits_ = true;
     co_await me_->timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    waits_ = false;
+    if (interrupted_) {
+      go_away();
+      co_return false;
+    }
   }
 }
 
