@@ -34,6 +34,7 @@
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/pool.hpp>
 #include <mgw/upstream/pool_set.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 #include <mgw/upstream/rate_limit.hpp>
 #include <mgw/upstream/rate_windows.hpp>
 
@@ -119,7 +120,7 @@ public:
     trust.ca_file = s.upstream.ca_certificate;
     trust.insecure_skip_verify = s.upstream.insecure_skip_verify;
     upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust),
-                                                           pool_options(*upstream));
+                                                           pool_options(s, *upstream));
     auto const tee = tee_options(s);
     if (s.cache.enabled) {
       store::options where;
@@ -239,12 +240,28 @@ private:
     };
     return o;
   }
-  mgw::upstream::pool_options pool_options(mgw::http::uri const& upstream) {
+  mgw::upstream::pool_options pool_options(settings const& s, mgw::http::uri const& upstream) {
     mgw::upstream::pool_options o;
+    o.proxies = proxies(s);
     o.rules.is_self = [this](auto const& where) { return listening_.contains(where); };
     o.rules.home = mgw::upstream::endpoint(upstream);
     o.rules.refused = private_host_warning(log_);
     return o;
+  }
+  /// From HTTP_PROXY and its kin; null: none.
+  std::shared_ptr<mgw::upstream::proxy_rules const> proxies(settings const& s) const {
+    auto const read = [](std::string const& text) {
+      std::optional<mgw::upstream::http_proxy> out;
+      if (auto proxy = mgw::upstream::http_proxy::parse(text); !text.empty() && proxy) out = *std::move(proxy);
+      return out;
+    };
+    auto rules = std::make_shared<mgw::upstream::proxy_rules const>(read(s.upstream.http_proxy), read(s.upstream.https_proxy),
+                                                                    s.upstream.no_proxy);
+    if (rules->empty()) return nullptr;
+    log_(mgw::log_level::info,
+         "servers are connected to through an HTTP proxy, which looks their names up: of hosts that artifacts come from, "
+         "only those that are addresses themselves are told to be private");
+    return rules;
   }
   /// Whose addresses an artifact may come from: of listed hosts and the upstream's own any but ours.
   static std::function<mgw::upstream::reach(mgw::http::uri const&)> reach(settings const& s) {

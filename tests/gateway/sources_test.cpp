@@ -224,11 +224,24 @@ TEST_CASE("keys without effect so far are known, and named unless their feature 
   CHECK(warnings(R"({"Metrics": {"Enabled": false, "Listen": ":9102"}})") == "");
   CHECK(warnings("{}", {{{"METRICS_ENABLED", "true"}}}) ==
         "METRICS_ENABLED (Metrics.Enabled) is known but not supported yet: it has no effect\n");
-  CHECK(warnings("{}", {{{"https_proxy", "http://user:password@proxy"}}}) ==
-        "https_proxy is known but not supported yet: the upstream server is connected to directly\n");
   std::string const mtls = warnings(R"({"Features": {"mTLS": {"MenderPassword": "pass\tword"}}})");
   CHECK(has(mtls, "Features.mTLS.MenderPassword is known but not supported yet"));
   CHECK(!has(mtls, "word\""));
+}
+
+TEST_CASE("proxies are read from the variables that all programs read, the upper-case names first") {
+  configuration const upper = from_environment({{{"HTTP_PROXY", "http://a:1"}, {"http_proxy", "http://b:2"},
+                                                 {"HTTPS_PROXY", "http://u:secret@c:3"}, {"no_proxy", ".a, 10.0.0.0/8"}}});
+  CHECK(all(upper.errors) == "");
+  CHECK(all(upper.warnings) == "");
+  CHECK(upper.values.upstream.http_proxy == "http://a:1");
+  CHECK(upper.values.upstream.https_proxy == "http://u:secret@c:3");
+  CHECK(upper.values.upstream.no_proxy == ".a, 10.0.0.0/8");
+  configuration const lower = from_environment({{{"http_proxy", "http://b:2"}, {"https_proxy", "socks5://u:secret@c"}}});
+  CHECK(lower.values.upstream.http_proxy == "http://b:2");
+  CHECK(has(all(lower.errors), "https_proxy (UpstreamServer.HTTPSProxy) is not accepted"));
+  CHECK(!has(all(lower.errors), "secret"));
+  CHECK(from_environment({}).values.upstream.http_proxy.empty());
 }
 
 TEST_CASE("settings are printed with where they come from, secrets masked") {

@@ -3,9 +3,12 @@
 #include <mgw/net/listener.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 #include <mgw/upstream/resolver.hpp>
 
 #include <support/origin.hpp>
+#include <support/proxy_server.hpp>
+#include <support/raw_listener.hpp>
 #include <support/run_io.hpp>
 #include <support/test_certificates.hpp>
 
@@ -19,6 +22,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -317,6 +321,132 @@ TEST_CASE("numeric addresses need no lookup; a name without an address is the DN
   fetched const f = test::run_io(s.w.io, get(&s, endpoint("no such name", 80, false), false));
   CHECK(f.failed_at == hop::dns);
   CHECK(f.ec);
+}
+
+namespace {
+
+/// Options under which everything goes through this proxy. No name is looked up.
+pool_options through(test::proxy_server const& p, std::string const& who = {}) {
+  auto const proxy = http_proxy::parse("http://" + who + p.authority());
+  REQUIRE(proxy);
+  pool_options o;
+  o.proxies = std::make_shared<proxy_rules const>(*proxy, *proxy, "direct.test");
+  o.names.lookup = [](std::string const&) { return looked_up{asio::error::host_not_found, {}}; };
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("RFC 9110 9.3.6: a TLS server behind a proxy is reached through a tunnel, with credentials, and verified") {
+  test::test_certificates const certificates;
+  test::proxy_server proxy("Basic dTpwOkAv");  // u:p:@/
+  net::client_tls const trust(certificates.ca_file);
+  site s(through(proxy, "u:p%3A%40%2f@"), trust);
+  auto const serve_as = [&](test::test_certificates::files const& shown, std::string const& host) {
+    auto const context = net::tls_context::server(net::server_tls(shown.certificate, shown.key));
+    net::listener l(s.w.io, {asio::ip::address_v4::loopback(), 0});
+    int handshakes = 0;
+    s.w.io.restart();
+    asio::co_spawn(s.w.io, serve_tls(&l, context, &handshakes), asio::detached);
+    endpoint const where(host, l.local().port(), true);
+    fetched const first = test::run_io(s.w.io, get(&s, where, false));
+    if (!first.ec) {
+      s.w.io.restart();
+      CHECK(test::run_io(s.w.io, get(&s, where, false)).reused);
+    }
+    s.pool->clear();
+    std::string const authority = host + ":" + std::to_string(l.local().port());
+    CHECK(proxy.heads().back() == "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority +
+                                      "\r\nProxy-Authorization: Basic dTpwOkAv\r\n\r\n");
+    return first;
+  };
+  auto const& right = certificates.wrong_host_server;  // of other.example
+  CHECK(serve_as(right, "other.example").body == "secret");
+  CHECK(serve_as(right, "storage.test").failed_at == hop::tls);
+  CHECK(proxy.heads().size() == 2);
+}
+
+TEST_CASE("a proxy that refuses, wants other credentials, talks nonsense or dies is named as the hop that failed") {
+  test::proxy_server proxy("Basic eDp5");
+  endpoint const tls("storage.test", 443, true);
+  struct {
+    char const* says;
+    std::error_code expected;
+  } const cases[] = {
+      {"", error::proxy_authentication},
+      {"HTTP/1.1 407 No\r\n\r\n", error::proxy_authentication},
+      {"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", error::proxy_refused},
+      {"HTTP/1.1 302 Elsewhere\r\nLocation: https://evil.test/\r\n\r\n", error::proxy_refused},
+      {"HTTP/1.1 200 Go on\r\n\r\nbytes of nobody", error::proxy_refused},
+      {"HTTP/1.1 200 Go", error::truncated_head},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.says);
+    proxy.says(c.says);
+    site s(through(proxy));
+    fetched const f = test::run_io(s.w.io, get(&s, tls, false));
+    CHECK(f.failed_at == hop::proxy);
+    CHECK(f.ec == c.expected);
+  }
+  proxy.says("hello\r\n\r\n");
+  site nonsense(through(proxy));
+  fetched const f = test::run_io(nonsense.w.io, get(&nonsense, tls, false));
+  CHECK(f.failed_at == hop::proxy);
+  CHECK(f.ec.category() == http::parse_category());
+}
+
+TEST_CASE("a proxy that is not there, or has no address, is named as the hop that failed; exceptions go past it") {
+  origin o("hello");
+  pool_options options;
+  {
+    test::proxy_server gone;
+    options = through(gone);
+  }
+  site s(options);
+  fetched f = test::run_io(s.w.io, get(&s, endpoint("storage.test", 80, false), false));
+  CHECK(f.failed_at == hop::proxy);
+  CHECK(f.ec == asio::error::connection_refused);
+  CHECK(run_get(s, o).body == "hello");  // 127.0.0.1 is never asked a proxy for
+  s.w.io.restart();
+  f = test::run_io(s.w.io, get(&s, endpoint("direct.test", 80, false), false));
+  CHECK(f.failed_at == hop::dns);
+
+  options.proxies = std::make_shared<proxy_rules const>(*http_proxy::parse("http://proxy.test:3128"), std::nullopt, "");
+  site nameless(options);
+  f = test::run_io(nameless.w.io, get(&nameless, endpoint("storage.test", 80, false), false));
+  CHECK(f.failed_at == hop::proxy);
+  CHECK(f.ec == asio::error::host_not_found);
+}
+
+TEST_CASE("a proxy that says nothing is waited for no longer than a connection") {
+  test::raw_listener mute;
+  pool_options options;
+  options.connect_timeout = std::chrono::milliseconds(100);
+  options.proxies = std::make_shared<proxy_rules const>(
+      std::nullopt, *http_proxy::parse("127.0.0.1:" + std::to_string(mute.port())), "");
+  site s(options);
+  fetched const f = test::run_io(s.w.io, get(&s, endpoint("storage.test", 443, true), false));
+  CHECK(f.failed_at == hop::proxy);
+  CHECK(f.ec == error::connect_timeout);
+}
+
+TEST_CASE("behind a proxy, hosts that are private addresses by themselves are refused, however spelt") {
+  test::proxy_server proxy;
+  site s(through(proxy));
+  for (auto const* host : {"10.0.0.1", "169.254.169.254", "0xa9fea9fe", "2852039166", "::1", "::ffff:10.0.0.1", "127.1",
+                           "a.localhost"}) {
+    CAPTURE(host);
+    for (bool const tls : {false, true}) {
+      endpoint to(host, 80, tls);
+      to.within = reach::outside;
+      s.w.io.restart();
+      CHECK(test::run_io(s.w.io, s.pool->judge(to)) == error::private_address);
+      s.w.io.restart();
+      connected const c = test::run_io(s.w.io, s.pool->connect(to));
+      CHECK(c.ec == error::private_address);
+    }
+  }
+  CHECK(proxy.heads().empty());
 }
 
 }  // namespace mgw::upstream

@@ -44,6 +44,15 @@ void read_environment(configuration& c, Get get = std::getenv) {
   // The original's documentation names this variable on one page; UPSTREAM_SERVER_URL wins.
   if (char const* const url = value_of("UPSTREAM_SERVER"); url != nullptr && value_of("UPSTREAM_SERVER_URL") == nullptr)
     c.set(*find_option("UpstreamServer.URL"), url, origin::variable("UPSTREAM_SERVER"));
+  for (auto const* name : {"http_proxy", "https_proxy", "no_proxy"}) {  // as many programs spell them; HTTP_PROXY wins
+    std::string upper(name);
+    for (char& letter : upper)
+      if (letter != '_') letter = static_cast<char>(letter - 'a' + 'A');
+    char const* const value = value_of(name);
+    if (value == nullptr || value_of(upper) != nullptr) continue;
+    for (option const& o : options())
+      if (o.environment == upper) c.set(o, value, origin::variable(name));
+  }
   for (option const& o : options()) {
     char const* const value = value_of(o.environment);
     if (value != nullptr) c.set(o, value, origin::variable(o.environment));

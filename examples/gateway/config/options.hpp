@@ -9,6 +9,7 @@
 #include <mgw/mender/inventory.hpp>
 #include <mgw/mender/whitelist.hpp>
 #include <mgw/net/listener.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 #include <mgw/upstream/rate_windows.hpp>
 
 #include <algorithm>
@@ -77,6 +78,11 @@ option_value windows(Field field) {
 template <class Field>
 option_value address(Field field) {
   return text_if(field, [](std::string_view v) { return static_cast<bool>(mgw::net::parse_listen_address(v)); });
+}
+template <class Field>
+option_value proxy(Field field) {
+  auto const valid = [](std::string_view v) { return static_cast<bool>(mgw::upstream::http_proxy::parse(v)); };
+  return text_if(field, valid, value_kind::secret);  // it may hold a password
 }
 template <class Field>
 option_value secret(Field field) {
@@ -170,6 +176,7 @@ inline std::vector<option> const& options() {
   static constexpr auto* a_duration = "a duration such as 30m or 1h15m";
   static constexpr auto* a_url = "an http:// or https:// URL";
   static constexpr auto* a_path = "a path";
+  static constexpr auto* a_proxy = "http://[USER:PASSWORD@]HOST[:PORT], user and password percent-encoded";
   static constexpr std::uint64_t KiB = 1024, MiB = KiB * 1024, TiB = MiB * MiB, EiB = TiB * MiB;
   static std::vector<option> const table = {
       // clang-format off
@@ -207,6 +214,15 @@ inline std::vector<option> const& options() {
       {"UpstreamServer.AllowPrivateAddresses", "UPSTREAM_ALLOW_PRIVATE_ADDRESSES", yes_no,
        "fetch artifacts from any private address, also where neither DomainWhitelist lists the host nor the server has "
        "a private address itself", flag([](auto& s) -> auto& { return s.upstream.allow_private_addresses; })},
+      {"UpstreamServer.HTTPProxy", "HTTP_PROXY", a_proxy,
+       "HTTP proxy for http:// servers, also read from http_proxy (none)",
+       proxy([](auto& s) -> auto& { return s.upstream.http_proxy; })},
+      {"UpstreamServer.HTTPSProxy", "HTTPS_PROXY", a_proxy,
+       "HTTP proxy for https:// servers, also read from https_proxy (none)",
+       proxy([](auto& s) -> auto& { return s.upstream.https_proxy; })},
+      {"UpstreamServer.NoProxy", "NO_PROXY", "hosts, .suffixes, addresses, address blocks or *, separated by commas or blanks",
+       "servers that are connected to without a proxy, also read from no_proxy (localhost and loopback addresses)",
+       text([](auto& s) -> auto& { return s.upstream.no_proxy; })},
       {"Features.ArtifactsProxy.Enabled", "ARTIFACTS_PROXY_ENABLED", yes_no,
        "serve artifacts through the gateway (true)", flag([](auto& s) -> auto& { return s.proxy.enabled; })},
       {"Features.ArtifactsProxy.GatewayURL", "ARTIFACTS_PROXY_GATEWAY_URL", a_url,

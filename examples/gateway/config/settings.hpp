@@ -36,6 +36,8 @@ struct settings {
     std::uint64_t rate_limit = 0;  ///< bytes per second; 0: none
     std::string rate_windows;      ///< as mgw::upstream::rate_windows reads them; empty: none
     bool allow_private_addresses = false;
+    std::string http_proxy, https_proxy;  ///< as mgw::upstream::http_proxy reads them; empty: none
+    std::string no_proxy;                 ///< as mgw::upstream::proxy_rules reads it
   } upstream;
   struct {
     bool enabled = true;

@@ -32,10 +32,6 @@ inline std::vector<unsupported> const& unsupported_keys() {
       {"Features.mTLS.InsecureSkipClientExpireAfter", "MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER", "Features.mTLS"},
       {"Metrics.Enabled", "METRICS_ENABLED", "Metrics"},
       {"Metrics.Listen", "METRICS_LISTEN", "Metrics"},
-      {"", "HTTP_PROXY", "proxies"},
-      {"", "http_proxy", "proxies"},
-      {"", "HTTPS_PROXY", "proxies"},
-      {"", "https_proxy", "proxies"},
       // clang-format on
   };
   return table;
@@ -64,8 +60,7 @@ inline void note_unsupported(configuration& c, unsupported const& u, std::string
 /// Precondition: all sources have been read.
 inline void judge_unsupported(configuration& c) {
   auto const feature_of = [](configuration::unsupported_key const& k) {
-    unsupported const* const u = find_unsupported(k.key);
-    return u == nullptr ? std::string("proxies") : u->feature;
+    return find_unsupported(k.key)->feature;
   };
   auto const switched = [&](std::string const& feature) {  // the last source wins
     configuration::unsupported_key const* found = nullptr;
@@ -83,9 +78,7 @@ inline void judge_unsupported(configuration& c) {
     auto const* const state = switched(feature);
     if (state != nullptr && state->value == "false") continue;
     if (feature == "Features.mTLS" && state != nullptr) continue;  // an error already
-    c.warnings.push_back(
-        named(k.key, k.from) + " is known but not supported yet" +
-        (feature == "proxies" ? ": the upstream server is connected to directly" : ": it has no effect"));
+    c.warnings.push_back(named(k.key, k.from) + " is known but not supported yet: it has no effect");
   }
 }
 

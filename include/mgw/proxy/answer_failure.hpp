@@ -28,6 +28,7 @@ inline std::string_view proxy_error_type(forward_outcome const& failure) noexcep
   if (ec == error::body_timeout) return "connection_read_timeout";
   switch (failure.hop) {
     case hop::dns: return "dns_error";
+    case hop::proxy: return "destination_unavailable";
     case hop::tcp: return ec == asio::error::connection_refused ? "connection_refused" : "destination_unavailable";
     case hop::tls: return net::is_verify_error(ec) ? "tls_certificate_error" : "tls_protocol_error";
     case hop::request: return "connection_terminated";

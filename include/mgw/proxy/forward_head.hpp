@@ -6,6 +6,7 @@
 #include <mgw/http/serializer.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/forward_options.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -106,20 +107,25 @@ struct forward_head {
   http::framing framing;          ///< of the body that will be sent
   bool expect = false;            ///< the client's expectation is passed on
   std::string_view upgrade = {};  ///< the protocol that is asked for
+  upstream::http_proxy const* proxy = nullptr;  ///< whom it is sent to instead of the upstream
 };
 
-/// Writes the request's head for the upstream into `out`. Source: RFC 9112 3.2.1 (origin-form), RFC 9110 7.6, 10.1.1.
+/// Writes the request's head for the upstream into `out`. Source: RFC 9112 3.2.1 and 3.2.2 (the target's form), RFC 9110 7.6, 10.1.1.
 inline void append_forward_head(std::string& out, exchange const& x, forward_options const& options,
                                 forward_call const& call, forward_head const& head) {
   auto const& r = x.request();
   bool const trusted = options.trusts && options.trusts(x.peer());
   auto const hops = max_forwards(r);
   out.append(r.method).append(" ");
-  if (x.target().path != "*") out.append(options.path_prefix);
-  out.append(x.target().path);
+  bool const all = x.target().path == "*";
+  if (head.proxy != nullptr) out.append("http://").append(options.host);
+  if (!all) out.append(options.path_prefix);
+  if (!all || head.proxy == nullptr) out.append(x.target().path);
   if (x.target().has_query) out.append("?").append(x.target().query);
   out.append(" HTTP/1.1\r\n");
   http::append_field(out, "Host", options.host);
+  if (head.proxy != nullptr && !head.proxy->authorization.empty())
+    http::append_field(out, "Proxy-Authorization", head.proxy->authorization);
   for (auto const& f : r.fields) {
     if (!detail::passes(f, x, options, trusted)) continue;
     if (call.want_identity && http::iequals(f.name, "Accept-Encoding")) continue;

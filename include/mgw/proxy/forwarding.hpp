@@ -98,6 +98,7 @@ inline std::string_view forwarding::build_head(forward_call const& call) {
   }
   head.expect = !body_whole_ && x_.awaits_continue();
   head.upgrade = upgrade_ = asked_upgrade(x_, options_);
+  head.proxy = up_->proxy();
   std::string& out = x_.scratch();
   out.clear();
   append_forward_head(out, x_, options_, call, head);
@@ -238,6 +239,12 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
     if (sent) up_->request_cut();
     out.ec = co_await hear_out();  // even after a failed write there may be an answer: an early refusal
     if (out.ec && sent) out.ec = sent;
+  }
+  if (!out.ec && up_->proxy() != nullptr && up_->head().status == 407) {  // said to us, not to the client
+    out.ec = upstream::error::proxy_authentication;
+    out.hop = upstream::hop::proxy;
+    out.status = 502;
+    co_return out;
   }
   if (!out.ec || out.client_failed) co_return out;
   bool const cut = sent || (upload_ && upload_->outcome().ec);

@@ -8,6 +8,7 @@
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 
 #include <asio/awaitable.hpp>
 
@@ -72,8 +73,8 @@ private:
     o.can_wait = options_.can_wait;
     return o;
   }
-  std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields,
-                         bool first_hop) const;
+  std::string build_head(http::uri const& where, fetch_source const& source, std::string_view fields, bool first_hop,
+                         upstream::http_proxy const* proxy) const;
 
   upstream::pool& pool_;
   net::deadline_queue& deadlines_;
@@ -82,10 +83,15 @@ private:
 };
 
 inline std::string origin_request::build_head(http::uri const& where, fetch_source const& source,
-                                              std::string_view fields, bool first_hop) const {
+                                              std::string_view fields, bool first_hop,
+                                              upstream::http_proxy const* proxy) const {
   std::string head;
-  http::append_request_line(head, "GET", where.request_target());
+  std::string target = where.request_target();
+  if (proxy != nullptr) target.insert(0, "http://" + std::string(where.authority));  // RFC 9112 3.2.2
+  http::append_request_line(head, "GET", target);
   http::append_field(head, "Host", where.authority);
+  if (proxy != nullptr && !proxy->authorization.empty())
+    http::append_field(head, "Proxy-Authorization", proxy->authorization);
   http::append_field(head, "Accept-Encoding", "identity");
   auto const is_agent = [](auto const& h) { return http::iequals(h.first, "User-Agent"); };
   if (!first_hop || std::none_of(source.headers.begin(), source.headers.end(), is_agent))
@@ -122,7 +128,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
       co_return a;
     }
     auto up = std::make_unique<upstream::client_exchange>(deadlines_, std::move(*c.connection), exchange());
-    std::string const head = build_head(*where, source, fields, hops == 0);
+    std::string const head = build_head(*where, source, fields, hops == 0, up->proxy());
     counters_.requests.fetch_add(1, std::memory_order_relaxed);
     watch(up.get());
     std::error_code ec = co_await up->send(head);
@@ -138,6 +144,10 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
     }
     fresh = false;
     int const status = up->head().status;
+    if (up->proxy() != nullptr && status == 407) {
+      a.why = "proxy " + name + ": " + make_error_code(upstream::error::proxy_authentication).message();
+      co_return a;
+    }
     bool const redirect = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
     if (!redirect) {
       a.up = std::move(up);

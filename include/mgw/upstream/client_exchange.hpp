@@ -54,6 +54,8 @@ public:
   client_exchange& operator=(client_exchange const&) = delete;
 
   bool reused() const noexcept { return lease_.reused(); }
+  /// The HTTP proxy that is spoken to, in absolute-form; null: none.
+  http_proxy const* proxy() const noexcept { return lease_.proxy(); }
   /// Bytes of a response were seen: the request must not be repeated on another connection without thought.
   bool response_begun() const noexcept { return seen_ != 0; }
 

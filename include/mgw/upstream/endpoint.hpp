@@ -34,9 +34,11 @@ struct endpoint {
   auto operator<=>(endpoint const&) const = default;
 
   /// For logs: `https://host:port`.
-  std::string text() const {
+  std::string text() const { return (tls ? "https://" : "http://") + authority(); }
+  /// `host:port`, with the brackets of IPv6.
+  std::string authority() const {
     std::string const name = host.find(':') == std::string::npos ? host : '[' + host + ']';
-    return (tls ? "https://" : "http://") + name + ':' + std::to_string(port);
+    return name + ':' + std::to_string(port);
   }
 };
 

@@ -20,6 +20,8 @@ enum class error {
   forbidden_redirect,
   link_paused,         ///< no byte may pass now (rate_limit)
   lookup_timeout,      ///< no name server answered in time
+  proxy_authentication,  ///< 407: the HTTP proxy wants other credentials
+  proxy_refused,       ///< the HTTP proxy opens no tunnel
   private_address,     ///< all addresses of the host are such as must not be connected to (address_rules)
 };
 
@@ -41,6 +43,8 @@ inline std::error_category const& error_category() noexcept {
         case error::forbidden_redirect: return "redirected to where it may not go";
         case error::link_paused: return "the link is paused";
         case error::lookup_timeout: return "looking the name up took too long";
+        case error::proxy_authentication: return "the proxy wants other credentials (407)";
+        case error::proxy_refused: return "the proxy refused the connection";
         case error::private_address: return "its addresses are in a private network, where it must not be";
       }
       return "unknown upstream error";
@@ -52,12 +56,13 @@ inline std::error_category const& error_category() noexcept {
 inline std::error_code make_error_code(error e) noexcept { return {static_cast<int>(e), error_category()}; }
 
 /// How far a request got: named in logs, so that an operator knows where to look.
-enum class hop { none, dns, tcp, tls, request, response };
+enum class hop { none, dns, proxy, tcp, tls, request, response };
 
 inline char const* to_string(hop h) noexcept {
   switch (h) {
     case hop::none: return "none";
     case hop::dns: return "dns";
+    case hop::proxy: return "proxy";
     case hop::tcp: return "tcp";
     case hop::tls: return "tls";
     case hop::request: return "request";

@@ -21,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -38,11 +39,10 @@ struct looked_up {
 /// Looks a name up. Blocks for as long as it takes; any thread; must not throw but for want of memory.
 using lookup_function = std::function<looked_up(std::string const& host)>;
 
-/// getaddrinfo. Errors: asio::error::host_not_found, host_not_found_try_again, no_recovery; errno's.
-inline looked_up system_lookup(std::string const& host) {
+namespace detail {
+
+inline looked_up ask_system(std::string const& host, addrinfo const& hints) {
   looked_up out;
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   switch (::getaddrinfo(host.c_str(), nullptr, &hints, &found)) {
     case 0: break;
@@ -68,6 +68,27 @@ inline looked_up system_lookup(std::string const& host) {
   }
   if (out.addresses.empty()) out.ec = asio::error::host_not_found;
   return out;
+}
+
+}  // namespace detail
+
+/// getaddrinfo. Errors: asio::error::host_not_found, host_not_found_try_again, no_recovery; errno's.
+inline looked_up system_lookup(std::string const& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  return detail::ask_system(host, hints);
+}
+
+/// The address that a host is by itself, without a name server: an address in any spelling that getaddrinfo takes
+/// (`127.1`, `0x7f000001`), or a name that always means loopback (RFC 6761 6.3). Nothing: a name.
+inline std::optional<asio::ip::address> address_without_lookup(std::string const& host) {
+  if (host == "localhost" || host.ends_with(".localhost")) return asio::ip::address_v4::loopback();
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
+  looked_up const found = detail::ask_system(host, hints);
+  if (found.ec) return std::nullopt;
+  return found.addresses.front();
 }
 
 /// Threads for what may hang for ever and must not be waited for: they are never joined, and a process that ends ends

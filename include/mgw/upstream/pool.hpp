@@ -6,20 +6,22 @@
 #include <mgw/net/tcp_stream.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/tls_stream.hpp>
-#include <mgw/upstream/address_rules.hpp>
 #include <mgw/upstream/admission.hpp>
 #include <mgw/upstream/dial.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
+#include <mgw/upstream/http_tunnel.hpp>
+#include <mgw/upstream/pool_options.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 #include <mgw/upstream/resolver.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
+#include <asio/ip/tcp.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,26 +30,6 @@
 #include <vector>
 
 namespace mgw::upstream {
-
-/// A stream that was connected, or why there is none.
-struct dialled {
-  std::optional<any_stream> stream;
-  std::error_code ec;
-};
-
-struct pool_options {
-  std::chrono::milliseconds connect_timeout{10'000};  ///< TCP, of each address; then TLS
-  std::chrono::milliseconds stagger{250};             ///< until the next address is tried as well (dial_options)
-  std::chrono::milliseconds idle_timeout{30'000};     ///< an idle connection older than this is closed
-  std::size_t max_idle = 32;                          ///< kept per endpoint; the oldest goes first; 0: none
-  std::size_t max_idle_in_all = 256;                  ///< kept over all endpoints
-  std::chrono::seconds peer_timeout{300};             ///< an upstream that is silent to the kernel's probes, too, is gone; 0: no probes
-  resolver_options names;
-  address_rules rules;  ///< for endpoints that may not be anywhere
-  /// Connects instead of TCP and TLS: another transport, such as Unix sockets or memory. Its failures show as hop::tcp;
-  /// where it may lead is its own concern.
-  std::function<asio::awaitable<dialled>(endpoint where)> dial;
-};
 
 class pool;
 
@@ -62,17 +44,19 @@ public:
   bool held() const noexcept { return static_cast<bool>(stream_); }
   /// True if the connection has served a request before: it may turn out to be dead already.
   bool reused() const noexcept { return reused_; }
+  /// The HTTP proxy that it leads to, not through: requests are in absolute-form, with its authorization. Null: none.
+  http_proxy const* proxy() const noexcept { return proxy_; }
   /// Returns the stream to the pool. Precondition: the last response was read to its end and both sides keep alive.
   void done();
 
 private:
   friend class pool;
-  lease(std::shared_ptr<pool> owner, endpoint where, any_stream s, bool reused)
-      : owner_(std::move(owner)), where_(std::move(where)), stream_(std::move(s)), reused_(reused) {}
+  lease(std::shared_ptr<pool> owner, endpoint where, any_stream s, bool reused);
   std::shared_ptr<pool> owner_;
   endpoint where_;
   any_stream stream_;
   bool reused_;
+  http_proxy const* proxy_ = nullptr;
 };
 
 /// What `pool::connect` gives: a lease, or where and why it failed.
@@ -129,6 +113,10 @@ private:
   void give_back(endpoint const& where, any_stream s);
   void drop_oldest() noexcept;
   void sweep() noexcept;
+  http_proxy const* proxy_of(endpoint const& where) const {
+    return options_.proxies && !options_.dial ? options_.proxies->of(where) : nullptr;
+  }
+  asio::awaitable<resolver::answer> find(endpoint& where);
   asio::awaitable<connected> dial(endpoint where, std::shared_ptr<resolver::list const> addresses);
 
   net::deadline_queue& deadlines_;
@@ -140,6 +128,10 @@ private:
   sweeper sweeper_{this};
   std::optional<net::deadline> sweeping_;  // armed while something is idle
 };
+
+inline lease::lease(std::shared_ptr<pool> owner, endpoint where, any_stream s, bool reused)
+    : owner_(std::move(owner)), where_(std::move(where)), stream_(std::move(s)), reused_(reused),
+      proxy_(where_.tls ? nullptr : owner_->proxy_of(where_)) {}
 
 inline void lease::done() {
   if (owner_ && stream_) owner_->give_back(where_, std::move(stream_));
@@ -205,10 +197,23 @@ inline bool pool::reuse(endpoint const& where, connected& out) {
 
 inline asio::awaitable<std::error_code> pool::judge(endpoint where) {
   if (where.within == reach::anywhere || options_.dial) co_return std::error_code();
-  resolver::answer found = co_await resolver_.resolve(where.host, where.port);
-  if (found.ec) co_return found.ec;
-  std::error_code const ec = co_await admit(options_.rules, resolver_, where, found);
-  co_return ec;
+  resolver::answer const found = co_await find(where);
+  co_return found.ec;
+}
+
+/// The addresses of `where` that the rules allow. Behind a proxy, none where it is a name.
+inline asio::awaitable<resolver::answer> pool::find(endpoint& where) {
+  resolver::answer found;
+  if (proxy_of(where) == nullptr) {
+    found = co_await resolver_.resolve(where.host, where.port);
+  } else {
+    auto const address = address_without_lookup(where.host);
+    if (!address) co_return found;
+    found.addresses = std::make_shared<resolver::list const>(1, asio::ip::tcp::endpoint(*address, where.port));
+  }
+  if (!found.ec && where.within != reach::anywhere)
+    found.ec = co_await admit(options_.rules, resolver_, where, found);
+  co_return found;
 }
 
 inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
@@ -223,17 +228,18 @@ inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
       out.failed_at = hop::tcp;
     co_return out;
   }
-  resolver::answer found = co_await resolver_.resolve(where.host, where.port);
   reach const asked = where.within;
-  if (!found.ec && asked != reach::anywhere) found.ec = co_await admit(options_.rules, resolver_, where, found);
-  if (found.ec) {
-    out.failed_at = hop::dns;
-    out.ec = found.ec;
+  resolver::answer found = co_await find(where);
+  if (!found.ec && where.within != asked && !fresh && reuse(where, out)) co_return out;
+  auto const* const by = proxy_of(where);
+  bool const proxied = by != nullptr && !found.ec;
+  if (proxied) found = co_await resolver_.resolve(by->where.host, by->where.port);
+  if (!found.ec) {
+    out = co_await dial(where, found.addresses);
     co_return out;
   }
-  if (where.within != asked && !fresh && reuse(where, out)) co_return out;
-  out = co_await dial(where, found.addresses);
-  if (!out.connection) resolver_.forget(where.host, where.port);
+  out.failed_at = proxied ? hop::proxy : hop::dns;
+  out.ec = found.ec;
   co_return out;
 }
 
@@ -244,17 +250,30 @@ inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<res
   how.stagger = options_.stagger;
   how.receive_buffer = where.receive_buffer;
   dialled_socket d = co_await dial_first(std::move(addresses), how);
+  auto const* const by = proxy_of(where);
+  endpoint const& at = by != nullptr ? by->where : where;
   if (!d.socket) {
-    out.failed_at = hop::tcp;
+    resolver_.forget(at.host, at.port);
+    out.failed_at = by != nullptr ? hop::proxy : hop::tcp;
     out.ec = d.ec;
     co_return out;
   }
-  resolver_.prefer(where.host, where.port, d.peer);
+  resolver_.prefer(at.host, at.port, d.peer);
   (void)net::probe_peer(d.socket->native_handle(), options_.peer_timeout);
   net::tcp_stream tcp(std::move(*d.socket));
   if (!where.tls) {
     out.connection = lease(shared_from_this(), where, any_stream(std::move(tcp)), false);
     co_return out;
+  }
+  if (by != nullptr) {
+    net::deadline limit(deadlines_, tcp);
+    limit.arm(options_.connect_timeout);
+    out.ec = co_await open_tunnel(tcp, where, *by);
+    if (limit.expired()) out.ec = error::connect_timeout;
+    if (out.ec) {
+      out.failed_at = hop::proxy;
+      co_return out;
+    }
   }
   net::tls_stream<net::tcp_stream> tls(std::move(tcp), tls_, net::tls_role::client);
   tls.set_server_name(where.host);
@@ -267,6 +286,7 @@ inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<res
   }
   if (out.ec) {  // the right host, but not one to trust: another address will not mend it
     sessions_.erase(where);
+    resolver_.forget(at.host, at.port);
     out.failed_at = hop::tls;
     co_return out;
   }
