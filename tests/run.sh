@@ -2,9 +2,9 @@
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
 #   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
-#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer,
-#                              20 kills of tests/crash_loop.sh, programs under g++, 300 s of each fuzzer, and signed
-#                              links to storage servers from npm
+#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer and
+#                              behind squid, 20 kills of tests/crash_loop.sh, programs under g++, 300 s of each fuzzer,
+#                              and signed links to storage servers from npm
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage (may be given several times)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
@@ -70,6 +70,7 @@ packages=(clang-19 clang-tools-19 libclang-rt-19-dev g++-12 cmake ninja-build li
   libcli11-dev libspdlog-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev zlib1g-dev libarchive-dev
   liblzma-dev libzstd-dev libseccomp-dev openssl
   ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon)
+[ -z "$all" ] || packages+=(squid)
 
 install_missing() {
   command -v dpkg-query >/dev/null || return 0 # another distribution: CMake will say what it misses
@@ -246,6 +247,8 @@ step_e2e() {
   build_release || return
   end_to_end e2e release
   if [ -n "$all" ]; then
+    headline "e2e behind Debian's squid"
+    end_to_end e2e-squid release squid
     headline "crash loop: the gateway killed 20 times under load"
     one crash-loop 600 env MGW_BIN="$PWD/build/release/bin" tests/crash_loop.sh 20
     headline "e2e under AddressSanitizer"
