@@ -4,8 +4,11 @@
 #include <mgw/mender/artifact_link.hpp>
 #include <mgw/mender/artifact_route.hpp>
 #include <mgw/mender/auth_request.hpp>
+#include <mgw/mender/auth_sets.hpp>
+#include <mgw/mender/authorizer.hpp>
 #include <mgw/mender/base64.hpp>
 #include <mgw/mender/bindings.hpp>
+#include <mgw/mender/decisions.hpp>
 #include <mgw/mender/deployments.hpp>
 #include <mgw/mender/device_api.hpp>
 #include <mgw/mender/device_relay.hpp>
@@ -15,6 +18,7 @@
 #include <mgw/mender/inventory.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/link_claims.hpp>
+#include <mgw/mender/management_client.hpp>
 #include <mgw/mender/overload.hpp>
 #include <mgw/mender/own_copies.hpp>
 #include <mgw/mender/public_key.hpp>

@@ -1,0 +1,296 @@
+#pragma once
+
+#include <mgw/cache/sha256.hpp>
+#include <mgw/core/blocking_pool.hpp>
+#include <mgw/core/log.hpp>
+#include <mgw/mender/auth_request.hpp>
+#include <mgw/mender/auth_sets.hpp>
+#include <mgw/mender/bindings.hpp>
+#include <mgw/mender/decisions.hpp>
+#include <mgw/mender/json_scanner.hpp>
+#include <mgw/mender/management_client.hpp>
+#include <mgw/net/peer_certificate.hpp>
+#include <mgw/net/worker_pool.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace mgw::mender {
+
+struct authorizer_options {
+  management_options management;
+  binding_options bound;
+  bool require_matching_key = false;           ///< the certificate's key must be the auth request's
+  bool remember = true;                        ///< decisions are remembered
+  std::chrono::seconds life{3600};             ///< for so long, when a device needs nothing more
+  std::chrono::seconds short_life{300};        ///< the same, when it was left as it is
+  std::chrono::milliseconds patience{15'000};  ///< no further call of the management API begins after so long
+  std::size_t max_decisions = 65'536;
+  log_sink log;  ///< audit lines begin with "audit: "
+
+  authorizer_options() = default;
+};
+
+/// Authorizes devices by their client certificate, before their own auth request goes upstream.
+///
+/// The request must be signed by the key it names; certificate subject and identity must be bound to each other; then
+/// the management API is asked, in an order that neither takes a token from a device nor undoes what an operator has
+/// decided: preauthorize without force; if the device exists, only what its own key lacks. Nothing here stops the
+/// request itself: the server decides. Several gateways may do this for one device at once: each step bears that
+/// another one was first. Source: server.md 7 of the protocol notes.
+/// Errors: of bindings, from the constructor. Thread rule: any worker. A Part: `close` after the workers' threads have
+/// ended.
+class authorizer {
+public:
+  authorizer(upstream::pool_set const& upstreams, authorizer_options options)
+      : options_(std::move(options)),
+        bindings_(options_.bound, options_.log),
+        management_(upstreams, options_.management),
+        decisions_(options_.max_decisions) {}
+  authorizer(authorizer const&) = delete;
+  authorizer& operator=(authorizer const&) = delete;
+
+  /// `body`, `signature`: of the auth request, as they came. They and `peer` outlive the call.
+  asio::awaitable<void> authorize(net::worker& w, net::peer_certificate const& peer, std::string_view body,
+                                  std::string_view signature);
+  /// The server has refused such a request after all: the next one is looked at anew.
+  void refused(net::peer_certificate const& peer, std::string_view body);
+
+  void drain() noexcept {}
+  void stop() noexcept {}
+  bool idle() const noexcept { return true; }
+  void close() { disk_.join(); }
+
+private:
+  enum class outcome {
+    settled,     ///< the device needs nothing more from us
+    left,        ///< as it is, on purpose
+    unavailable  ///< the management API did not say
+  };
+  using clock = std::chrono::steady_clock;
+
+  struct attempt {  // what one call of authorize works on
+    net::worker& worker;
+    auth_request const& request;
+    std::string device;  // for audit lines
+    clock::time_point until;
+    attempt(net::worker& w, auth_request const& r, std::string d, clock::time_point u)
+        : worker(w), request(r), device(std::move(d)), until(u) {}
+  };
+
+  asio::awaitable<bool> bind(net::peer_certificate const& peer, auth_request const& request);
+  asio::awaitable<outcome> settle(attempt& a);
+  asio::awaitable<outcome> settle_known(attempt& a, std::string_view conflict);
+  asio::awaitable<outcome> settle_set(attempt& a, known_device const& device);
+  asio::awaitable<outcome> preauthorize_forced(attempt& a);
+  asio::awaitable<management_answer> preauthorize(attempt& a, bool force);
+  asio::awaitable<management_answer> ask(attempt& a, std::string method, std::string path, std::string json);
+  outcome other(attempt const& a, management_answer const& answer, char const* what) const;
+  static decisions::key key_of(net::peer_certificate const& peer, auth_request const& request);
+  static std::string shown(std::string_view text);
+  void audit(std::string const& line, log_level level = log_level::warn) const {
+    if (options_.log) options_.log(level, "audit: " + line);
+  }
+
+  authorizer_options const options_;
+  bindings bindings_;
+  management_client management_;
+  decisions decisions_;
+  blocking_pool disk_{1};
+};
+
+/// For log lines: in one line, and not longer than one.
+inline std::string authorizer::shown(std::string_view text) {
+  constexpr std::size_t max = 200;
+  std::string out;
+  append_json_string(out, text.substr(0, max));
+  return text.size() > max ? out + "…" : out;
+}
+
+inline decisions::key authorizer::key_of(net::peer_certificate const& peer, auth_request const& request) {
+  cache::sha256 h;
+  decisions::key out{};
+  auto const put = [&h](std::string_view part) {
+    std::string const length = std::to_string(part.size()) + ' ';
+    return !h.update(length) && !h.update(part);
+  };
+  bool const ok = put(peer.subject) && put(request.identity) && put(request.key.der()) && !h.digest(out);
+  if (!ok) throw std::system_error(make_error_code(cache::error::digest_unavailable));
+  return out;
+}
+
+inline void authorizer::refused(net::peer_certificate const& peer, std::string_view body) {
+  auto const request = parse_auth_request(body);
+  if (request) decisions_.forget(key_of(peer, *request));
+}
+
+inline asio::awaitable<void> authorizer::authorize(net::worker& w, net::peer_certificate const& peer,
+                                                   std::string_view body, std::string_view signature) {
+  auto const request = parse_auth_request(body);
+  if (!request) {
+    audit("the auth request of certificate " + shown(peer.subject) +
+          " is not authorized: " + request.error().message());
+    co_return;
+  }
+  if (!request->key.has_signed(body, signature)) {
+    audit("the auth request of certificate " + shown(peer.subject) + " for " + shown(request->identity) +
+          " is not authorized: its signature is not good");
+    co_return;
+  }
+  decisions::key const key = key_of(peer, *request);
+  if (options_.remember && decisions_.has(key)) co_return;
+  outcome done = outcome::left;
+  bool const bound = co_await bind(peer, *request);
+  if (bound) {
+    std::string device =
+        shown(request->identity) + " (certificate " + shown(peer.subject) + ", serial " + peer.serial + ')';
+    attempt a(w, *request, std::move(device), clock::now() + options_.patience);
+    done = co_await settle(a);
+  }
+  if (done == outcome::settled) {
+    auto const note = [this, &r = *request] { return bindings_.note_key(r.identity, r.key.der()); };
+    (void)co_await disk_.run(note);
+  }
+  if (done != outcome::unavailable && options_.remember)
+    decisions_.remember(key, done == outcome::settled ? options_.life : options_.short_life);
+}
+
+inline asio::awaitable<bool> authorizer::bind(net::peer_certificate const& peer, auth_request const& request) {
+  using verdict = bindings::verdict;
+  constexpr std::size_t max_name = 4096;
+  std::string const who = "certificate " + shown(peer.subject) + ", serial " + peer.serial + ", is not authorized as " +
+                          shown(request.identity) + ": ";
+  if (peer.subject.empty() || peer.subject.size() > max_name) {
+    audit(who + "it has no subject of a usable length");
+    co_return false;
+  }
+  if (options_.require_matching_key && peer.public_key != request.key.der()) {
+    audit(who + "its key is not the auth request's, and RequireMatchingKey is on");
+    co_return false;
+  }
+  verdict found = bindings_.look(peer.subject, request.identity);
+  if (found != verdict::bound) {
+    auto const work = [this, &peer, &request] { return bindings_.bind(peer.subject, request.identity); };
+    found = co_await disk_.run(work);
+  }
+  switch (found) {
+    case verdict::bound: co_return true;
+    case verdict::other_identity: audit(who + "its subject is bound to another identity"); break;
+    case verdict::other_subject: audit(who + "the identity is bound to another subject"); break;
+    case verdict::full: audit(who + "too many are bound"); break;
+    case verdict::unbound:
+    case verdict::not_written: audit(who + "the binding cannot be written"); break;
+  }
+  co_return false;
+}
+
+inline asio::awaitable<management_answer> authorizer::ask(attempt& a, std::string method, std::string path,
+                                                          std::string json) {
+  management_answer out;
+  out.paused = clock::now() >= a.until;
+  if (out.paused) co_return out;
+  out = co_await management_.call(a.worker, std::move(method), std::move(path), std::move(json));
+  co_return out;
+}
+
+inline asio::awaitable<management_answer> authorizer::preauthorize(attempt& a, bool force) {
+  std::string json = "{\"identity_data\":" + a.request.id_data + ",\"pubkey\":";
+  append_json_string(json, a.request.pubkey);
+  json += force ? ",\"force\":true}" : ",\"force\":false}";
+  std::string method = "POST", path = "/api/management/v2/devauth/devices";
+  management_answer out = co_await ask(a, std::move(method), std::move(path), std::move(json));
+  co_return out;
+}
+
+/// What an answer means that is none of those expected.
+inline authorizer::outcome authorizer::other(attempt const& a, management_answer const& answer,
+                                             char const* what) const {
+  if (answer.ec || answer.paused || answer.status >= 500 || answer.status == 401 || answer.status == 429)
+    return outcome::unavailable;
+  std::string line = a.device + ": " + what + " is refused, status " + std::to_string(answer.status);
+  if (answer.status == 403) line += " (the role of the management user does not allow it)";
+  if (answer.status == 422) line += " (the device limit is reached)";
+  audit(line);
+  return outcome::left;
+}
+
+inline asio::awaitable<authorizer::outcome> authorizer::settle(attempt& a) {
+  management_answer const answer = co_await preauthorize(a, false);
+  if (answer.status == 201 && !answer.ec) {
+    audit(a.device + " is preauthorized", log_level::info);
+    co_return outcome::settled;
+  }
+  if (answer.status != 409 || answer.ec) co_return other(a, answer, "preauthorizing");
+  outcome const done = co_await settle_known(a, answer.body);
+  co_return done;
+}
+
+inline asio::awaitable<authorizer::outcome> authorizer::settle_known(attempt& a, std::string_view conflict) {
+  auto const named = read_device(conflict);
+  if (!named) {
+    audit(a.device + " exists, but the server does not say as which: " + named.error().message());
+    co_return outcome::left;
+  }
+  std::string method = "GET", path = "/api/management/v2/devauth/devices/" + named->id;
+  management_answer const answer = co_await ask(a, std::move(method), std::move(path), std::string());
+  if (answer.status == 403 && !answer.ec) {  // a role that allows only to preauthorize
+    bool const known = bindings_.knows_key(a.request.identity, a.request.key.der());
+    if (known) co_return outcome::settled;
+    outcome const forced = co_await preauthorize_forced(a);
+    co_return forced;
+  }
+  if (answer.status == 404 && !answer.ec) co_return outcome::unavailable;  // gone meanwhile: the next request is new
+  if (answer.status != 200 || answer.ec) co_return other(a, answer, "reading the device");
+  auto const device = read_device(answer.body);
+  if (!device) {
+    audit(a.device + " exists, but is told in a form that is not understood: " + device.error().message());
+    co_return outcome::left;
+  }
+  outcome const done = co_await settle_set(a, *device);
+  co_return done;
+}
+
+inline asio::awaitable<authorizer::outcome> authorizer::settle_set(attempt& a, known_device const& device) {
+  if (device.decommissioning) {
+    audit(a.device + " is being decommissioned: left as it is");
+    co_return outcome::left;
+  }
+  auth_set const* const set = device.find(a.request.key.der());
+  if (set == nullptr) {
+    outcome const forced = co_await preauthorize_forced(a);
+    co_return forced;
+  }
+  if (set->status == "accepted" || set->status == "preauthorized") co_return outcome::settled;
+  if (set->status != "pending" || !is_server_id(set->id)) {
+    audit(a.device + ": its key is " + shown(set->status) + " on the server: left as it is");
+    co_return outcome::left;
+  }
+  std::string method = "PUT", json = "{\"status\":\"accepted\"}";
+  std::string path = "/api/management/v2/devauth/devices/" + device.id + "/auth/" + set->id + "/status";
+  management_answer const answer = co_await ask(a, std::move(method), std::move(path), std::move(json));
+  if (answer.status == 204 && !answer.ec) {
+    audit(a.device + " is accepted", log_level::info);
+    co_return outcome::settled;
+  }
+  // Somebody else was first: it is not pending any more, or gone. The next request is looked at anew.
+  if ((answer.status == 400 || answer.status == 404) && !answer.ec) co_return outcome::unavailable;
+  co_return other(a, answer, "accepting");
+}
+
+/// Precondition: the pair is bound, and its key is nothing on the server that force would undo.
+inline asio::awaitable<authorizer::outcome> authorizer::preauthorize_forced(attempt& a) {
+  management_answer const answer = co_await preauthorize(a, true);
+  if (answer.status != 201 || answer.ec) co_return other(a, answer, "preauthorizing a further key");
+  audit(a.device + ": a further key is preauthorized", log_level::info);
+  co_return outcome::settled;
+}
+
+}  // namespace mgw::mender
