@@ -106,6 +106,41 @@ TEST_CASE("the link in an answer to a poll becomes one of ours, and nothing else
 }
 
 namespace {
+asio::awaitable<void> note_body(std::string& into, std::size_t upstream_requests, std::string_view body) {
+  into = std::string(body) + '|' + std::to_string(upstream_requests);
+  co_return;
+}
+}  // namespace
+
+TEST_CASE("an auth request is authorized before it goes upstream, byte for byte; a 401 of the server is told") {
+  std::string authorized, refused;
+  test::origin const* upstream = nullptr;
+  site s([&](relay_options& o) {
+    o.authorize = [&](proxy::exchange&, std::string_view body) {
+      return note_body(authorized, upstream->count(), body);
+    };
+    o.refused = [&](proxy::exchange const&, std::string_view body) { refused = body; };
+  });
+  upstream = &s.origin;
+  constexpr auto* path = "/api/devices/v1/authentication/auth_requests";
+  std::string const body = "{\"id_data\":\"{}\" ,\"x\":1}\n";
+  s.answers("token", {}, 200);
+  CHECK(s.ask("POST", path, {{"X-MEN-Signature", "c2ln"}}, body).body == "token");
+  CHECK(authorized == body + "|0");
+  CHECK(refused.empty());
+  CHECK(s.origin.requests().back().body == body);
+  CHECK(s.origin.requests().back().value("X-MEN-Signature") == "c2ln");
+  s.answers("no", {}, 401);
+  CHECK(s.ask("POST", path, {}, body).status() == 401);
+  CHECK(refused == body);
+  authorized.clear();
+  refused.clear();
+  CHECK(s.ask("POST", next_v2, {}, body).status() == 401);
+  CHECK(authorized.empty());
+  CHECK(refused.empty());
+}
+
+namespace {
 asio::awaitable<std::optional<cache::key>> name_it(proxy::exchange&, artifact_source const& s) {
   if (s.artifact_name != "r1" || s.uri != "https://s3.example/a") co_return std::nullopt;
   co_return cache::key::from_hex(std::string(64, '7'));

@@ -57,6 +57,10 @@ struct relay_options {
   std::function<asio::awaitable<std::optional<cache::key>>(proxy::exchange&, artifact_source const&)> stand_in;
   /// Told of each link that becomes one of ours, and the key it has: a download under way may go on with it.
   std::function<void(cache::key const&, proxy::fetch_source)> seen_link;
+  /// Awaited with each auth request and its body before it goes upstream; which it does in any case. Empty: nothing is.
+  std::function<asio::awaitable<void>(proxy::exchange&, std::string_view body)> authorize;
+  /// Told of an auth request that the server has answered with 401.
+  std::function<void(proxy::exchange const&, std::string_view body)> refused;
   log_sink log;
 };
 
@@ -122,6 +126,7 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
     co_await proxy::answer_failure(x, o.forward, sent);
     co_return;
   }
+  if (route.what == call::auth_request && o.refused && f->response().status == 401) o.refused(x, f->taken_body());
   bool const next = route.what == call::next_v1 || route.what == call::next_v2;
   if (next && o.rewrite_links && f->response().status == 200)
     co_await answer_next(x, *f);
@@ -140,6 +145,11 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
   call.may_repeat = route.retry_whole_body;
   call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
   call.extra_fields = fields;
+  std::function<asio::awaitable<void>(std::string_view)> authorize;
+  if (route.what == call::auth_request && o.authorize) {
+    authorize = [&x, &o](std::string_view body) { return o.authorize(x, body); };
+    call.before = &authorize;
+  }
   f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
   if (route.what == call::inventory && !o.attributes.empty()) {
     proxy::forward_outcome const sent = co_await send_inventory(x, *f, call);

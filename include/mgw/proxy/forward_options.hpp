@@ -5,6 +5,8 @@
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
 
+#include <asio/awaitable.hpp>
+
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -57,6 +59,9 @@ struct forward_call {
   bool want_identity = false;  ///< ask for an uncoded response body: it is to be read here
   std::string_view extra_fields = {};  ///< complete field lines, CRLF included
   std::string_view without = {};       ///< a field of the request that does not go upstream
+  /// Awaited before anything goes upstream, with the request's body if that is whole in memory; else not at all.
+  /// Null: nothing is. Outlives the call.
+  std::function<asio::awaitable<void>(std::string_view body)> const* before = nullptr;
 };
 
 /// How sending went: `ec` unset means that the response head is there.

@@ -43,6 +43,8 @@ public:
 
   /// May be called again after a failure while `repeatable()`.
   asio::awaitable<forward_outcome> send(forward_call call = {});
+  /// What was taken of the request's body before it went upstream.
+  std::string_view taken_body() const noexcept { return body_; }
   /// The request's body is whole in memory.
   bool repeatable() const noexcept { return body_whole_ && x_.request_body_done(); }
   /// Takes up to `most` bytes of the request's body before `send`, for who wants to see it whole: then it is
@@ -284,6 +286,7 @@ inline asio::awaitable<forward_outcome> forwarding::send(forward_call call) {
   if (out.ec) co_return out;
   out = co_await take_body();
   if (out.ec) co_return out;
+  if (call.before != nullptr && body_whole_) co_await (*call.before)(body_);
   out = co_await attempt(call, false);
   bool const again = out.ec && died_unanswered_ && up_->reused() && may_repeat(call);
   if (again) out = co_await attempt(call, true);
