@@ -6,6 +6,7 @@
 #include "device_connect.hpp"
 #include "inventory.hpp"
 #include "json.hpp"
+#include "management.hpp"
 #include "transfers.hpp"
 
 #include <atomic>
@@ -26,12 +27,14 @@ namespace demo {
 /// | `POST /demo/pause`, `?how=refuse` | the store does not answer any more, or answers 503 and cuts what runs |
 /// | `POST /demo/resume` | and again |
 /// | `POST /demo/rate?bytes_per_s=N` | of all transfers together; 0: no limit |
+/// | `POST /demo/management?status=N`, `?role=narrow`, `?sessions=end` | all calls of the management API answer N (0: as they should); its user may only preauthorize (`?role=full`: all); its sessions end |
 /// | `POST /demo/abort` | the deployment is aborted: status reports get 409 |
 /// | `POST /demo/run?command=TEXT` | typed into a terminal of each connected device (409: there is none); the output is in the stats |
 class control {
 public:
-  control(device_auth& auth, deployments& rollout, transfers& store, inventory& attributes, device_connect& sockets)
-      : auth_(auth), rollout_(rollout), store_(store), attributes_(attributes), sockets_(sockets) {}
+  control(device_auth& auth, deployments& rollout, transfers& store, inventory& attributes, device_connect& sockets,
+          management& manage)
+      : auth_(auth), rollout_(rollout), store_(store), attributes_(attributes), sockets_(sockets), management_(manage) {}
 
   void count_api_request() noexcept { api_requests_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -44,6 +47,11 @@ public:
       store_.set(query_member(query, "how") == "refuse" ? transfers::mode::refusing : transfers::mode::held);
     } else if (path == "/demo/resume") {
       store_.set(transfers::mode::open);
+    } else if (path == "/demo/management") {
+      auto const status = query_member(query, "status");
+      if (auto const n = number(status); n && *n < 600) management_.fail_with(static_cast<int>(*n));
+      if (auto const role = query_member(query, "role"); !role.empty()) management_.narrow_role(role == "narrow");
+      if (query_member(query, "sessions") == "end") management_.end_sessions();
     } else if (path == "/demo/abort") {
       rollout_.abort();
     } else if (path == "/demo/run") {
@@ -73,6 +81,8 @@ private:
     out["artifact_distinct_bytes"] = counted.distinct;
     out["artifact_requests"] = counted.requests;
     out["api_requests"] = api_requests_.load();
+    out["management_logins"] = management_.logins();
+    out["management_requests"] = management_.requests();
     json::object devices;
     auto const reports = rollout_.reports();
     for (auto const& [id, identity] : auth_.devices()) {
@@ -95,6 +105,7 @@ private:
   transfers& store_;
   inventory& attributes_;
   device_connect& sockets_;
+  management& management_;
   std::atomic<std::uint64_t> api_requests_{0};
 };
 

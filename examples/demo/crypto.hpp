@@ -106,6 +106,17 @@ inline verdict verify(std::string_view public_key_pem, std::string_view text, st
   return good ? verdict::good : verdict::bad_signature;
 }
 
+/// The key as this program spells it; empty if it is none.
+inline std::string normalized_key(std::string_view public_key_pem) {
+  openssl_ptr<BIO> const pem(BIO_new_mem_buf(public_key_pem.data(), static_cast<int>(public_key_pem.size())));
+  openssl_ptr<EVP_PKEY> const key(PEM_read_bio_PUBKEY(pem.get(), nullptr, nullptr, nullptr));
+  openssl_ptr<BIO> const out(BIO_new(BIO_s_mem()));
+  if (!key || !out || PEM_write_bio_PUBKEY(out.get(), key.get()) != 1) return {};
+  char* text = nullptr;
+  long const n = BIO_get_mem_data(out.get(), &text);
+  return {text, static_cast<std::size_t>(n)};
+}
+
 /// An EC P-256 key of a device.
 class device_key {
 public:

@@ -19,12 +19,14 @@
 
 namespace demo {
 
-/// Device authentication: every device whose signature is good is accepted, and gets a token that names it.
+/// Device authentication: every device whose signature is good is accepted, and gets a token that names it; or, with
+/// `managed`, one whose key was accepted or preauthorized.
 ///
 /// Thread rule: any thread.
 class device_auth {
 public:
-  explicit device_auth(std::chrono::seconds token_life) : token_life_(token_life), secret_(random_bytes(32)) {}
+  explicit device_auth(std::chrono::seconds token_life, bool managed = false)
+      : token_life_(token_life), managed_(managed), secret_(random_bytes(32)) {}
 
   /// POST /api/devices/v1/authentication/auth_requests
   asio::awaitable<void> authenticate(exchange& x) {
@@ -48,7 +50,70 @@ public:
       co_await refuse(x, 401, "device limit reached");
       co_return;
     }
+    if (managed_ && !admit(device, normalized_key(pubkey))) {
+      co_await refuse(x, 401, "dev auth: unauthorized");
+      co_return;
+    }
     co_await answer(x, 200, "application/jwt", token(device));
+  }
+
+  struct preauthorized {
+    std::string id;
+    std::string conflict;  ///< not empty: such a device exists, and this is it
+  };
+  /// `force`: its set for this key becomes preauthorized, whatever it was.
+  preauthorized preauthorize(json::object const& identity, std::string_view pubkey, bool force) {
+    preauthorized out;
+    out.id = device_id(identity);
+    {
+      std::lock_guard const lock(mutex_);
+      if (force || !sets_.contains(out.id)) {
+        devices_.insert_or_assign(out.id, json::serialize(identity));
+        set_for(out.id, normalized_key(pubkey)).status = "preauthorized";
+        return out;
+      }
+    }
+    out.conflict = describe(out.id, false);
+    return out;
+  }
+  /// A device as JSON; empty if there is none.
+  std::string describe(std::string const& id, bool with_sets) const {
+    std::lock_guard const lock(mutex_);
+    auto const known = devices_.find(id);
+    auto const sets = sets_.find(id);
+    if (known == devices_.end() || sets == sets_.end()) return {};
+    json::object out;
+    out["id"] = id;
+    if (auto identity = parse_object(known->second)) out["identity_data"] = std::move(*identity);
+    out["decommissioning"] = false;
+    json::array list;
+    std::string status = "noauth";
+    for (auto const& s : sets->second) {
+      if (status != "accepted") status = s.status;
+      json::object one;
+      one["id"] = s.id;
+      one["pubkey"] = s.pubkey;
+      one["status"] = s.status;
+      list.emplace_back(std::move(one));
+    }
+    out["status"] = status;
+    if (with_sets) out["auth_sets"] = std::move(list);
+    return json::serialize(out);
+  }
+  /// 204, or why not: 400, 404.
+  int set_status(std::string const& id, std::string_view set, std::string const& status) {
+    std::lock_guard const lock(mutex_);
+    auto const sets = sets_.find(id);
+    if (sets == sets_.end()) return 404;
+    for (auto& s : sets->second) {
+      if (s.id != set) continue;
+      bool const accept = status == "accepted" && (s.status == "pending" || s.status == "rejected");
+      if (!accept && status != "rejected" && status != "pending") return 400;
+      if (accept) reject_accepted(sets->second);
+      s.status = status;
+      return 204;
+    }
+    return 404;
   }
 
   struct caller {
@@ -84,6 +149,31 @@ public:
 
 private:
   static constexpr std::size_t max_devices = 100'000;
+
+  struct auth_set {
+    std::string id, pubkey, status;
+  };
+  /// The set with this key, a pending one if there was none. Precondition: the lock is held.
+  auth_set& set_for(std::string const& device, std::string const& pubkey) {
+    auto& sets = sets_[device];
+    for (auto& s : sets)
+      if (s.pubkey == pubkey) return s;
+    return sets.emplace_back(auth_set{mgw::mender::make_request_id(), pubkey, "pending"});
+  }
+  static void reject_accepted(std::vector<auth_set>& sets) {
+    for (auto& s : sets)
+      if (s.status == "accepted") s.status = "rejected";
+  }
+  /// Whether the device may have a token; a preauthorized key becomes accepted by that.
+  bool admit(std::string const& device, std::string const& pubkey) {
+    std::lock_guard const lock(mutex_);
+    auth_set& s = set_for(device, pubkey);
+    if (s.status == "preauthorized") {
+      reject_accepted(sets_[device]);
+      s.status = "accepted";
+    }
+    return s.status == "accepted";
+  }
 
   static std::int64_t now() {
     return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -122,9 +212,11 @@ private:
   }
 
   std::chrono::seconds token_life_;
+  bool managed_;
   std::string secret_;
   mutable std::mutex mutex_;
   std::map<std::string, std::string> devices_;  // id to identity
+  std::map<std::string, std::vector<auth_set>> sets_;  // the same, if managed
 };
 
 }  // namespace demo

@@ -7,6 +7,7 @@
 #include "device_auth.hpp"
 #include "device_connect.hpp"
 #include "inventory.hpp"
+#include "management.hpp"
 #include "signed_link.hpp"
 #include "transfers.hpp"
 
@@ -46,6 +47,7 @@ struct settings {
   bool no_v2 = false, verbose = false;
   std::size_t max_attributes = 100;
   std::uint64_t ping_ms = 30'000;
+  std::string manager, manager_password;
   std::string public_url;
   unsigned workers = 1;
   std::string make_artifact, size = "1MiB";
@@ -57,20 +59,24 @@ struct mini_mender {
   transfers store_control;
   artifact_store store;
   device_auth auth;
+  management manage;
   deployments rollout;
   inventory attributes;
   device_connect sockets;
   control controls;
+  bool managed;
   bool no_v2;
 
   mini_mender(settings const& s, std::string const& public_url, std::string const& artifact_id)
       : links(public_url),
         store(store_options(s, artifact_id), links, store_control),
-        auth(std::chrono::seconds(s.token_life)),
+        auth(std::chrono::seconds(s.token_life), !s.manager.empty()),
+        manage(auth, s.manager, s.manager_password),
         rollout(rollout_options(s, artifact_id), links),
         attributes(s.max_attributes),
         sockets(std::chrono::milliseconds(s.ping_ms)),
-        controls(auth, rollout, store_control, attributes, sockets),
+        controls(auth, rollout, store_control, attributes, sockets, manage),
+        managed(!s.manager.empty()),
         no_v2(s.no_v2) {
     store_control.limit_rate(s.rate);
   }
@@ -105,6 +111,7 @@ public:
     std::string_view const path = x.target().path;
     if (path.starts_with("/demo/")) return m.controls(x);
     if (path.starts_with(m.links.prefix() + "/storage/")) return m.store(x);
+    if (m.managed && path.starts_with(management::prefix)) return m.manage(x);
     auto const what = mgw::mender::match_call(x.request().method, path).what;
     if (what == call::none) return refuse(x, 404, "not found");
     m.controls.count_api_request();
@@ -220,6 +227,9 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--ping-interval", s.ping_ms, "milliseconds between two pings of a WebSocket")
       ->check(CLI::Range(1, 3'600'000))
       ->capture_default_str();
+  auto* const manager = app.add_option("--manager", s.manager,
+                                       "user of the management API; with it, only devices that it authorized are accepted");
+  app.add_option("--manager-password", s.manager_password, "its password")->needs(manager);
   app.add_option("--public-url", s.public_url,
                  "what links to the artifact begin with, if not this server's own address");
   app.add_option("--workers", s.workers, "threads")->check(CLI::Range(1, 256))->capture_default_str();
