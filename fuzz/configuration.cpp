@@ -127,7 +127,8 @@ void check(std::string_view input) {
   if (!c.errors.empty()) return;
   bool read = false;
   char const* const mtls = std::getenv("MTLS_ENABLED");
-  must(mtls == nullptr || *mtls == '\0' || (gateway::read_bool(mtls, read) && !read), "mTLS is not left out silently");
+  must(mtls == nullptr || *mtls == '\0' || (gateway::read_bool(mtls, read) && read == c.values.mtls.enabled),
+       "mTLS is not left out silently");
   check_use(c.values);
 }
 

@@ -70,7 +70,7 @@ void check(std::string_view input) {
   check_messages(text.view(), c.unknown);
   check_messages(text.view(), c.warnings);
   if (!c.errors.empty()) return;
-  must(!asks_for_mtls(text.view()), "mTLS is not left out silently");
+  must(!asks_for_mtls(text.view()) || c.values.mtls.enabled, "mTLS is not left out silently");
 
   std::string const written = gateway::to_config_text(c.values, gateway::secrets::shown);
   auto const again = read(written);

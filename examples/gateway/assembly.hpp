@@ -1,6 +1,7 @@
 #pragma once
 
 #include "access_log.hpp"
+#include "client_certificates.hpp"
 #include "config/settings.hpp"
 #include "control/cache_access.hpp"
 #include "control/cache_service.hpp"
@@ -51,6 +52,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -63,8 +65,11 @@ using cache_handler = mgw::proxy::tee_to_cache<store>;
 /// nothing of it goes upstream.
 class routes {
 public:
-  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts)
-      : relay_(std::move(relay)), artifacts_(std::move(artifacts)) {}
+  /// What the listener without TLS serves.
+  enum class plain { everything, artifacts, health };
+
+  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts, plain without_tls)
+      : relay_(std::move(relay)), artifacts_(std::move(artifacts)), without_tls_(without_tls) {}
 
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
     using mgw::mender::call;
@@ -72,18 +77,22 @@ public:
     // What is matched is what is forwarded: a path that an upstream could read in another way is refused.
     std::string room;
     auto const path = mgw::http::path_to_match(target.path, room);
-    bool const plain = static_cast<bool>(path);  // empty, and so never plain, for CONNECT and for OPTIONS *
+    bool const normal = static_cast<bool>(path);  // empty, and so never normal, for CONNECT and for OPTIONS *
     bool const ours = target.form != mgw::http::target_form::absolute ||
                       mgw::http::iequals(target.authority, x.request().fields.value("Host"));
-    auto const route = plain && ours ? mgw::mender::match_call(x.request().method, *path) : mgw::mender::route_match{};
+    auto const route = normal && ours ? mgw::mender::match_call(x.request().method, *path) : mgw::mender::route_match{};
     x.notes().route = route.route;
     // Microcontroller clients send Host twice with their downloads; anywhere else it is a reason to refuse.
     if (x.request().host_repeated && route.what != call::artifact) return answer(x, 400);
+    // Where clients need a certificate, those without one get what needs none.
+    bool const local = route.what == call::alive || route.what == call::health || route.what == call::none;
+    bool const sealed = route.what == call::artifact && without_tls_ == plain::artifacts;
+    if (!x.peer().tls && without_tls_ != plain::everything && !local && !sealed) return answer(x, 403);
     switch (route.what) {
       case call::artifact: return artifacts_(x);
       case call::alive: return answer(x, 204);
       case call::none:
-      case call::health: return answer(x, plain ? 404 : 400);
+      case call::health: return answer(x, normal ? 404 : 400);
       case call::auth_request:
       case call::next_v1:
       case call::next_v2:
@@ -103,6 +112,7 @@ private:
   }
   mgw::mender::device_relay relay_;
   mgw::mender::artifact_route<store> artifacts_;
+  plain without_tls_;
 };
 
 /// The gateway put together: workers, store, upstream connections, links, cache, routes, listeners.
@@ -143,19 +153,24 @@ public:
     own.max_object = s.proxy.max_configuration;
     own.max_size = s.proxy.max_configurations;
     own_ = std::make_unique<mgw::mender::own_copies>(*upstreams_, tee, own);
+    if (s.mtls.enabled)
+      certificates_ = std::make_unique<client_certificates>(s, *upstreams_, management_options(s, *upstream), log_);
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
         routes(mgw::mender::device_relay(*upstreams_, *links_, relay_options(s, *upstream)),
-               mgw::mender::artifact_route<store>(*links_, *cache_, *own_)),
+               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), without_tls(s)),
         log_);
     if (s.https.enabled) {
       mgw::net::server_tls identity;
       identity.certificate_file = s.https.certificate;
       identity.key_file = s.https.key;
       identity.minimum_version = s.https.minimum_tls;
-      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, mgw::net::tls_context::server(identity));
+      auto context = mgw::net::tls_context::server(identity);
+      if (certificates_) context.require_clients(certificates_->gate());
+      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, std::move(context));
     }
     if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, std::nullopt);
+    if (certificates_) certificates_->watch(*workers_, [this] { server_->judge_clients(certificates_->gate()); });
     if (store_) take_commands(s);
   }
   assembly(assembly const&) = delete;
@@ -165,8 +180,10 @@ public:
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
+    certificates_part certificates{certificates_.get(), stuck};
     cache_part cache{*this, std::move(stuck)};
-    mgw::proxy::run_until_signal(*workers_, limit, *server_, cache, *own_, *upstreams_, control_);
+    // What watches the certificates' files speaks to the server, so it ends first.
+    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, cache, *own_, *upstreams_, control_);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
@@ -187,6 +204,36 @@ private:
       if (!ended) stuck();
     }
   };
+
+  /// The part for client certificates, where there is one.
+  struct certificates_part {
+    client_certificates* one;
+    std::function<void()> stuck;
+    void drain() noexcept {}
+    void stop() noexcept {}
+    bool idle() const noexcept { return true; }
+    void close() {
+      if (one != nullptr && !one->close_for(std::chrono::seconds(5))) stuck();
+    }
+  };
+
+  static routes::plain without_tls(settings const& s) {
+    if (!s.mtls.enabled || s.mtls.plain_serves_devices) return routes::plain::everything;
+    return s.proxy.gateway_url.starts_with("http://") ? routes::plain::artifacts : routes::plain::health;
+  }
+
+  mgw::mender::management_options management_options(settings const& s, mgw::http::uri const& upstream) const {
+    mgw::mender::management_options o;
+    o.upstream = mgw::upstream::endpoint(upstream);
+    o.host = upstream.authority;
+    o.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
+    o.username = s.mtls.username;
+    o.password = s.mtls.password;
+    o.access_token = s.mtls.access_token;
+    o.exchange.limit = limit_;
+    o.log = log_;
+    return o;
+  }
 
   void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
     auto const where = mgw::net::parse_listen_address(address);
@@ -342,6 +389,10 @@ private:
       o.stand_in = [imports = stand_ins_.get()](mgw::proxy::exchange& x, mgw::mender::artifact_source const& wanted) {
         return imports->find(x, wanted);
       };
+    if (auto* const certificates = certificates_.get()) {
+      o.authorize = [certificates](mgw::proxy::exchange& x, std::string_view body) { return certificates->authorize(x, body); };
+      o.refused = [certificates](mgw::proxy::exchange const& x, std::string_view body) { certificates->refused(x, body); };
+    }
     o.log = log_;
     return o;
   }
@@ -357,6 +408,7 @@ private:
   std::unique_ptr<cache_handler> cache_;
   std::unique_ptr<stand_ins> stand_ins_;  // empty without a cache
   std::unique_ptr<mgw::mender::own_copies> own_;
+  std::unique_ptr<client_certificates> certificates_;  // empty without mTLS
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
   std::vector<std::string> addresses_;
   served_counts served_;

@@ -470,7 +470,7 @@ BAD = {
     'no number': ({'WORKERS': 'banana'}, ('WORKERS', 'banana', '1 to 1024')),
     'no workers': ({'WORKERS': '0'}, ('WORKERS', '"0"', '1 to 1024')),
     'too many workers': ({'WORKERS': '1000000000'}, ('WORKERS', '1000000000', '1 to 1024')),
-    'mTLS': ({'MTLS_ENABLED': 'true'}, ('MTLS_ENABLED', 'mTLS')),
+    'mTLS without a CA': ({'MTLS_ENABLED': 'true'}, ('MTLS_CA_CERTIFICATE', 'MTLS_MENDER_USERNAME')),
     'key of another certificate': ({'HTTPS_SERVER_KEY': 'OTHER'}, ('HTTPS_SERVER_KEY', 'mismatch')),
     'missing secret file': ({'ARTIFACTS_PROXY_CACHE_SECRET_FILE': '/nonexistent/secret'},
                             ('ARTIFACTS_PROXY_CACHE_SECRET_FILE', '/nonexistent/secret')),
@@ -584,7 +584,7 @@ def test_check_config(bench):
         'no JSON': ('{"HTTP": {\n  "Enabled": true,\n}}', (':3:1: ', 'unexpected } after a comma')),
         'wrong type': ('{"Workers":\n true}', (':2:2: ', 'Workers is true', '1 to 1024')),
         'repeated key': ('{"Workers": 1,\n"workers": 2}', (':2:1: ', 'there twice')),
-        'mTLS': (changed(Features={'mTLS': {'Enabled': True}}), ('Features.mTLS.Enabled', 'not supported yet')),
+        'mTLS': (changed(Features={'mTLS': {'Enabled': True}}), ('Features.mTLS.CACertificate', 'a PEM file')),
     }
     wrong = []
     for name, (text, words) in bad.items():

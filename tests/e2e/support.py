@@ -252,7 +252,8 @@ def make_artifact(bench, name, size):
 class Device:
     """Debian's mender-client as a daemon of its own identity, data and destination, talking to https://localhost:PORT."""
 
-    def __init__(self, bench, number, port, environment=None, retry=60, bus=False):
+    def __init__(self, bench, number, port, environment=None, retry=60, bus=False, **more):
+        """`more`: further members of its configuration."""
         self.data = bench.path(f'device-{number}', 'data')
         self.data.mkdir()
         home = self.data.parent
@@ -260,7 +261,7 @@ class Device:
         (home / 'mender.conf').write_text(json.dumps({
             'ServerURL': f'https://localhost:{port}', 'ServerCertificate': str(bench.pki.ca), 'TenantToken': 'e2e',
             'UpdatePollIntervalSeconds': 1, 'InventoryPollIntervalSeconds': 30, 'RetryPollIntervalSeconds': retry,
-            'DeviceTypeFile': str(home / 'device_type'), 'UpdateLogPath': str(self.data), 'DBus': {'Enabled': bus}}))
+            'DeviceTypeFile': str(home / 'device_type'), 'UpdateLogPath': str(self.data), 'DBus': {'Enabled': bus}, **more}))
         self.process = bench.start(f'device-{number}', [
             MENDER, '--config', home / 'mender.conf', '--fallback-config', home / 'none', '--data', self.data,
             '--no-syslog', '--log-level', 'debug', 'daemon'], {'MGW_E2E_DEVICE': f'{bench.name}-{number}', **(environment or {})})

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace gateway {
@@ -173,40 +174,91 @@ TEST_CASE("a secret may stand in a file of its own") {
   CHECK(from_environment({{{"STATE_DIRECTORY_FILE", f.write("x", "/x")}}}).values.state_directory != "/x");
 }
 
-TEST_CASE("mTLS that is switched on keeps the gateway from starting") {
+TEST_CASE("mTLS is on exactly where it was switched on, and what is not understood is an error") {
   struct row {
     char const* name;
     char const* file;
     char const* variable;
+    bool on;
     bool refused;
   };
   row const rows[] = {
-      {"file", R"({"Features": {"mTLS": {"Enabled": true}}})", "", true},
-      {"file, in another case", R"({"features": {"MTLS": {"enabled": true}}})", "", true},
-      {"file, a string", R"({"Features": {"mTLS": {"Enabled": "true"}}})", "", true},
-      {"file, no boolean", R"({"Features": {"mTLS": {"Enabled": 1}}})", "", true},
-      {"file, no switch at all", R"({"Features": {"mTLS": {"Enabled": "enable"}}})", "", true},
-      {"file, no section", R"({"Features": {"mTLS": true}})", "", true},
-      {"environment", "{}", "true", true},
-      {"environment, another word", "{}", "1", true},
-      {"environment, another case", "{}", "TRUE", true},
-      {"environment, not understood", "{}", "enable", true},
-      {"environment over file", R"({"Features": {"mTLS": {"Enabled": false}}})", "true", true},
-      {"switched off by the environment", R"({"Features": {"mTLS": {"Enabled": true}}})", "false", false},
-      {"off", R"({"Features": {"mTLS": {"Enabled": false}}})", "", false},
-      {"null", R"({"Features": {"mTLS": {"Enabled": null}}})", "", false},
-      {"nothing", "{}", "", false},
+      {"file", R"({"Features": {"mTLS": {"Enabled": true}}})", "", true, false},
+      {"file, in another case", R"({"features": {"MTLS": {"enabled": true}}})", "", true, false},
+      {"file, a string", R"({"Features": {"mTLS": {"Enabled": "true"}}})", "", true, false},
+      {"file, no boolean", R"({"Features": {"mTLS": {"Enabled": 1}}})", "", false, true},
+      {"file, no switch at all", R"({"Features": {"mTLS": {"Enabled": "enable"}}})", "", false, true},
+      {"file, no section", R"({"Features": {"mTLS": true}})", "", false, true},
+      {"environment", "{}", "true", true, false},
+      {"environment, another word", "{}", "1", true, false},
+      {"environment, another case", "{}", "TRUE", true, false},
+      {"environment, not understood", "{}", "enable", false, true},
+      {"environment over file", R"({"Features": {"mTLS": {"Enabled": false}}})", "true", true, false},
+      {"switched off by the environment", R"({"Features": {"mTLS": {"Enabled": true}}})", "false", false, false},
+      {"off", R"({"Features": {"mTLS": {"Enabled": false}}})", "", false, false},
+      {"null", R"({"Features": {"mTLS": {"Enabled": null}}})", "", false, false},
+      {"nothing", "{}", "", false, false},
   };
   for (row const& r : rows) {
     CAPTURE(r.name);
     auto const c = from_text(r.file, {{{"MTLS_ENABLED", r.variable}}});
+    CHECK(c.values.mtls.enabled == r.on);
     CHECK(!c.errors.empty() == r.refused);
     CHECK(all(c.unknown) == "");
   }
-  CHECK(has(all(from_text(R"({"Features": {"mTLS": {"Enabled": true}}})").errors),
-            "f:1:35: Features.mTLS.Enabled is true, but client certificates (mTLS) are not supported yet"));
-  CHECK(has(all(from_environment({{{"MTLS_ENABLED", "true"}}}).errors),
-            "MTLS_ENABLED (Features.mTLS.Enabled) is true, but"));
+}
+
+TEST_CASE("the keys of mTLS are taken from file and environment, its secrets from files, and are never shown") {
+  folder const f;
+  auto const c = from_text(
+      R"({"Features": {"mTLS": {"CACertificate": "/ca", "MenderUsername": "gw@example", "BlacklistPath": "/b",
+                                "EnableCache": false, "RequireMatchingKey": true, "AllowRebind": true}}})",
+      {{{"MTLS_CRL_PATH", "/crl"},
+        {"MTLS_MENDER_PASSWORD_FILE", f.write("password", "pass: word\n")},
+        {"MTLS_ACCESS_TOKEN", "tok.en"},
+        {"MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER", "true"},
+        {"MTLS_PLAIN_SERVES_DEVICES", "true"}}});
+  CHECK(all(c.errors) == "");
+  auto const& m = c.values.mtls;
+  CHECK(m.ca_certificate == "/ca");
+  CHECK(m.crl == "/crl");
+  CHECK(m.blacklist == "/b");
+  CHECK(m.username == "gw@example");
+  CHECK(m.password == "pass: word");
+  CHECK(m.access_token == "tok.en");
+  CHECK((!m.enable_cache && m.accept_expired && m.require_matching_key && m.allow_rebind && m.plain_serves_devices));
+  CHECK(settings().mtls.enable_cache);
+  std::string const text = print_config(c);
+  CHECK(has(text, "Features.mTLS.MenderPassword = \"***\"  (environment MTLS_MENDER_PASSWORD_FILE)\n"));
+  CHECK(has(text, "Features.mTLS.AccessToken = \"***\"  (environment MTLS_ACCESS_TOKEN)\n"));
+  CHECK_FALSE(has(text + to_config_text(c.values, secrets::masked), "pass: word"));
+  CHECK_FALSE(has(text, "tok.en"));
+  for (char const* bad : {"to ken", "to\r\nken", "tok\xc3\xa9n"}) {
+    std::string const said = all(from_environment({{{"MTLS_ACCESS_TOKEN", bad}}}).errors);
+    CHECK(has(said, "MTLS_ACCESS_TOKEN (Features.mTLS.AccessToken) is not accepted (and not shown here)"));
+  }
+  CHECK(has(all(from_environment({{{"MTLS_MENDER_USERNAME", "a:b"}}}).errors), "a name without a colon"));
+}
+
+TEST_CASE("mTLS with something missing does not start, and says what it needs") {
+  folder const f;
+  auto const errors = [&](std::vector<std::pair<std::string, std::string>> more) {
+    std::string text = R"({"UpstreamServer": {"URL": "https://m.example"}, "HTTP": {"Enabled": true}, "Features": {"mTLS": {"Enabled": true)";
+    for (auto const& [key, value] : more) text += ", \"" + key + "\": \"" + value + '"';
+    auto c = from_text((text + "}}}").c_str());
+    check(c);
+    return all(c.errors);
+  };
+  std::string const none = errors({});
+  CHECK(has(none, "HTTPS.Enabled is not: there are no client certificates without TLS"));
+  CHECK(has(none, "Features.mTLS.MenderUsername) is not set"));
+  CHECK(has(none, "Features.mTLS.CACertificate) is not set"));
+  CHECK(has(errors({{"MenderUsername", "a"}}), "Features.mTLS.MenderPassword) is not set"));
+  CHECK_FALSE(has(errors({{"AccessToken", "a"}}), "MenderUsername"));
+  CHECK(has(errors({{"CACertificate", "/nonexistent/ca"}}), "Features.mTLS.CACertificate is \"/nonexistent/ca\": No such file"));
+  CHECK(has(errors({{"CACertificate", f.write("ca", "x")}}), "no certificate in it"));
+  CHECK(has(errors({{"BlacklistPath", "/nonexistent/b"}}), "Features.mTLS.BlacklistPath is \"/nonexistent/b\": No such file"));
+  CHECK(has(errors({{"CRLPath", "/nonexistent/c"}}), "Features.mTLS.CRLPath is \"/nonexistent/c\": No such file"));
 }
 
 TEST_CASE("keys without effect so far are known, and named unless their feature is switched off") {
@@ -224,9 +276,6 @@ TEST_CASE("keys without effect so far are known, and named unless their feature 
   CHECK(warnings(R"({"Metrics": {"Enabled": false, "Listen": ":9102"}})") == "");
   CHECK(warnings("{}", {{{"METRICS_ENABLED", "true"}}}) ==
         "METRICS_ENABLED (Metrics.Enabled) is known but not supported yet: it has no effect\n");
-  std::string const mtls = warnings(R"({"Features": {"mTLS": {"MenderPassword": "pass\tword"}}})");
-  CHECK(has(mtls, "Features.mTLS.MenderPassword is known but not supported yet"));
-  CHECK(!has(mtls, "word\""));
 }
 
 TEST_CASE("proxies are read from the variables that all programs read, the upper-case names first") {

@@ -89,6 +89,23 @@ option_value secret(Field field) {
   auto const valid = [](std::string_view v) { return static_cast<bool>(mgw::mender::parse_secrets(v)); };
   return text_if(field, valid, value_kind::secret);
 }
+/// A token that is sent in a field: printable characters without blanks.
+template <class Field>
+option_value token(Field field) {
+  auto const valid = [](std::string_view v) {
+    return v.size() <= 16 * 1024 && std::all_of(v.begin(), v.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  };
+  return text_if(field, valid, value_kind::secret);
+}
+template <class Field>
+option_value password(Field field) {
+  return text_if(field, [](std::string_view) { return true; }, value_kind::secret);
+}
+/// A name in credentials, which a colon would end.
+template <class Field>
+option_value user(Field field) {
+  return text_if(field, [](std::string_view v) { return v.find(':') == v.npos; });
+}
 /// Anything with `read(text, into)` and `show(value)`.
 template <class Field, class Read, class Show>
 option_value read_with(value_kind kind, Field field, Read read, Show show) {
@@ -295,6 +312,37 @@ inline std::vector<option> const& options() {
        text([](auto& s) -> auto& { return s.device_system.system_id; })},
       {"Features.DeviceSystem.DefaultInventory", "", "a list of attributes: {Name, Value}, values as in inventories",
        "further attributes", attributes([](auto& s) -> auto& { return s.device_system.default_inventory; })},
+      {"Features.mTLS.Enabled", "MTLS_ENABLED", yes_no,
+       "require client certificates, and authorize devices by them (false)",
+       flag([](auto& s) -> auto& { return s.mtls.enabled; })},
+      {"Features.mTLS.CACertificate", "MTLS_CA_CERTIFICATE", a_path,
+       "PEM file: what client certificates chain to, roots and intermediates",
+       text([](auto& s) -> auto& { return s.mtls.ca_certificate; })},
+      {"Features.mTLS.CRLPath", "MTLS_CRL_PATH", a_path, "PEM file: lists of revoked certificates (none)",
+       text([](auto& s) -> auto& { return s.mtls.crl; })},
+      {"Features.mTLS.BlacklistPath", "MTLS_BLACKLIST_PATH", a_path,
+       "file: serial numbers of certificates that are refused, in hex, one a line (none)",
+       text([](auto& s) -> auto& { return s.mtls.blacklist; })},
+      {"Features.mTLS.MenderUsername", "MTLS_MENDER_USERNAME", "a name without a colon",
+       "management user that authorizes devices", user([](auto& s) -> auto& { return s.mtls.username; })},
+      {"Features.mTLS.MenderPassword", "MTLS_MENDER_PASSWORD", "text", "the user's password",
+       password([](auto& s) -> auto& { return s.mtls.password; })},
+      {"Features.mTLS.AccessToken", "MTLS_ACCESS_TOKEN", "printable characters without blanks",
+       "personal access token, in place of user and password", token([](auto& s) -> auto& { return s.mtls.access_token; })},
+      {"Features.mTLS.EnableCache", "MTLS_ENABLE_CACHE", yes_no,
+       "remember which devices need nothing more (true)", flag([](auto& s) -> auto& { return s.mtls.enable_cache; })},
+      {"Features.mTLS.InsecureSkipClientExpireAfter", "MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER", yes_no,
+       "accept clients' own certificates past their end (false)",
+       flag([](auto& s) -> auto& { return s.mtls.accept_expired; })},
+      {"Features.mTLS.RequireMatchingKey", "MTLS_REQUIRE_MATCHING_KEY", yes_no,
+       "authorize only devices whose certificate has the key of their auth request (false)",
+       flag([](auto& s) -> auto& { return s.mtls.require_matching_key; })},
+      {"Features.mTLS.AllowRebind", "MTLS_ALLOW_REBIND", yes_no,
+       "let a certificate subject authorize another device than its first one, and a device come with another subject (false)",
+       flag([](auto& s) -> auto& { return s.mtls.allow_rebind; })},
+      {"Features.mTLS.PlainServesDevices", "MTLS_PLAIN_SERVES_DEVICES", yes_no,
+       "serve devices on the listener without TLS, too, though none of them is checked there (false)",
+       flag([](auto& s) -> auto& { return s.mtls.plain_serves_devices; })},
       {"Limits.MaxConnections", "LIMITS_MAX_CONNECTIONS", "1 to 1000000", "connections at once (10000)",
        number([](auto& s) -> auto& { return s.limits.max_connections; }, size_t{1}, size_t{1'000'000})},
       {"Limits.MaxConnectionsPerPeer", "LIMITS_MAX_CONNECTIONS_PER_PEER", "1 to 1000000, or 0 for no limit",

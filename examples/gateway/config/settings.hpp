@@ -70,6 +70,16 @@ struct settings {
   } device_system;
   mgw::mender::inventory_attributes default_inventory;  ///< of the original's older key at the root
   struct {
+    bool enabled = false;
+    std::string ca_certificate, crl, blacklist;
+    std::string username, password, access_token;
+    bool enable_cache = true;
+    bool accept_expired = false;
+    bool require_matching_key = false;
+    bool allow_rebind = false;
+    bool plain_serves_devices = false;
+  } mtls;
+  struct {
     std::size_t max_connections = 10'000;
     std::size_t max_connections_per_peer = 0;  ///< 0: no limit
     std::uint64_t max_head = 18u << 10;

@@ -23,13 +23,6 @@ struct unsupported {
 inline std::vector<unsupported> const& unsupported_keys() {
   static std::vector<unsupported> const table = {
       // clang-format off
-      {"Features.mTLS.Enabled", "MTLS_ENABLED", "Features.mTLS"},
-      {"Features.mTLS.CACertificate", "MTLS_CA_CERTIFICATE", "Features.mTLS"},
-      {"Features.mTLS.MenderUsername", "MTLS_MENDER_USERNAME", "Features.mTLS"},
-      {"Features.mTLS.MenderPassword", "MTLS_MENDER_PASSWORD", "Features.mTLS"},
-      {"Features.mTLS.BlacklistPath", "MTLS_BLACKLIST_PATH", "Features.mTLS"},
-      {"Features.mTLS.EnableCache", "MTLS_ENABLE_CACHE", "Features.mTLS"},
-      {"Features.mTLS.InsecureSkipClientExpireAfter", "MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER", "Features.mTLS"},
       {"Metrics.Enabled", "METRICS_ENABLED", "Metrics"},
       {"Metrics.Listen", "METRICS_LISTEN", "Metrics"},
       // clang-format on
@@ -56,7 +49,6 @@ inline void note_unsupported(configuration& c, unsupported const& u, std::string
 }
 
 /// Says of each such key that it has no effect; of the keys of a feature that is switched off nothing needs to be said.
-/// mTLS switched on is an error: a gateway that should check client certificates must not serve without.
 /// Precondition: all sources have been read.
 inline void judge_unsupported(configuration& c) {
   auto const feature_of = [](configuration::unsupported_key const& k) {
@@ -68,16 +60,10 @@ inline void judge_unsupported(configuration& c) {
       if (!k.value.empty() && feature_of(k) == feature) found = &k;
     return found;
   };
-  if (auto const* const mtls = switched("Features.mTLS"); mtls != nullptr && mtls->value == "true")
-    c.errors.push_back(
-        named(mtls->key, mtls->from) +
-        " is true, but client certificates (mTLS) are not supported yet: devices would be served without "
-        "a check of theirs; accepted: false");
   for (auto const& k : c.unsupported) {
     std::string const feature = feature_of(k);
     auto const* const state = switched(feature);
     if (state != nullptr && state->value == "false") continue;
-    if (feature == "Features.mTLS" && state != nullptr) continue;  // an error already
     c.warnings.push_back(named(k.key, k.from) + " is known but not supported yet: it has no effect");
   }
 }

@@ -46,8 +46,7 @@ struct authorizer_options {
 /// decided: preauthorize without force; if the device exists, only what its own key lacks. Nothing here stops the
 /// request itself: the server decides. Several gateways may do this for one device at once: each step bears that
 /// another one was first. Source: server.md 7 of the protocol notes.
-/// Errors: of bindings, from the constructor. Thread rule: any worker. A Part: `close` after the workers' threads have
-/// ended.
+/// Errors: of bindings, from the constructor. Thread rule: any worker.
 class authorizer {
 public:
   authorizer(upstream::pool_set const& upstreams, authorizer_options options)
@@ -64,10 +63,10 @@ public:
   /// The server has refused such a request after all: the next one is looked at anew.
   void refused(net::peer_certificate const& peer, std::string_view body);
 
-  void drain() noexcept {}
-  void stop() noexcept {}
-  bool idle() const noexcept { return true; }
+  /// After the workers' threads have ended, and before it is destroyed: ends the thread that writes bindings.
   void close() { disk_.join(); }
+  /// The same, for so long at most. False: the disk does not answer, and nothing may be destroyed.
+  bool close_for(std::chrono::milliseconds limit) { return disk_.join_for(limit); }
 
 private:
   enum class outcome {

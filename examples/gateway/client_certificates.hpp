@@ -1,0 +1,155 @@
+#pragma once
+
+#include "config/settings.hpp"
+#include "periodic.hpp"
+
+#include <mgw/core/log.hpp>
+#include <mgw/mender/authorizer.hpp>
+#include <mgw/net/client_trust.hpp>
+#include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+#include <asio/signal_set.hpp>
+
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace gateway {
+
+inline mgw::net::client_trust_files client_trust_files(settings const& s) {
+  mgw::net::client_trust_files f;
+  f.ca = s.mtls.ca_certificate;
+  f.crl = s.mtls.crl;
+  f.blacklist = s.mtls.blacklist;
+  f.accept_expired = s.mtls.accept_expired;
+  return f;
+}
+
+/// What the gateway does with client certificates: whom it trusts, read anew when its files change or at a SIGHUP, and
+/// whom it authorizes. A file that cannot be used then is told, and what was read before stays in force.
+///
+/// Errors: config_error, and net's. Thread rule: any worker.
+class client_certificates {
+public:
+  /// `options`: with the management API's place and credentials.
+  client_certificates(settings const& s, mgw::upstream::pool_set const& upstreams, mgw::mender::management_options api,
+                      mgw::log_sink log)
+      : files_(client_trust_files(s)), log_(std::move(log)) {
+    seen_ = signature();
+    gate_ = std::make_shared<mgw::net::client_gate>(std::make_shared<mgw::net::client_trust const>(files_));
+    std::error_code ignored;  // opening the file says what is wrong
+    std::filesystem::create_directories(s.state_directory, ignored);
+    mgw::mender::authorizer_options o;
+    o.management = std::move(api);
+    o.bound.path = s.state_directory + "/bindings";
+    o.bound.allow_rebind = s.mtls.allow_rebind;
+    o.require_matching_key = s.mtls.require_matching_key;
+    o.remember = s.mtls.enable_cache;
+    o.log = log_;
+    try {
+      authorizer_ = std::make_unique<mgw::mender::authorizer>(upstreams, std::move(o));
+    } catch (std::runtime_error const& e) {
+      throw config_error("STATE_DIRECTORY (StateDirectory) is \"" + s.state_directory + "\": " + e.what());
+    }
+  }
+  client_certificates(client_certificates const&) = delete;
+  client_certificates& operator=(client_certificates const&) = delete;
+
+  std::shared_ptr<mgw::net::client_gate> const& gate() const noexcept { return gate_; }
+
+  /// Before an auth request goes upstream. Never an error: the request goes on in any case.
+  asio::awaitable<void> authorize(mgw::proxy::exchange& x, std::string_view body) {
+    auto const shown = x.peer().certificate;
+    if (!shown) co_return;
+    std::string failure;
+    try {
+      std::string_view const signature = x.request().fields.value("X-MEN-Signature");
+      co_await authorizer_->authorize(x.worker(), *shown, body, signature);
+    } catch (std::exception const& e) {
+      failure = e.what();
+    }
+    if (!failure.empty()) log_(mgw::log_level::error, "a device could not be authorized: " + failure);
+  }
+  /// The server has answered 401 after all.
+  void refused(mgw::proxy::exchange const& x, std::string_view body) {
+    if (x.peer().certificate) authorizer_->refused(*x.peer().certificate, body);
+  }
+
+  /// From here on changes of the files count; `changed` is called after each. Before the workers run.
+  void watch(mgw::net::worker_pool& workers, std::function<void()> changed) {
+    changed_ = std::move(changed);
+    signals_ = std::make_unique<asio::signal_set>(workers.worker(0).io, SIGHUP);
+    wait_for_signal();
+    watch_ = std::make_unique<periodic>(std::chrono::seconds(1), [this] {
+      bool const asked = asked_.exchange(false);
+      std::string now = signature();
+      if (!asked && now == seen_) return;
+      seen_ = std::move(now);
+      read_anew();
+    });
+  }
+
+  /// After the workers' threads have ended, before their contexts go. False: the disk does not answer for so long, and
+  /// nothing may be destroyed.
+  bool close_for(std::chrono::milliseconds limit) {
+    signals_.reset();
+    return (!watch_ || watch_->stop_for(limit)) && authorizer_->close_for(limit);
+  }
+
+private:
+  void wait_for_signal() {
+    signals_->async_wait([this](std::error_code ec, int) {
+      if (ec) return;
+      asked_ = true;  // reading may block: the watch does it
+      wait_for_signal();
+    });
+  }
+  /// Differs when a file does.
+  std::string signature() const {
+    std::string out;
+    for (std::string const& path : {files_.ca, files_.crl, files_.blacklist}) {
+      struct stat s{};
+      if (!path.empty() && ::stat(path.c_str(), &s) == 0)
+        for (auto const n : {static_cast<long long>(s.st_ino), static_cast<long long>(s.st_size),
+                             static_cast<long long>(s.st_mtim.tv_sec), static_cast<long long>(s.st_mtim.tv_nsec)})
+          out += std::to_string(n) + ' ';
+      out += '|';
+    }
+    return out;
+  }
+  void read_anew() {
+    try {
+      gate_->replace(std::make_shared<mgw::net::client_trust const>(files_));
+    } catch (std::exception const& e) {
+      log_(mgw::log_level::error, std::string("client certificates are judged as before: ") + e.what());
+      return;
+    }
+    log_(mgw::log_level::info, "what client certificates are trusted was read anew; all connections are judged by it");
+    changed_();
+  }
+
+  mgw::net::client_trust_files const files_;
+  mgw::log_sink log_;
+  std::shared_ptr<mgw::net::client_gate> gate_;
+  std::unique_ptr<mgw::mender::authorizer> authorizer_;
+  std::string seen_;  // of the watch's thread
+  std::function<void()> changed_;
+  std::atomic<bool> asked_{false};
+  std::unique_ptr<asio::signal_set> signals_;
+  std::unique_ptr<periodic> watch_;
+};
+
+}  // namespace gateway

@@ -1,0 +1,230 @@
+"""Client certificates: devices that are authorized by theirs, and those that are not."""
+import base64
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import ssl
+import subprocess
+
+from support import Device, MiniMender, check, make_artifact, start_gateway, until
+
+NEEDS_CLIENT = True
+AUTH = '/api/devices/v1/authentication/auth_requests'
+USER = ('--manager', 'gw@example.com', '--manager-password', 'pass:word')
+
+
+class Certificate:
+    """A client certificate by the devices' CA, or by another one, with a key of its own."""
+
+    def __init__(self, bench, name, ca='device-ca', serial=None):
+        self.directory = bench.path('clients', 'x').parent
+        if not (self.directory / f'{ca}.crt').exists():
+            self.openssl('req', '-x509', *self.new_key(), '-days', '2', '-subj', f'/CN={ca}', '-keyout', f'{ca}.key',
+                         '-out', f'{ca}.crt')
+        self.cert, self.key = self.directory / f'{name}.crt', self.directory / f'{name}.key'
+        self.openssl('req', *self.new_key(), '-subj', f'/CN={name}', '-keyout', self.key, '-out', f'{name}.csr')
+        number = ('-set_serial', serial) if serial else ('-CAcreateserial',)
+        self.openssl('x509', '-req', '-in', f'{name}.csr', '-CA', f'{ca}.crt', '-CAkey', f'{ca}.key', *number, '-days', '2',
+                     '-out', self.cert)
+
+    @staticmethod
+    def new_key():
+        return ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+
+    def openssl(self, *args, **more):
+        return subprocess.run(['openssl', *map(str, args)], cwd=self.directory, check=True, capture_output=True, **more)
+
+    def auth_request(self, identity):
+        """An auth request's body and signature, by this key."""
+        pubkey = self.openssl('pkey', '-in', self.key, '-pubout').stdout.decode()
+        body = json.dumps({'id_data': json.dumps(identity), 'pubkey': pubkey, 'tenant_token': ''}).encode() + b'\n'
+        signature = self.openssl('dgst', '-sha256', '-sign', self.key, input=body).stdout
+        return body, base64.b64encode(signature).decode()
+
+
+def trust(bench, certificate=None, version=None):
+    context = bench.pki.client()
+    if certificate:
+        context.load_cert_chain(certificate.cert, certificate.key)
+    if version:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def ask(bench, gateway, certificate, path='/api/devices/v1/x', body=None, signature=''):
+    """The status of the answer, or None if the connection is refused."""
+    connection = http.client.HTTPSConnection('localhost', gateway.port, timeout=20, context=trust(bench, certificate))
+    with contextlib.closing(connection):
+        try:
+            connection.request('POST' if body else 'GET', path, body,
+                               {'X-MEN-Signature': signature, 'Content-Type': 'application/json'} if body else {})
+            return connection.getresponse().status
+        except (ssl.SSLError, ConnectionError, http.client.RemoteDisconnected):
+            return None
+
+
+def enrol(bench, gateway, certificate, identity, signer=None):
+    body, signature = (signer or certificate).auth_request(identity)
+    return ask(bench, gateway, certificate, AUTH, body, signature)
+
+
+def start(bench, *server_args, **more):
+    """A server that accepts only who is authorized, and a gateway that asks for certificates."""
+    artifact, payload = make_artifact(bench, 'release-2', 1 << 20)
+    server = MiniMender(bench, artifact, 'release-2', *USER, *server_args)
+    Certificate(bench, 'first')  # makes the CA
+    server.payload = payload
+    return server, gateway_for(bench, server, **more)
+
+
+def gateway_for(bench, server, **more):
+    return start_gateway(bench, server.url, MTLS_ENABLED='true', MTLS_MENDER_USERNAME='gw@example.com',
+                         MTLS_MENDER_PASSWORD='pass:word', MTLS_CA_CERTIFICATE=str(bench.path('clients', 'device-ca.crt')),
+                         **more)
+
+
+def test_client_needs_nobody_to_accept_it(bench):
+    server, gateway = start(bench)
+    one = Certificate(bench, 'device-1')
+    device = Device(bench, 1, gateway.port, HttpsClient={'Certificate': str(one.cert), 'Key': str(one.key)},
+                    Security={'AuthPrivateKey': str(one.key)})
+    until(lambda: any('success' in d['statuses'] for d in server.stats()['devices'].values()), 90, 'success of the device')
+    check(device.payload() == server.payload, 'the device installed other bytes than were packed')
+    stats = server.stats()
+    check(stats['management_logins'] == 1, f'{stats["management_logins"]} logins')
+    check(stats['management_requests'] == 2, f'{stats["management_requests"]} calls where a login and one would do')
+    check('is preauthorized' in gateway.log, 'no audit line')
+    check('pass:word' not in gateway.log and 'session.' not in gateway.log, 'a secret is in the log')
+
+
+def test_without_a_good_certificate_nothing_passes(bench):
+    server, gateway = start(bench)
+    stranger, good = Certificate(bench, 'stranger', ca='other-ca'), Certificate(bench, 'good')
+    before = server.stats()['api_requests']
+    check(ask(bench, gateway, None) is None, 'a client without a certificate was served')
+    check(ask(bench, gateway, stranger) is None, 'a client of another CA was served')
+    check(server.stats()['api_requests'] == before, 'something of it reached the server')
+    check(ask(bench, gateway, good) == 401, 'a good client was not relayed')
+
+
+def test_certificate_of_another_device(bench):
+    server, gateway = start(bench)
+    victim, thief = Certificate(bench, 'victim'), Certificate(bench, 'thief')
+    check(enrol(bench, gateway, victim, {'mac': 'aa'}) == 200, 'the device was not accepted')
+    calls = server.stats()['management_requests']
+    check(enrol(bench, gateway, thief, {'mac': 'aa'}) == 401, 'a thief became the device')
+    check(enrol(bench, gateway, thief, {'mac': 'tt'}) == 200, 'the other device was not accepted as itself')
+    check(enrol(bench, gateway, thief, {'mac': 'aa'}) == 401, 'a thief became the device')
+    check(server.stats()['management_requests'] == calls + 1, 'the management API was asked for a thief')
+    for line in ('the identity is bound to another subject', 'its subject is bound to another identity'):
+        check(line in gateway.log, f'no audit line: {line}')
+    # A restart forgets nothing.
+    gateway.stop()
+    again = gateway_for(bench, server)
+    check(enrol(bench, again, thief, {'mac': 'aa'}) == 401, 'a thief became the device after a restart')
+    check(enrol(bench, again, victim, {'mac': 'aa'}) == 200, 'the device was not accepted after a restart')
+
+
+def test_new_key_and_an_operators_no(bench):
+    server, gateway = start(bench)
+    one, new_key = Certificate(bench, 'one'), Certificate(bench, 'new-key')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 'the device was not accepted')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}, signer=new_key) == 200, 'its new key was not accepted')
+    # The server rejects the old key then, which looks like an operator's no.
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 401, 'a rejected key was accepted')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 401, 'a rejected key was accepted')
+    check('rejected' in gateway.log, 'no audit line')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}, signer=new_key) == 200, 'the new key is not good any more')
+
+
+def test_management_api_in_trouble(bench):
+    server, gateway = start(bench)
+    one, two, three = (Certificate(bench, name) for name in ('one', 'two', 'three'))
+    server.post('/demo/management?status=500')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 401, 'the request was not relayed')
+    server.post('/demo/management?status=0')
+    # It is left alone for five seconds. The server knows the device as pending now.
+    until(lambda: enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 30, 'the device to be accepted')
+    check('is accepted' in gateway.log, 'no audit line')
+    server.post('/demo/management?sessions=end')
+    check(enrol(bench, gateway, two, {'mac': 'bb'}) == 200, 'an ended session was not renewed')
+    server.post('/demo/management?status=429')
+    check(enrol(bench, gateway, three, {'mac': 'cc'}) == 401, 'the request was not relayed')
+    server.post('/demo/management?status=0&role=narrow')
+    until(lambda: enrol(bench, gateway, three, {'mac': 'cc'}) == 200, 30, 'a narrow role to be enough')
+
+
+def test_two_gateways_do_not_fight(bench):
+    server, first = start(bench)
+    second = gateway_for(bench, server, STATE_DIRECTORY=str(bench.path('state-2', 'x').parent),
+                         ARTIFACTS_PROXY_CACHE_PATH=str(bench.path('cache-2', 'x').parent))
+    one = Certificate(bench, 'one')
+    for gateway in (first, second, first, second):
+        check(enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 'the device lost its token')
+    check(server.stats()['management_logins'] == 2, 'more than one login each')
+    check('further key' not in first.log + second.log, 'a key was forced')
+
+
+def test_blacklist_on_resumed_and_open_connections(bench):
+    blacklist = bench.path('blacklist')
+    blacklist.write_text('')
+    _, gateway = start(bench, MTLS_BLACKLIST_PATH=str(blacklist))
+    leaked, good = Certificate(bench, 'leaked', serial='0xAB12'), Certificate(bench, 'good')
+    request = b'GET /api/internal/v1/gateway/alive HTTP/1.1\r\nHost: localhost\r\n\r\n'
+
+    def connect(certificate, version, session=None):
+        context = trust(bench, certificate, version)
+        if session:
+            context = session[0]
+        raw = socket.create_connection(('localhost', gateway.port), timeout=20)
+        tls = bench.enter(context.wrap_socket(raw, server_hostname='localhost', session=session and session[1]))
+        tls.sendall(request)
+        return context, tls, tls.recv(4096)
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        blacklist.write_text('# none\n')
+        gateway.child.send_signal(signal.SIGHUP)
+        until(lambda: ask(bench, gateway, leaked) == 401, 20, 'the certificate to be good')
+        context, open_one, answer = connect(leaked, version)
+        _, fine, _ = connect(good, version)
+        check(b' 204 ' in answer, f'a good certificate was refused: {answer}')
+        session = open_one.session
+        blacklist.write_text('00:AB:12\n')
+        gateway.child.send_signal(signal.SIGHUP)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            check(open_one.recv(4096) == b'', 'the open connection of a leaked certificate goes on')
+        check(ask(bench, gateway, leaked) is None, 'a leaked certificate was served')
+        try:
+            check(b' 204 ' not in connect(leaked, version, (context, session))[2], 'a session was resumed')
+        except (ConnectionError, ssl.SSLError):
+            pass
+        fine.sendall(request)
+        check(b' 204 ' in fine.recv(4096), 'the connection of a good certificate was cut')
+    # Without a signal, and with a list that cannot be read.
+    blacklist.write_text('no number\n')
+    until(lambda: 'judged as before' in gateway.log, 20, 'the bad list to be told')
+    check(ask(bench, gateway, leaked) is None, 'a bad list let a leaked certificate in')
+    blacklist.write_text('# none at all\n')
+    until(lambda: ask(bench, gateway, leaked) == 401, 20, 'the change to be seen')
+
+
+def test_plain_listener_serves_health_only(bench):
+    ports = {'HTTP_ENABLED': 'true', 'HTTP_LISTEN': '127.0.0.1:0'}
+    server, gateway = start(bench, **ports)
+    match = gateway.wait_for(r'listening on http://127\.0\.0\.1:(\d+)\n', 20)
+
+    def plain(path):
+        connection = http.client.HTTPConnection('localhost', int(match[1]), timeout=20)
+        with contextlib.closing(connection):
+            connection.request('GET', path)
+            return connection.getresponse().status
+    check(plain('/api/internal/v1/gateway/alive') == 204, 'no health check')
+    check(plain('/api/devices/v1/x') == 403, 'a device is served without a certificate')
+    check(plain('/api/gateway/v1/artifacts/' + 'a' * 64 + '/x') == 403, 'artifacts are served without a certificate')
+    check(plain('/api/management/v1/x') == 404, 'not the device API')
+    gateway.stop()
+    gateway = gateway_for(bench, server, **ports, MTLS_PLAIN_SERVES_DEVICES='true')
+    match = gateway.wait_for(r'listening on http://127\.0\.0\.1:(\d+)\n', 20)
+    check(plain('/api/devices/v1/x') == 401, 'PlainServesDevices does not')
