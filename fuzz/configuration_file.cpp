@@ -83,7 +83,8 @@ void check(std::string_view input) {
     must(value.empty() || (o.value.set(s, value) && o.value.show(s) == value), "what is shown is accepted");
   }
   gateway::settings masked = c.values;
-  if (!masked.cache.secret.empty()) masked.cache.secret = "***";
+  for (std::string* secret : {&masked.cache.secret, &masked.mtls.password, &masked.mtls.access_token})
+    if (!secret->empty()) *secret = "***";
   must(gateway::to_config_text(c.values, gateway::secrets::masked) ==
            gateway::to_config_text(masked, gateway::secrets::shown),
        "a secret is masked");
