@@ -28,6 +28,7 @@
 #include <mgw/net/own_addresses.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/server.hpp>
@@ -375,6 +376,9 @@ private:
     o.forward.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
     o.forward.max_body = s.limits.max_body;
     o.forward.exchange.limit = limit_;
+    mgw::proxy::call_pace_options pace;
+    pace.per_second = s.upstream.calls_per_second;
+    o.pace = std::make_shared<mgw::proxy::call_pace>(std::move(pace));
     if (s.device_system.enabled) o.attributes = system_attributes(s);
     o.rewrite_links = s.proxy.enabled;
     o.gateway_url = s.proxy.gateway_url;

@@ -5,6 +5,7 @@
 #include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/bypass_links.hpp>
+#include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>

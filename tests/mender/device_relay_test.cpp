@@ -7,6 +7,10 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -603,6 +608,203 @@ TEST_CASE("limit: large inventories held at once; one more is sent away for a wh
   s.origin.release();
   CHECK(first.read_reply().status() == 200);
   CHECK(s.ask("PUT", inventory_path, {}, large).status() == 200);
+}
+
+namespace {
+std::shared_ptr<proxy::call_pace> paced(std::size_t per_second, std::size_t at_once, std::size_t max_waiting = 1'000) {
+  proxy::call_pace_options o;
+  o.per_second = per_second;
+  o.at_once = at_once;
+  o.max_waiting = max_waiting;
+  o.max_wait = std::chrono::hours(1);
+  return std::make_shared<proxy::call_pace>(std::move(o));
+}
+/// Room for so many more connections, if the system gives it.
+bool can_open(std::size_t descriptors) {
+  rlimit now{};
+  ::getrlimit(RLIMIT_NOFILE, &now);
+  if (now.rlim_cur < descriptors + 256) now.rlim_cur = std::min<rlim_t>(now.rlim_max, descriptors + 256);
+  return ::setrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur >= descriptors + 256;
+}
+}  // namespace
+
+TEST_CASE("a thousand devices that come back at once reach upstream a few at a time; the rest are told when to come again") {
+  constexpr std::size_t devices = 1'000, at_once = 8, in_line = 400;
+  REQUIRE(can_open(2 * devices));
+  auto const pace = paced(0, at_once, in_line);
+  site s([&](relay_options& o) { o.pace = pace; });
+  s.origin.refuse();  // the outage
+  CHECK(s.ask("GET", next_v1).status() == 502);
+  s.origin.accept_again();
+  mishap held;
+  held.silent = true;
+  held.status = 204;
+  s.origin.standing(held);
+  std::vector<http_client> all;
+  all.reserve(devices);
+  for (std::size_t i = 0; i < devices; ++i) {
+    all.emplace_back(s.g.port());
+    CHECK(all.back().request("GET", next_v1));
+  }
+  // Nothing is answered yet: exactly so many are upstream, and the line is full, before anybody is sent away.
+  CHECK(s.origin.stalled(at_once));
+  CHECK(eventually([&] { return pace->waiting_now() == in_line; }));
+  std::size_t const admitted = at_once + in_line;
+  CHECK(eventually([&] { return s.g.records().size() == 1 + devices - admitted; }));
+  bool never_more = true;
+  for (std::size_t seen = at_once; seen <= admitted; seen += at_once) {
+    CHECK(s.origin.stalled(seen));
+    never_more = never_more && s.origin.count() == seen && pace->running_now() <= at_once;
+    s.origin.release();
+  }
+  CHECK(never_more);
+  std::size_t polled = 0, away = 0, others = 0;
+  std::set<std::string> when;
+  for (auto& c : all) {
+    reply const r = c.read_reply();
+    polled += r.status() == 204;
+    away += r.status() == 429;
+    others += r.status() != 204 && r.status() != 429;
+    if (r.status() == 429) when.insert(r.value("Retry-After"));
+  }
+  CHECK(polled == admitted);
+  CHECK(away == devices - admitted);
+  CHECK(others == 0);
+  CHECK(s.origin.count() == admitted);
+  CHECK(when.size() > 5);  // not all at the same time
+  CHECK(when.count("0") == 0);
+}
+
+TEST_CASE("calls begin at the pace, also those that were in line") {
+  std::atomic<std::int64_t> passed{0};
+  auto const begun = std::chrono::steady_clock::now();
+  proxy::call_pace_options o;
+  o.per_second = 40;
+  o.max_wait = std::chrono::hours(1);
+  o.now = [&] { return begun + std::chrono::milliseconds(passed); };
+  auto const pace = std::make_shared<proxy::call_pace>(std::move(o));
+  site s([&](relay_options& r) { r.pace = pace; });
+  mishap nothing;
+  nothing.status = 204;
+  s.origin.standing(nothing);
+  std::vector<http_client> all;
+  for (int i = 0; i < 60; ++i) {
+    all.emplace_back(s.g.port());
+    all.back().request("GET", next_v1);
+  }
+  CHECK(eventually([&] { return pace->waiting_now() == 50; }));
+  CHECK(s.origin.saw(10));
+  CHECK(s.origin.count() == 10);
+  for (std::size_t expected = 14; expected <= 58; expected += 4) {
+    passed += 100;
+    CHECK(eventually([&] { return pace->waiting_now() == 60 - expected; }));
+    CHECK(s.origin.saw(expected));
+    CHECK(s.origin.count() == expected);
+  }
+  passed += 100;
+  for (auto& c : all) CHECK(c.read_reply().status() == 204);
+}
+
+TEST_CASE("what is too much is 429 for calls that honour it, 503 for others, and a status report waits") {
+  auto const pace = paced(0, 1, 0);
+  site s([&](relay_options& o) { o.pace = pace; });
+  mishap held;
+  held.silent = true;
+  held.status = 204;
+  s.origin.script(0, held);
+  s.answers("", {}, 204);
+  s.origin.script(0, held);
+  http_client first(s.g.port());
+  first.request("GET", next_v1);
+  CHECK(s.origin.saw(1));
+  struct row {
+    char const* method;
+    char const* target;
+    int status;
+  };
+  for (auto const& [method, target, status] :
+       std::vector<row>{{"GET", next_v1, 429},
+                        {"POST", "/api/devices/v1/deployments/device/deployments/next", 429},
+                        {"POST", next_v2, 429},
+                        {"PUT", inventory_path, 429},
+                        {"PATCH", inventory_path, 429},
+                        {"PUT", "/api/devices/v1/deployments/device/deployments/7f3a/log", 429},
+                        {"POST", "/api/devices/v1/authentication/auth_requests", 503},
+                        {"GET", "/api/devices/v1/deviceconnect/connect", 503},
+                        {"GET", "/api/devices/v1/deviceconfig/configuration", 503}}) {
+    CAPTURE(method);
+    CAPTURE(target);
+    reply const r = s.ask(method, target, {}, std::string_view(method) == "GET" ? "" : "[]");
+    CHECK(r.status() == status);
+    CHECK(std::stoi(r.value("Retry-After")) >= 5);
+    CHECK(r.body.starts_with("{\"error\":"));
+  }
+  http_client report(s.g.port());
+  report.request("PUT", status_path, {}, R"({"status":"success"})");
+  CHECK(eventually([&] { return pace->waiting_now() == 1; }));
+  CHECK(s.origin.count() == 1);
+  s.origin.release();
+  CHECK(first.read_reply().status() == 204);
+  CHECK(report.read_reply().status() == 204);
+  CHECK(s.origin.requests().back().body == R"({"status":"success"})");
+}
+
+TEST_CASE("a body that its device sends slowly takes no turn from the others") {
+  auto const pace = paced(0, 1);
+  site s([&](relay_options& o) { o.pace = pace; });
+  s.answers("", {}, 204);
+  std::string const log = "PUT /api/devices/v1/deployments/device/deployments/7f3a/log HTTP/1.1\r\nHost: a\r\nContent-Length: ";
+  http_client small(s.g.port()), large(s.g.port());
+  small.send(log + "4\r\n\r\n12");
+  large.send(log + "1000000\r\n\r\n12");
+  CHECK(s.origin.saw(1));  // the large one has begun
+  for (int i = 0; i < 3; ++i) CHECK(s.ask("GET", next_v1).status() == 204);
+  small.send("34");
+  CHECK(small.read_reply().status() == 204);
+  large.send(std::string(999'998, 'x'));
+  CHECK(large.read_reply().status() == 204);
+}
+
+TEST_CASE("a 429 of upstream's front end reaches the device, and nobody else asks until it is over") {
+  auto const pace = std::make_shared<proxy::call_pace>();
+  site s([&](relay_options& o) { o.pace = pace; });
+  s.answers("", {}, 204);
+  mishap enough;
+  enough.status = 429;
+  enough.body = "Too Many Requests";
+  enough.fields = {{"Retry-After", "77"}, {"Content-Type", "text/plain"}};
+  SUBCASE("of the front end") {
+    s.origin.script(0, enough);
+    reply const r = s.ask("GET", next_v1);
+    CHECK(r.status() == 429);
+    CHECK(r.value("Retry-After") == "77");
+    CHECK(r.body == "Too Many Requests");
+    reply const other = s.ask("PUT", inventory_path, {}, "[]");
+    CHECK(other.status() == 429);
+    CHECK(std::stoi(other.value("Retry-After")) > 60);
+    CHECK(s.origin.count() == 1);
+  }
+  SUBCASE("of a service, about one device") {
+    enough.fields.emplace_back("X-MEN-RequestID", "id");
+    s.origin.script(0, enough);
+    CHECK(s.ask("GET", next_v1).value("Retry-After") == "77");
+    CHECK(s.ask("GET", next_v1).status() == 204);
+  }
+  SUBCASE("to a status report, which is sent again") {
+    enough.fields = {{"Retry-After", "0"}};
+    s.origin.script(0, enough);
+    CHECK(s.ask("PUT", status_path, {}, "{}").status() == 204);
+    CHECK(s.origin.count() == 2);
+  }
+}
+
+TEST_CASE("limit: what Retry-After may say") {
+  CHECK(retry_after("0") == std::chrono::seconds(0));
+  CHECK(retry_after("120") == std::chrono::seconds(120));
+  CHECK(retry_after("99999999999") == std::chrono::hours(24));
+  CHECK(retry_after("Sun, 06 Nov 1994 08:49:37 GMT") == std::chrono::seconds(0));
+  CHECK(retry_after("Fri, 31 Dec 2100 00:00:00 GMT") == std::chrono::hours(24));
+  for (auto const* const text : {"", "-1", "1.5", "soon", "1 ", "99999999999999999999999"}) CHECK_FALSE(retry_after(text));
 }
 
 TEST_CASE("what a device says about itself in transport fields stays here") {

@@ -34,6 +34,7 @@ struct settings {
     std::string ca_certificate;
     bool insecure_skip_verify = false;
     std::uint64_t rate_limit = 0;  ///< bytes per second; 0: none
+    std::size_t calls_per_second = 80;  ///< 0: no limit
     std::string rate_windows;      ///< as mgw::upstream::rate_windows reads them; empty: none
     bool allow_private_addresses = false;
     std::string http_proxy, https_proxy;  ///< as mgw::upstream::http_proxy reads them; empty: none

@@ -11,6 +11,7 @@
 #include <mgw/mender/overload.hpp>
 #include <mgw/mender/request_fields.hpp>
 #include <mgw/mender/whitelist.hpp>
+#include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/forward.hpp>
@@ -39,7 +40,8 @@ namespace mgw::mender {
 
 struct relay_options {
   proxy::forward_options forward;
-  inventory_attributes attributes;  ///< put into the inventories of devices
+  std::shared_ptr<proxy::call_pace> pace;  ///< of all calls; null: none
+  inventory_attributes attributes;         ///< put into the inventories of devices
   /// Inventories of more than forward.whole_body bytes that are held at once, for `attributes`; one more gets a 429.
   std::size_t max_large_inventories = 64;
   bool rewrite_links = true;
@@ -71,7 +73,8 @@ struct relay_options {
 /// update must never fail because of us. A status report is retried for as long as the device waits: losing the one
 /// before commit makes it roll a good update back. We never make a 404, 405 or 409 here: they mean something to
 /// clients. Attributes of ours go into inventories; where the server refuses these (400: there may be too many), the
-/// inventory goes once more as the device sent it. Thread rule: any worker.
+/// inventory goes once more as the device sent it. Calls go upstream at a pace; those it refuses get a 429 where clients
+/// honour it, else a 503, and a status report waits. A 429 of upstream's front end makes all wait. Thread rule: any worker.
 class device_relay {
 public:
   device_relay(upstream::pool_set const& upstreams, link_sealer const& links, relay_options options)
@@ -93,6 +96,10 @@ private:
 
   asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
                                                route_match route) const;
+  asio::awaitable<proxy::forward_outcome> try_once(proxy::exchange& x, proxy::forwarding& f, proxy::forward_call call,
+                                                   route_match route,
+                                                   std::chrono::steady_clock::time_point until) const;
+  void heed(proxy::forwarding const& f) const;
   asio::awaitable<proxy::forward_outcome> send_inventory(proxy::exchange& x, proxy::forwarding& f,
                                                          proxy::forward_call call) const;
   std::optional<std::string> with_ours(proxy::exchange const& x, std::string const& body) const;
@@ -119,7 +126,11 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
   std::unique_ptr<proxy::forwarding> f;
   proxy::forward_outcome const sent = co_await send(x, f, route);
   if (sent.ec == mender_error::overloaded) {
-    co_await answer_overload(x);
+    bool const honoured =
+        route.what == call::next_v1 || route.what == call::next_v2 || route.what == call::inventory || route.what == call::log;
+    int const status = honoured ? 429 : 503;
+    std::chrono::seconds const wait = o.pace ? o.pace->advice() : std::chrono::seconds(5);
+    co_await answer_overload(x, status, wait);
     co_return;
   }
   if (sent.ec) {
@@ -151,15 +162,12 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     call.before = &authorize;
   }
   f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
-  if (route.what == call::inventory && !o.attributes.empty()) {
-    proxy::forward_outcome const sent = co_await send_inventory(x, *f, call);
-    co_return sent;
-  }
   auto const until = std::chrono::steady_clock::now() + o.status_hold;
   auto pause = o.status_pause;
   for (;;) {
-    proxy::forward_outcome const sent = co_await f->send(call);
-    bool const lost = sent.ec ? !sent.client_failed : (f->response().status >= 502 && f->response().status <= 504);
+    proxy::forward_outcome const sent = co_await try_once(x, *f, call, route, until);
+    int const status = sent.ec ? 0 : f->response().status;
+    bool const lost = sent.ec ? !sent.client_failed : (status == 429 || (status >= 502 && status <= 504));
     bool const again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone() &&
                        std::chrono::steady_clock::now() + pause < until;
     if (!again) co_return sent;
@@ -172,6 +180,53 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     x.on_drain(nullptr, nullptr);
     pause = std::min<std::chrono::milliseconds>(pause * 2, std::chrono::seconds(30));
   }
+}
+
+/// Upstream has had enough of our address: nobody asks it for a while. The device is told the same. (What a service of
+/// the server says itself, by its request id, is about that device's quota: one device must not stop all others.)
+inline void device_relay::heed(proxy::forwarding const& f) const {
+  auto const& o = shared_->options;
+  if (!o.pace || f.response().status != 429 || f.response().fields.contains("X-MEN-RequestID")) return;
+  auto const wait = retry_after(f.response().fields.value("Retry-After"));
+  o.pace->hold_off(wait.value_or(std::chrono::seconds(5)));
+}
+
+/// Waits for its turn, and sends.
+inline asio::awaitable<proxy::forward_outcome> device_relay::try_once(
+    proxy::exchange& x, proxy::forwarding& f, proxy::forward_call call, route_match route,
+    std::chrono::steady_clock::time_point until) const {
+  auto const& o = shared_->options;
+  auto const framing = x.request_framing();
+  bool const large = framing.kind == http::body_kind::length && framing.length > o.forward.whole_body;
+  bool const status = route.what == call::status;
+  proxy::forward_outcome out;
+  // Nobody's turn is spent on waiting for a device.
+  if (o.pace && !large && !x.awaits_continue()) out = co_await f.hold_body(o.forward.whole_body);
+  if (out.ec) co_return out;
+  std::optional<proxy::call_pace::ticket> ticket;
+  if (o.pace) {
+    ticket.emplace(*o.pace, x.worker().io.get_executor(), status);
+    auto const wake = [](void* t) noexcept { static_cast<proxy::call_pace::ticket*>(t)->cancel(); };
+    x.on_drain(wake, &*ticket);
+    bool in = false, again = true;
+    while (!in && again) {  // in pieces, to see whether the device is still there
+      auto const a_while = std::min(until, std::chrono::steady_clock::now() + std::chrono::seconds(10));
+      in = co_await ticket->enter(a_while, !f.repeatable());
+      again = status && !x.draining() && !x.client_gone() && std::chrono::steady_clock::now() < until;
+    }
+    x.on_drain(nullptr, nullptr);
+    if (!in) {
+      out.ec = mender_error::overloaded;
+      out.client_failed = true;  // not worth another try
+      co_return out;
+    }
+  }
+  if (route.what == call::inventory && !o.attributes.empty())
+    out = co_await send_inventory(x, f, call);
+  else
+    out = co_await f.send(call);
+  if (!out.ec) heed(f);
+  co_return out;
 }
 
 /// What is sent in place of `body`, or nothing: it goes as it is.
@@ -231,6 +286,7 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send_inventory(prox
   bool const refused = !out.ec && f.response().status == 400;
   if (!refused) co_return out;
   f.replace_body(std::move(original));
+  if (o.pace) o.pace->spend();
   out = co_await f.send(alone);
   if (!out.ec && f.response().status == 200)
     warn("the server takes the inventory of device \"" + x.notes().device +
