@@ -7,6 +7,7 @@
 #include "control/cache_service.hpp"
 #include "control/server.hpp"
 #include "control/socket_path.hpp"
+#include "health.hpp"
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "periodic.hpp"
@@ -69,8 +70,8 @@ public:
   /// What the listener without TLS serves.
   enum class plain { everything, artifacts, health };
 
-  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts, plain without_tls)
-      : relay_(std::move(relay)), artifacts_(std::move(artifacts)), without_tls_(without_tls) {}
+  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts, health ready, plain without_tls)
+      : relay_(std::move(relay)), artifacts_(std::move(artifacts)), ready_(std::move(ready)), without_tls_(without_tls) {}
 
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
     using mgw::mender::call;
@@ -92,8 +93,8 @@ public:
     switch (route.what) {
       case call::artifact: return artifacts_(x);
       case call::alive: return answer(x, 204);
-      case call::none:
-      case call::health: return answer(x, normal ? 404 : 400);
+      case call::health: return ready_(x);
+      case call::none: return answer(x, normal ? 404 : 400);
       case call::auth_request:
       case call::next_v1:
       case call::next_v2:
@@ -113,6 +114,7 @@ private:
   }
   mgw::mender::device_relay relay_;
   mgw::mender::artifact_route<store> artifacts_;
+  health ready_;
   plain without_tls_;
 };
 
@@ -159,7 +161,8 @@ public:
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
         routes(mgw::mender::device_relay(*upstreams_, *links_, relay_options(s, *upstream)),
-               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), without_tls(s)),
+               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), health(*upstreams_, health_options(*upstream)),
+               without_tls(s)),
         log_);
     if (s.https.enabled) {
       mgw::net::server_tls identity;
@@ -359,6 +362,12 @@ private:
     up::rate_limit::options o;
     o.rate = [windows, otherwise] { return windows.empty() ? otherwise : windows.now().value_or(otherwise); };
     return std::make_shared<up::rate_limit>(std::move(o));
+  }
+  health::options health_options(mgw::http::uri const& upstream) const {
+    health::options o;
+    o.upstream = mgw::upstream::endpoint(upstream);
+    o.cache_trouble = [cache = cache_.get()] { return cache->hung() ? std::string("its disk does not answer") : std::string(); };
+    return o;
   }
   static mgw::mender::inventory_attributes system_attributes(settings const& s) {
     using mgw::mender::inventory_attribute;

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <mgw/mender/json_scanner.hpp>
+#include <mgw/proxy/exchange.hpp>
+#include <mgw/upstream/endpoint.hpp>
+#include <mgw/upstream/error.hpp>
+#include <mgw/upstream/pool_set.hpp>
+
+#include <asio/awaitable.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace gateway {
+
+/// Whether the gateway can do its work, with the reasons why not: `GET /api/internal/v1/gateway/health`.
+///
+/// 200 `{"ready":true}`, or 503 `{"ready":false,"reasons":["upstream: tcp: Connection refused"]}`. Upstream counts as
+/// reachable while a connection to it (TLS included) is open or can be opened; what was found counts for a while, so
+/// that nobody can make us connect at will. Thread rule: any worker.
+class health {
+public:
+  using clock = std::chrono::steady_clock;
+  struct options {
+    mgw::upstream::endpoint upstream;
+    /// What is wrong with the cache; empty: nothing. Any thread; must not block.
+    std::function<std::string()> cache_trouble;
+    std::chrono::milliseconds counts_for{5'000};
+    std::function<clock::time_point()> now = clock::now;
+    options() = default;
+  };
+
+  health(mgw::upstream::pool_set const& upstreams, options o)
+      : upstreams_(&upstreams), shared_(std::make_shared<shared>(std::move(o))) {}
+
+  asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
+    std::vector<std::string> reasons;
+    if (x.draining()) reasons.emplace_back("the gateway is stopping");
+    std::string const upstream = co_await upstream_trouble(x);
+    if (!upstream.empty()) reasons.push_back("upstream: " + upstream);
+    std::string const cache = shared_->asked.cache_trouble ? shared_->asked.cache_trouble() : std::string();
+    if (!cache.empty()) reasons.push_back("cache: " + cache);
+    int const status = reasons.empty() ? 200 : 503;
+    std::string const text = described(reasons);
+    (void)co_await x.respond(status, "application/json; charset=utf-8", text, "Cache-Control", "no-store");
+  }
+
+private:
+  struct shared {
+    explicit shared(options o) : asked(std::move(o)) {}
+    options const asked;
+    std::mutex mutex;
+    bool asking = false;
+    clock::time_point found_at{};
+    std::optional<std::string> trouble;  // nothing: not known yet
+  };
+
+  static std::string described(std::vector<std::string> const& reasons) {
+    if (reasons.empty()) return "{\"ready\":true}";
+    std::string out = "{\"ready\":false,\"reasons\":[";
+    for (auto const& r : reasons) {
+      if (&r != &reasons.front()) out += ',';
+      mgw::mender::append_json_string(out, r);
+    }
+    return out + "]}";
+  }
+
+  /// What is known if that is fresh, or somebody finds out already.
+  std::optional<std::string> known() const {
+    std::lock_guard const lock(shared_->mutex);
+    bool const fresh = shared_->trouble && shared_->asked.now() - shared_->found_at < shared_->asked.counts_for;
+    if (fresh) return shared_->trouble;
+    if (shared_->asking) return shared_->trouble.value_or("not known yet");
+    shared_->asking = true;
+    return std::nullopt;
+  }
+  /// Ends the asking, however it ends.
+  struct answer {
+    std::shared_ptr<shared> s;
+    std::optional<std::string> found;
+    explicit answer(std::shared_ptr<shared> p) : s(std::move(p)) {}
+    answer(answer const&) = delete;
+    answer& operator=(answer const&) = delete;
+    ~answer() {
+      std::lock_guard const lock(s->mutex);
+      s->asking = false;
+      if (!found) return;
+      s->trouble = std::move(found);
+      s->found_at = s->asked.now();
+    }
+  };
+  asio::awaitable<std::string> upstream_trouble(mgw::proxy::exchange& x) const {
+    auto said = known();
+    if (said) co_return *std::move(said);
+    answer a(shared_);
+    mgw::upstream::connected c = co_await upstreams_->of(x.worker())->connect(shared_->asked.upstream);
+    std::string trouble;
+    if (c.connection)
+      c.connection->done();
+    else
+      trouble = std::string(mgw::upstream::to_string(c.failed_at)) + ": " + c.ec.message();
+    a.found = trouble;
+    co_return trouble;
+  }
+
+  mgw::upstream::pool_set const* upstreams_;
+  std::shared_ptr<shared> shared_;
+};
+
+}  // namespace gateway

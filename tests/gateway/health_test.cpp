@@ -1,0 +1,87 @@
+#include "health.hpp"
+
+#include <support/gateway_fixture.hpp>
+#include <support/http_client.hpp>
+#include <support/origin.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <ostream>
+#include <string>
+
+namespace gateway {
+namespace {
+
+using mgw::test::reply;
+
+/// A gateway that answers everything with its health; time passes when the test says so.
+struct site {
+  mgw::test::origin upstream{"x"};
+  mgw::test::gateway g;
+  std::atomic<std::int64_t> passed{0};  // seconds
+  std::atomic<bool> disk_hangs{false};
+
+  site() {
+    health::options o;
+    o.upstream = mgw::upstream::endpoint("127.0.0.1", upstream.port(), false);
+    o.now = [this, begun = health::clock::now()] { return begun + std::chrono::seconds(passed); };
+    o.cache_trouble = [this] { return disk_hangs ? std::string("the \"disk\" hangs") : std::string(); };
+    auto const h = std::make_shared<health>(g.upstreams, std::move(o));
+    g.start([h](mgw::proxy::exchange& x) { return (*h)(x); });
+  }
+  ~site() { g.stop(); }
+  reply ask() const { return mgw::test::get(g.port(), "/api/internal/v1/gateway/health"); }
+};
+
+}  // namespace
+
+TEST_CASE("a gateway is ready while its upstream can be connected to; what was found counts for a while") {
+  site s;
+  reply r = s.ask();
+  CHECK(r.status() == 200);
+  CHECK(r.body == "{\"ready\":true}");
+  CHECK(r.value("Content-Type") == "application/json; charset=utf-8");
+  CHECK(s.upstream.connections() == 1);
+  s.upstream.refuse();
+  s.upstream.cut_all();
+  s.passed = 4;
+  CHECK(s.ask().status() == 200);
+  s.passed = 5;
+  r = s.ask();
+  CHECK(r.status() == 503);
+  CHECK(r.body == "{\"ready\":false,\"reasons\":[\"upstream: tcp: Connection refused\"]}");
+  s.upstream.accept_again();
+  s.passed = 9;
+  CHECK(s.ask().status() == 503);
+  s.passed = 10;
+  CHECK(s.ask().status() == 200);
+  s.passed = 20;
+  CHECK(s.ask().status() == 200);
+  CHECK(s.upstream.connections() == 2);  // one that is open is enough
+  CHECK(s.upstream.count() == 0);        // and nothing is asked on it
+}
+
+TEST_CASE("every reason is said, and the cache's is looked at each time") {
+  site s;
+  CHECK(s.ask().status() == 200);
+  s.disk_hangs = true;
+  reply const r = s.ask();
+  CHECK(r.status() == 503);
+  CHECK(r.body == R"({"ready":false,"reasons":["cache: the \"disk\" hangs"]})");
+  s.upstream.refuse();
+  s.upstream.cut_all();
+  s.passed = 60;
+  CHECK(s.ask().body ==
+        R"({"ready":false,"reasons":["upstream: tcp: Connection refused","cache: the \"disk\" hangs"]})");
+  s.disk_hangs = false;
+  mgw::test::http_client head(s.g.port());
+  reply const h = head.ask("HEAD", "/");
+  CHECK(h.status() == 503);
+  CHECK(h.body.empty());
+}
+
+}  // namespace gateway
