@@ -38,6 +38,7 @@ constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
 struct download {
   unsigned char key = 0;
   std::string etag, bytes;
+  bool pinned = false;  // by its commit
   std::size_t begun = never, commit_begun = never, committed = never, over = never;  // over: dropped, removed, evicted
   std::vector<std::pair<std::size_t, std::uint64_t>> checkpoints;                    // when, and bytes promised
 };
@@ -141,8 +142,10 @@ public:
     CHECK_FALSE(store_->pin(test_key(key), on));
     pins.push_back({key, on, begun, now()});
   }
-  void put(unsigned char key, std::size_t size, unsigned seed) {
+  void put(unsigned char key, std::size_t size, unsigned seed, bool pinned = false) {
     auto o = begin(key, size, seed);
+    o.d->pinned = pinned;
+    if (pinned) o.p.pin_with_commit();
     grow(o, size);
     commit(o);
   }
@@ -219,12 +222,16 @@ private:
 
   /// It is pinned or not as the last pin that returned said, or as one that was under way would.
   std::string pin_fault(meta const& m) const {
+    for (auto const& d : before_.downloads)
+      if (d.etag == m.etag && d.pinned && !m.pinned) return "the object " + m.etag + " was to be pinned with its commit";
     std::set<bool> possible{false};
     for (auto const& p : before_.pins) {
       if (test_key(p.key) != m.key || p.begun >= n_) continue;
       if (p.done <= n_) possible.clear();
       possible.insert(p.on);
     }
+    for (auto const& d : before_.downloads)
+      if (test_key(d.key) == m.key && d.pinned && d.commit_begun < n_) possible.insert(true);
     return possible.contains(m.pinned) ? "" : "the object " + m.etag + (m.pinned ? " is pinned" : " is not pinned");
   }
 
@@ -424,6 +431,15 @@ TEST_CASE("power cut: an object is pinned, replaced, and let go") {
   l.put(1, 200, 3);
   l.pin(1, false);
   l.pin(2, true);
+  cut_everywhere(l);
+}
+
+TEST_CASE("power cut: an object that is pinned by its commit is pinned from its first moment") {
+  life l;
+  l.start();
+  l.put(1, 3'000, 11, true);
+  l.put(2, 2'000, 12);
+  l.put(1, 2'500, 13, true);
   cut_everywhere(l);
 }
 

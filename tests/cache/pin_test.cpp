@@ -90,6 +90,38 @@ TEST_CASE("what replaces a pinned object is pinned, and it can be removed") {
   CHECK_FALSE(put(store, 1, "third"));
   CHECK_FALSE(about(store, 1).meta.pinned);
 }
+TEST_CASE("a part that pins with its commit makes a pinned object, which nothing evicts, or none at all") {
+  for (std::size_t n = 0;; ++n) {
+    CAPTURE(n);
+    temporary_directory const dir(true);
+    faulty_ops ops;
+    std::error_code ec;
+    bool failed = false;
+    {
+      disk_store store(at(dir, 100), {}, ops);
+      auto p = store.create(test_meta(1, 60));
+      REQUIRE(p);
+      p->pin_with_commit();
+      CHECK_FALSE(p->append(test_body(1, 60)));
+      ops.fail_at = ops.seen + n;
+      ec = p->commit(60);
+      failed = ops.seen > ops.fail_at;
+      ops.fail_at = faulty_ops::never;
+      if (store.contains(test_key(1))) {
+        CHECK(about(store, 1).meta.pinned);
+        CHECK(store.used().pinned_bytes == 60);
+        CHECK(store.create(test_meta(2, 50)).error() == error::not_enough_space);
+      }
+    }
+    disk_store store(at(dir, 100), {}, ops);
+    if (store.contains(test_key(1))) CHECK(about(store, 1).meta.pinned);
+    if (failed) continue;
+    CHECK_FALSE(ec);
+    CHECK(take(store, 1) == test_body(1, 60));
+    CHECK(n > 3);
+    break;
+  }
+}
 TEST_CASE("a body of two keys stays while one of them is pinned") {
   temporary_directory const dir;
   disk_store store(at(dir, 100));

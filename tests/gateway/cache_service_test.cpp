@@ -293,13 +293,47 @@ TEST_CASE("cache service: an artifact is imported, once") {
   CHECK(content_of(r.object(bytes)) == bytes);
 
   r.run("unpin", {"release-2"});
-  auto const before = r.store->entries().at(0).meta;
   auto const again = r.import(path);
   CHECK(number_in(again, "status") == 0);
   CHECK(flag_in(again, "already"));
-  CHECK(r.store->entries().at(0).meta == before);
+  CHECK(r.store->entries().at(0).meta == m);  // pinned again
   CHECK(r.parts() == 0);
   CHECK_FALSE(has_children());
+}
+
+TEST_CASE("cache service: what is damaged or gone is imported anew, pinned and whole") {
+  rig r;
+  artifact_sample s;
+  s.files.push_back({"more", std::string(400'000, 'm')});
+  std::string const bytes = s.all();
+  std::string const path = r.file("a.mender", bytes);
+  auto const k = *mgw::cache::import_key(sha256_hex(bytes));
+  REQUIRE(number_in(r.import(path), "status") == 0);
+  std::filesystem::path const body = r.object(bytes);
+  SUBCASE("cut") { std::filesystem::resize_file(body, bytes.size() / 2); }
+  SUBCASE("gone") { std::filesystem::remove(body); }
+  SUBCASE("empty") { std::filesystem::resize_file(body, 0); }
+  SUBCASE("another byte in the middle") {
+    std::fstream(body, std::ios::in | std::ios::out | std::ios::binary).seekp(300'000).put('y');
+  }
+  SUBCASE("cut, and not pinned any more") {
+    r.run("unpin", {"release-2"});
+    std::filesystem::resize_file(body, 1);
+  }
+  auto const again = r.import(path);
+  CHECK(number_in(again, "status") == 0);
+  CHECK_FALSE(again.contains("already"));
+  CHECK(content_of(body) == bytes);
+  auto const found = r.store->open(k);
+  REQUIRE(found);
+  CHECK(found->meta.pinned);
+  std::string served(bytes.size() + 1, '\0');
+  auto const n = mgw::cache::posix_file_ops().read_full(found->body->fd(), served, 0);
+  REQUIRE(n);
+  CHECK(served.substr(0, *n) == bytes);
+  CHECK(r.store->used().objects == 1);
+  CHECK(r.store->used().bytes == bytes.size());
+  CHECK(r.parts() == 0);
 }
 
 TEST_CASE("cache service: nothing of a bad artifact is stored") {

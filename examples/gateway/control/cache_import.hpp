@@ -71,6 +71,8 @@ private:
 
 /// Brings one Mender artifact from a file into the cache: it is read twice, first to verify it and to learn its key,
 /// then to copy it; so nothing of a file that is bad gets there, and one that changes meanwhile is noticed.
+/// Afterwards it is there, whole and pinned. What is there already is not believed: it is read, and replaced if it is
+/// bad.
 class cache_import {
 public:
   /// `file`: open for reading, with a size; `name`: what messages call it. All of these outlive the object.
@@ -103,6 +105,7 @@ private:
   template <class Take>
   bool read(std::uint64_t done_before, std::string& sha256, Take take);
   bool verify();
+  bool keep_what_is_there();
   bool copy();
 
   mgw::cache::disk_store& store_;
@@ -160,11 +163,18 @@ inline bool cache_import::verify() {
   return true;
 }
 
+/// True if the cache has it, whole, and it is pinned now.
+inline bool cache_import::keep_what_is_there() {
+  auto const found = store_.verify(key_);
+  // One that cannot be read, either, is replaced by what was brought. A pin fails if it has just been removed.
+  return found && *found == mgw::cache::disk_store::verdict::good && !store_.pin(key_, true);
+}
+
 inline bool cache_import::copy() {
   auto const shown_name = label_value(labels_, label::artifact_name);
   boost::json::object done{
       {"status", exit_status::done}, {"key", key_.hex()}, {"name", json_view(json_text(shown_name))}, {"size", size_}};
-  if (store_.contains(key_)) {
+  if (keep_what_is_there()) {
     done.emplace("already", true);
     answer_ = std::move(done);
     return true;
@@ -180,6 +190,8 @@ inline bool cache_import::copy() {
   if (!part)
     return part.error() == mgw::cache::error::being_filled ? refuse("it is being imported already")
                                                            : refuse(part.error());
+  // Somebody carried it here: it is not to go because nobody has asked for it yet.
+  part->pin_with_commit();
   std::string copied;
   auto const append = [&](std::string_view bytes) {
     auto const ec = part->append(bytes);
@@ -188,8 +200,6 @@ inline bool cache_import::copy() {
   if (!read(size_, copied, append)) return false;
   if (copied != sha256_) return refuse("the file changed while it was read");
   if (auto const ec = part->commit(size_)) return refuse(ec);
-  // Somebody carried it here: it is not to go because nobody has asked for it yet.
-  if (auto const ec = store_.pin(key_, true)) return refuse("imported, but not pinned: " + ec.message());
   answer_ = std::move(done);
   return true;
 }

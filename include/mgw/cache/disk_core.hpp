@@ -118,7 +118,7 @@ inline std::error_code disk_core::commit(disk_index::part& p, cache::meta& m, st
   done.pinned = with_index([&](disk_index& index) {
     auto const* const o = index.find(p.key);
     if (o != nullptr) bodies.push_back(o->meta.sha256);  // it may go
-    return o != nullptr && o->meta.pinned;
+    return m.pinned || (o != nullptr && o->meta.pinned);
   });
   auto const bodies_held = hold_bodies(std::move(bodies));
   auto const text = write_meta(done);

@@ -56,6 +56,9 @@ public:
     if (!ec) s_->meta.labels = std::move(labels);
     return ec;
   }
+  /// The object will be pinned (disk_store::pin): its commit does both in one step. A part that is suspended forgets it.
+  /// Precondition: not moved from.
+  void pin_with_commit() noexcept { s_->meta.pinned = true; }
   /// Adds to the end, all of it or an error; after one the size is as before, and it may be tried again.
   /// Errors: error::length_mismatch beyond the announced length, error::not_enough_space for an unknown length that
   /// outgrows the cache, error::part_lost, error::part_closed, I/O.
