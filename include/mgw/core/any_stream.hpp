@@ -2,7 +2,9 @@
 
 #include <mgw/core/concepts.hpp>
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 namespace mgw {
@@ -22,6 +24,7 @@ class any_stream {
     virtual void cancel() noexcept = 0;
     virtual void interrupt() noexcept = 0;
     virtual void reset() noexcept = 0;
+    virtual std::optional<std::int64_t> acknowledged() noexcept = 0;
   };
   template <Stream S>
   struct box final : base {
@@ -35,6 +38,7 @@ class any_stream {
     void cancel() noexcept override { s.cancel(); }
     void interrupt() noexcept override { s.interrupt(); }
     void reset() noexcept override { s.reset(); }
+    std::optional<std::int64_t> acknowledged() noexcept override { return acknowledged_by(s); }
   };
   std::unique_ptr<base> p_;
 
@@ -54,6 +58,7 @@ public:
   void cancel() noexcept { p_->cancel(); }
   void interrupt() noexcept { p_->interrupt(); }
   void reset() noexcept { p_->reset(); }
+  std::optional<std::int64_t> acknowledged() noexcept { return p_->acknowledged(); }
 };
 static_assert(Stream<any_stream>);
 

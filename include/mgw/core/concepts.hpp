@@ -4,6 +4,8 @@
 #include <asio/buffer.hpp>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <system_error>
 
@@ -30,6 +32,10 @@ using const_buffers = std::span<asio::const_buffer const>;
 /// | `s.interrupt()` | noexcept: what is pending now ends with operation_aborted, losing no byte; later operations are as ever |
 /// | `s.reset()` | noexcept: `cancel`, and the peer is to see a broken connection (RST; TLS: no close_notify), never an end |
 ///
+/// Not required: `s.acknowledged()`, noexcept, optional<int64_t>: a number that grows as the peer gets what was written,
+/// however much of that still lies between them. With it, a deadline of a writer sees what gets on inside of a write, and
+/// behind its end; without it, the ends of writes alone.
+///
 /// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
 template <class S>
 concept Stream = std::movable<S> && requires(S& s, asio::mutable_buffer in, const_buffers out) {
@@ -42,5 +48,16 @@ concept Stream = std::movable<S> && requires(S& s, asio::mutable_buffer in, cons
   { s.interrupt() } noexcept;
   { s.reset() } noexcept;
 };
+
+/// What a stream says of the bytes its peer has got; nothing if it cannot say it.
+template <Stream S>
+std::optional<std::int64_t> acknowledged_by(S& s) noexcept {
+  if constexpr (requires {
+                  { s.acknowledged() } noexcept -> std::same_as<std::optional<std::int64_t>>;
+                })
+    return s.acknowledged();
+  else
+    return std::nullopt;
+}
 
 }  // namespace mgw

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 namespace mgw::net {
@@ -71,6 +72,7 @@ private:
     std::int64_t due = 0;   // the tick at which it expires
     std::int64_t slot = 0;  // the tick at which it is looked at: never after `due`
     void (*cancel)(void*) noexcept = nullptr;
+    std::optional<clock::time_point> (*put_off)(void*, clock::time_point) noexcept = nullptr;
     void* target = nullptr;
     bool armed = false;
     bool expired = false;
@@ -100,6 +102,7 @@ private:
 };
 
 /// Cancels a stream when its time has come. Arming is a store and at most a few links: no allocation, no system call.
+/// What has a `put_off(now)` is asked first: a time that this returns is the new one.
 ///
 /// One per connection, moved on from phase to phase. An expired deadline stays expired, as its stream stays
 /// cancelled; arming it again does nothing. Precondition: the stream outlives it and does not move.
@@ -110,6 +113,10 @@ public:
   deadline(deadline_queue& queue, S& cancelled_on_expiry) noexcept : queue_(queue) {
     node_.target = &cancelled_on_expiry;
     node_.cancel = [](void* s) noexcept { static_cast<S*>(s)->cancel(); };
+    if constexpr (requires { cancelled_on_expiry.put_off(deadline_queue::clock::time_point()); })
+      node_.put_off = [](void* s, deadline_queue::clock::time_point now) noexcept {
+        return static_cast<S*>(s)->put_off(now);
+      };
   }
   deadline(deadline const&) = delete;
   deadline& operator=(deadline const&) = delete;
@@ -187,6 +194,11 @@ inline void deadline_queue::advance(clock::time_point now) {
     node& n = static_cast<node&>(*due.next);
     n.unlink();
     if (n.due > done_) {
+      place(n);
+      continue;
+    }
+    if (auto const later = n.put_off != nullptr ? n.put_off(n.target, now) : std::nullopt) {
+      n.due = tick_after(*later);
       place(n);
       continue;
     }

@@ -12,12 +12,16 @@
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -65,6 +69,7 @@ public:
     r.ec.clear();
     const_buffers const some = from.first(std::min(from.size(), max_buffers));
     r.n = co_await socket_.async_write_some(some, asio::redirect_error(asio::use_awaitable, r.ec));
+    written_ += static_cast<std::int64_t>(r.n);
     co_return r;
   }
   io_result try_read(asio::mutable_buffer into);
@@ -94,6 +99,13 @@ public:
     ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   }
 
+  /// Grows whenever the peer's system acknowledges something of what was written; a FIN takes one off.
+  std::optional<std::int64_t> acknowledged() noexcept {
+    int waiting = 0;
+    if (::ioctl(socket_.native_handle(), SIOCOUTQ, &waiting) != 0) return std::nullopt;
+    return written_ - waiting;
+  }
+
   asio::ip::tcp::socket& socket() noexcept { return socket_; }
   /// The peer as it was when the stream was made; known also after the connection broke. IPv4 is never shown mapped.
   asio::ip::tcp::endpoint remote() const noexcept { return remote_; }
@@ -103,6 +115,7 @@ private:
 
   asio::ip::tcp::socket socket_;
   asio::ip::tcp::endpoint remote_;
+  std::int64_t written_ = 0;
   bool cancelled_ = false;
 };
 static_assert(Stream<tcp_stream>);
@@ -129,7 +142,10 @@ inline io_result tcp_stream::try_write(const_buffers from) {
   message.msg_iovlen = count;
   for (;;) {
     ssize_t const n = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL);
-    if (n >= 0) return {{}, static_cast<std::size_t>(n)};
+    if (n >= 0) {
+      written_ += n;
+      return {{}, static_cast<std::size_t>(n)};
+    }
     if (errno == EAGAIN || errno == EWOULDBLOCK) return {asio::error::would_block, 0};
     if (errno != EINTR) return {system_error(errno), 0};
   }

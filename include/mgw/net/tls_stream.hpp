@@ -23,9 +23,11 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -71,6 +73,8 @@ public:
     p_->next.cancel();
   }
   void interrupt() noexcept { p_->next.interrupt(); }
+  /// Of the stream below, if that can say it: encrypted bytes.
+  std::optional<std::int64_t> acknowledged() noexcept { return acknowledged_by(p_->next); }
   void reset() noexcept {
     p_->cancelled = true;
     p_->next.reset();

@@ -20,7 +20,7 @@ struct server_options {
   std::chrono::milliseconds head_timeout{30'000};      ///< from a request's first byte to the end of its head
   std::chrono::milliseconds idle_timeout{75'000};      ///< between two requests
   std::chrono::milliseconds body_silence{300'000};     ///< a request body brings no byte
-  std::chrono::milliseconds send_silence{300'000};     ///< the client takes no byte of a response
+  std::chrono::milliseconds send_silence{300'000};     ///< nothing of a response gets to the client for so long
   std::chrono::milliseconds linger{2'000};             ///< how long a closed connection may still be read
   std::size_t max_connections = 10'000;                ///< in all; for one more an idle one is closed, else that one
   /// Of one client at a time, over all workers (an IPv6 client is its /64); more are closed at once. 0: no limit, since

@@ -8,6 +8,7 @@
 #include <mgw/http/request_parser.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/net/deadline.hpp>
+#include <mgw/net/silence_limit.hpp>
 #include <mgw/proxy/options.hpp>
 
 #include <asio/awaitable.hpp>
@@ -73,7 +74,7 @@ private:
 
   any_stream& stream_;
   server_options const& options_;
-  net::deadline limit_;
+  net::silence_limit<any_stream> limit_;
   std::string head_;
   http::framing framing_;
   int status_ = 0;

@@ -2,7 +2,7 @@
 
 #include <mgw/core/any_stream.hpp>
 #include <mgw/core/lent_buffer.hpp>
-#include <mgw/net/deadline.hpp>
+#include <mgw/net/silence_limit.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/websocket_frames.hpp>
 #include <mgw/upstream/rate_limit.hpp>
@@ -15,6 +15,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -53,6 +54,11 @@ public:
     x_.stream().cancel();
     upstream_.cancel();
   }
+  /// What both sides have got; nothing where one does not say.
+  std::optional<std::int64_t> acknowledged() noexcept {
+    auto const client = x_.stream().acknowledged(), upstream = upstream_.acknowledged();
+    return client && upstream ? std::optional(*client + *upstream) : std::nullopt;
+  }
   /// Both ended with an end, not with an error.
   bool clean() const noexcept { return !failed_; }
 
@@ -84,7 +90,7 @@ private:
   upstream::rate_limit* link_;
   std::chrono::milliseconds silence_;
   bool websocket_;
-  net::deadline limit_;
+  net::silence_limit<tunnel> limit_;
   direction up_{x_.stream(), upstream_, true}, down_{upstream_, x_.stream(), false};
   bool failed_ = false;
 };

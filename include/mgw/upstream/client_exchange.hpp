@@ -8,6 +8,7 @@
 #include <mgw/http/limits.hpp>
 #include <mgw/http/response_parser.hpp>
 #include <mgw/net/deadline.hpp>
+#include <mgw/net/silence_limit.hpp>
 #include <mgw/upstream/pool.hpp>
 #include <mgw/upstream/rate_limit.hpp>
 
@@ -28,8 +29,8 @@
 namespace mgw::upstream {
 
 struct exchange_options {
-  std::chrono::milliseconds send_silence{60'000};       ///< the upstream takes no byte of the request for so long
-  std::chrono::milliseconds response_timeout{60'000};   ///< from the request's last byte to the response head
+  std::chrono::milliseconds send_silence{60'000};       ///< nothing of the request gets to the upstream for so long
+  std::chrono::milliseconds response_timeout{60'000};   ///< from when it has got there to the response head
   std::chrono::milliseconds body_silence{120'000};      ///< between two pieces of a body; never a minimum rate
   http::limits limits;
   std::shared_ptr<rate_limit> limit;  ///< what passes counts there, both ways; null: nowhere
@@ -130,7 +131,7 @@ private:
   lease lease_;
   exchange_options options_;
   net::deadline_queue& deadlines_;
-  net::deadline send_limit_, read_limit_;
+  net::silence_limit<any_stream> send_limit_, read_limit_;
   lent_buffer block_;
   std::size_t begin_ = 0;       // unread bytes: [begin_, end_)
   std::size_t end_ = 0;
@@ -303,7 +304,7 @@ inline asio::awaitable<body::chunk> client_exchange::read_body() {
       co_return out;
     }
     auto const began = net::deadline_queue::clock::now();
-    read_limit_.arm_at(began + options_.body_silence - silent_);
+    read_limit_.arm_plain(std::chrono::duration_cast<std::chrono::milliseconds>(options_.body_silence - silent_));
     std::error_code const ec = co_await fill();
     read_limit_.disarm();
     silent_ = ec ? silent_ + (net::deadline_queue::clock::now() - began) : net::deadline_queue::clock::duration(0);
