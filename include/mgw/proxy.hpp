@@ -15,6 +15,7 @@
 #include <mgw/proxy/fill_disk.hpp>
 #include <mgw/proxy/fill_writer.hpp>
 #include <mgw/proxy/first_bytes.hpp>
+#include <mgw/proxy/first_reading.hpp>
 #include <mgw/proxy/forward.hpp>
 #include <mgw/proxy/forward_head.hpp>
 #include <mgw/proxy/forward_options.hpp>

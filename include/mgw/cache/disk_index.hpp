@@ -32,6 +32,8 @@ public:
     std::size_t pins = 0;               ///< those of them that are pinned
     unsigned opening = 0;               ///< threads opening it at this moment
     bool unverified = false;            ///< stored before an unclean stop and not read since
+    bool being_read = false;            ///< somebody reads it whole; others who want that wait for him
+    std::size_t blocks_read = 0;        ///< he gets on
     std::weak_ptr<file const> open_as;  ///< the descriptor all readers share
 
     bool in_use() const noexcept { return opening != 0 || !open_as.expired(); }

@@ -9,10 +9,12 @@
 #include <mgw/cache/meta.hpp>
 #include <mgw/cache/sha256.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 
 #include <fcntl.h>
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,6 +39,13 @@ public:
   std::error_code pin(key const& k, bool on);
   /// Reads an object whole. False: it was damaged and is dropped. Errors: no_such_file_or_directory, I/O.
   result<bool> verify(key const& k);
+  /// Whether `open` would read the whole object first.
+  bool opens_slowly(key const& k) {
+    return with_index([&](disk_index& index) {
+      auto const* const o = index.find(k);
+      return o != nullptr && o->body->unverified;
+    });
+  }
 
 protected:
   ~disk_objects() = default;
@@ -48,29 +57,71 @@ protected:
   std::error_code delete_object(disk_index::object taken);
 
 private:
-  result<std::shared_ptr<file const>> open_body(disk_index::body const& b, bool verify);
-  std::error_code check_digest(int fd, disk_index::body const& b);
+  /// Who has one that is not empty reads the body whole.
+  class reading {
+  public:
+    reading() = default;
+    reading(disk_objects& all, std::shared_ptr<disk_index::body> b) : all_(&all), body_(std::move(b)) {}
+    reading(reading&& other) noexcept : all_(other.all_), body_(std::move(other.body_)) {}
+    reading& operator=(reading&&) = delete;
+    ~reading() { end(); }
+    void end() {
+      if (!body_) return;
+      {
+        std::lock_guard const hold(all_->index_mutex_);
+        body_->being_read = false;
+      }
+      body_.reset();
+      all_->read_on_.notify_all();
+    }
+
+  private:
+    disk_objects* all_ = nullptr;
+    std::shared_ptr<disk_index::body> body_;
+  };
+
+  disk_index::object* find_unread(std::unique_lock<std::mutex>& hold, key const& k, bool only_unverified);
+  result<std::shared_ptr<file const>> open_body(disk_index::body& b, bool verify);
+  std::error_code check_digest(int fd, disk_index::body& b);
   static bool is_damage(std::error_code ec) noexcept {
     return ec == std::errc::no_such_file_or_directory || ec == error::length_mismatch || ec == error::checksum_mismatch;
   }
   bool drop_damaged(key const& k, std::shared_ptr<disk_index::body> const& b);
   void record_use(key const& k);
+
+  std::condition_variable read_on_;  // with the index's lock: somebody who reads a body whole gets on, or ends
 };
+
+/// The object, once nobody reads its body whole (any more); null: there is none. A body is read by one at a time: two
+/// would take each other's pages away, and have the same to tell.
+inline disk_index::object* disk_objects::find_unread(std::unique_lock<std::mutex>& hold, key const& k,
+                                                     bool only_unverified) {
+  for (;;) {
+    auto* const o = index_.find(k);
+    if (o == nullptr || !o->body->being_read || (only_unverified && !o->body->unverified)) return o;
+    auto const b = o->body;
+    auto const seen = b->blocks_read;
+    read_on_.wait(hold, [&] { return !b->being_read || b->blocks_read != seen; });
+    note_progress();  // his is ours
+  }
+}
 
 inline result<std::pair<cache::meta, std::shared_ptr<file const>>> disk_objects::open(key const& k) {
   std::pair<cache::meta, std::shared_ptr<file const>> out;
   std::shared_ptr<disk_index::body> b;
   bool verify = false;
   {
-    std::lock_guard const hold(index_mutex_);
-    auto* const o = index_.find(k);
+    std::unique_lock hold(index_mutex_);
+    auto* const o = find_unread(hold, k, true);
     if (o == nullptr) return std::make_error_code(std::errc::no_such_file_or_directory);
     out.first = o->meta;
     b = o->body;
     out.second = b->open_as.lock();
     verify = b->unverified;
+    if (verify) b->being_read = true;
     ++b->opening;  // eviction keeps off from here on
   }
+  reading mine = verify ? reading(*this, b) : reading();
   std::error_code ec;
   if (out.second) {
     auto const size = ops_.size(out.second->fd());
@@ -99,7 +150,9 @@ inline result<std::pair<cache::meta, std::shared_ptr<file const>>> disk_objects:
     }
   }
   if (is_damage(ec)) {
-    if (!drop_damaged(k, b)) return open(k);  // replaced or removed meanwhile
+    bool const dropped = drop_damaged(k, b);
+    mine.end();
+    if (!dropped) return open(k);  // replaced or removed meanwhile
     return std::make_error_code(std::errc::no_such_file_or_directory);
   }
   if (ec) return ec;
@@ -109,7 +162,7 @@ inline result<std::pair<cache::meta, std::shared_ptr<file const>>> disk_objects:
 
 /// Errors: no_such_file_or_directory, error::length_mismatch, error::checksum_mismatch for a body that is no longer
 /// what was stored; any other is the system's.
-inline result<std::shared_ptr<file const>> disk_objects::open_body(disk_index::body const& b, bool verify) {
+inline result<std::shared_ptr<file const>> disk_objects::open_body(disk_index::body& b, bool verify) {
   auto f = ops_.open(layout_.object_path(b.sha256), O_RDONLY);
   if (!f) return f.error();
   auto const size = ops_.size((*f)->fd());
@@ -120,7 +173,7 @@ inline result<std::shared_ptr<file const>> disk_objects::open_body(disk_index::b
   return f;
 }
 
-inline std::error_code disk_objects::check_digest(int fd, disk_index::body const& b) {
+inline std::error_code disk_objects::check_digest(int fd, disk_index::body& b) {
   ops_.forget_cached(fd);  // the disk is asked, not the memory
   sha256 digest;
   std::vector<char> buffer(std::size_t{256} << 10);
@@ -130,6 +183,9 @@ inline std::error_code disk_objects::check_digest(int fd, disk_index::body const
     if (*n == 0) return error::length_mismatch;
     if (auto const ec = digest.update({buffer.data(), *n})) return ec;
     at += *n;
+    with_index([&](disk_index&) { ++b.blocks_read; });
+    read_on_.notify_all();
+    if (pool_ends()) return std::make_error_code(std::errc::operation_canceled);
   }
   sha256_digest d{};
   if (auto const ec = digest.digest(d)) return ec;
@@ -152,12 +208,16 @@ inline bool disk_objects::drop_damaged(key const& k, std::shared_ptr<disk_index:
 }
 
 inline result<bool> disk_objects::verify(key const& k) {
-  auto const b = with_index([&](disk_index& index) {
-    auto* const o = index.find(k);
-    if (o != nullptr) ++o->body->opening;  // eviction keeps off
-    return o != nullptr ? o->body : nullptr;
-  });
-  if (!b) return std::make_error_code(std::errc::no_such_file_or_directory);
+  std::shared_ptr<disk_index::body> b;
+  {
+    std::unique_lock hold(index_mutex_);
+    auto* const o = find_unread(hold, k, false);
+    if (o == nullptr) return std::make_error_code(std::errc::no_such_file_or_directory);
+    b = o->body;
+    b->being_read = true;
+    ++b->opening;  // eviction keeps off
+  }
+  reading mine(*this, b);
   auto const f = open_body(*b, true);
   with_index([&](disk_index&) {
     --b->opening;
@@ -165,7 +225,9 @@ inline result<bool> disk_objects::verify(key const& k) {
   });
   if (f) return true;
   if (!is_damage(f.error())) return f.error();
-  if (!drop_damaged(k, b)) return verify(k);  // replaced or removed meanwhile
+  bool const dropped = drop_damaged(k, b);
+  mine.end();
+  if (!dropped) return verify(k);  // replaced or removed meanwhile
   return false;
 }
 

@@ -33,7 +33,8 @@ struct stored {
 /// crash leaves behind is either absent, or a part that can be resumed, or complete.
 ///
 /// Thread rule: any thread; `open`, `create`, `resume`, `remove`, `pin`, `expire` and `verify` block on the disk and
-/// are for a pool, not for a network thread. `contains`, `list`, `entries` and `used` only take a short lock.
+/// are for a pool, not for a network thread. `contains`, `opens_slowly`, `resumes_slowly`, `list`, `entries` and `used`
+/// only take a short lock.
 class disk_store {
 public:
   using part_type = part;
@@ -68,11 +69,16 @@ public:
   }
 
   /// A complete object. That it is there and whole is checked before it is promised: one that is gone, has another
-  /// size or, first read after an unclean stop, other bytes is dropped.
+  /// size or, first read after an unclean stop, other bytes is dropped. Who wants one that is being read waits for that.
   /// Errors: std::errc::no_such_file_or_directory, I/O.
   result<stored> open(key const& k);
   bool contains(key const& k) const {
     return core_->with_index([&](disk_index& index) { return index.find(k) != nullptr; });
+  }
+  /// Whether `open` and `resume` have much to read first: a pool of its own is good for these.
+  bool opens_slowly(key const& k) const { return core_->opens_slowly(k); }
+  bool resumes_slowly(key const& k) const {
+    return core_->with_index([&](disk_index& index) { return index.find_part(k) != nullptr; });
   }
   /// A new part, with `m.length` reserved for it; an older suspended part of this key is deleted. Time and digest are
   /// set here. Errors: error::not_enough_space, error::being_filled, error::value_too_long, I/O. A directory that was

@@ -8,6 +8,7 @@
 #include <mgw/cache/meta.hpp>
 #include <mgw/cache/sha256.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 
 #include <fcntl.h>
@@ -339,6 +340,7 @@ inline result<std::size_t> part::check_prefix(file_ops& ops, state& s, std::vect
       if (*n == 0) return i;
       if (auto const ec = s.digest.update({buffer.data(), *n})) return ec;
       s.size += *n;
+      if (pool_ends()) return std::make_error_code(std::errc::operation_canceled);
     }
     sha256_digest d{};
     if (auto const ec = s.digest.digest(d)) return ec;

@@ -37,6 +37,7 @@ concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_vi
 /// | `s.resume(k)` | result<part>: the part of an earlier fill up to its last checkpoint |
 /// | `s.contains(k)` | whether a complete object is known; never blocks |
 ///
+/// Not required, never blocking, asked by the functions below: `s.opens_slowly(k)` and `s.resumes_slowly(k)`, bool.
 /// Single flight, readers and policy stand above it. Models: disk_store, memory_store. Page: docs/concepts/cache_store.md
 template <class S>
 concept CacheStore = requires(S& s, S const& c, key const& k, meta const& m) {
@@ -47,5 +48,27 @@ concept CacheStore = requires(S& s, S const& c, key const& k, meta const& m) {
   { s.resume(k) } -> std::same_as<result<typename S::part_type>>;
   { c.contains(k) } -> std::same_as<bool>;
 };
+
+/// Whether `s.open(k)` has much to read before it answers: then it is not for a thread that others wait for. A store that
+/// does not say so is quick.
+template <class S>
+bool opens_slowly(S const& s, key const& k) {
+  if constexpr (requires {
+                  { s.opens_slowly(k) } -> std::same_as<bool>;
+                })
+    return s.opens_slowly(k);
+  else
+    return false;
+}
+/// The same of `s.resume(k)`.
+template <class S>
+bool resumes_slowly(S const& s, key const& k) {
+  if constexpr (requires {
+                  { s.resumes_slowly(k) } -> std::same_as<bool>;
+                })
+    return s.resumes_slowly(k);
+  else
+    return false;
+}
 
 }  // namespace mgw::cache

@@ -86,11 +86,17 @@ public:
     });
   }
 
+  /// From now on `pool_ends()` is true for all that runs here: what can be done another time gives up. Any thread.
+  void end_soon() noexcept { ends_ = true; }
   /// Waits for what was started and ends the threads. Nothing may be started afterwards.
-  void join() { pool_.join(); }
+  void join() {
+    end_soon();
+    pool_.join();
+  }
   /// The same, for so long at most. False: something still runs; then neither the pool nor what its jobs refer to may
   /// be destroyed before a `join_for` has returned true: a program that wants to end does it by _exit(2).
   bool join_for(duration limit) {
+    end_soon();
     {
       std::unique_lock hold(mutex_);
       if (!idle_.wait_for(hold, limit, [this] { return pending_ == 0; })) return false;
@@ -157,6 +163,7 @@ private:
   hang_watch own_watch_;
   hang_watch* const watch_;
   progress_mark mark_;
+  std::atomic<bool> ends_{false};
   std::mutex mutex_;
   std::condition_variable idle_;
   std::size_t pending_ = 0;
@@ -169,7 +176,7 @@ inline void blocking_pool::submit(std::shared_ptr<job> j, asio::any_io_executor 
     mark_.set();
     j->mark.set();
     j->begun = true;
-    progress_detail::current = {&j->mark, &mark_};
+    progress_detail::current = {&j->mark, &mark_, &ends_};
     if (wanted) j->call();
     progress_detail::current = {};
     mark_.set();

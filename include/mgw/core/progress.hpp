@@ -24,6 +24,7 @@ namespace progress_detail {
 struct marks {
   progress_mark* job = nullptr;
   progress_mark* pool = nullptr;
+  std::atomic<bool> const* pool_ends = nullptr;
 };
 inline thread_local constinit marks current;
 
@@ -36,6 +37,12 @@ inline void note_progress() noexcept {
   if (m.job == nullptr) return;
   m.job->set();
   m.pool->set();
+}
+
+/// Whether the pool that this thread works for ends: long work that may be done another time gives up. Elsewhere false.
+inline bool pool_ends() noexcept {
+  auto const* const ends = progress_detail::current.pool_ends;
+  return ends != nullptr && ends->load(std::memory_order_relaxed);
 }
 
 }  // namespace mgw

@@ -52,8 +52,9 @@ public:
     }
     cache::key key = source->key;
     if (source->import) {
-      bool const there = co_await cache_->stored(*source->import);
-      if (there) key = *source->import;
+      auto const there = co_await cache_->stored(x, *source->import, source->from.link);
+      if (!there) co_return;
+      if (*there) key = *source->import;
     }
     proxy::fetch_source from = std::move(source->from);
     if (from.one_link_only)

@@ -26,6 +26,7 @@ namespace mgw::proxy {
 /// - Who only asks (look-ups, reads, pins of links) does not wait for what is late: `ask`. The operation owns all that
 /// it
 ///   uses, since it goes on without the one who asked.
+/// - What reads whole objects after a restart has a thread of its own: begun bodies and fills never wait behind that.
 /// - A fill waits for its own operations, however long (fill_disk), since they use its part.
 ///
 /// Thread rule: any worker's coroutines. Lifetime: that of blocking_pool.
@@ -58,14 +59,16 @@ public:
     return {same, std::move(close)};
   }
 
+  /// Nobody waits any more for what reads whole objects. Any thread.
+  void end_long_reads() noexcept { long_reads.end_soon(); }
   /// Waits for what was started. After the workers' threads have ended, before their contexts go.
   void join() {
-    for (auto* pool : {&io, &sync, &ledger}) pool->join();
+    for (auto* pool : {&long_reads, &io, &sync, &ledger}) pool->join();
   }
   /// The same, for so long at most. False: see blocking_pool::join_for.
   bool join_for(duration limit) {
     auto const until = std::chrono::steady_clock::now() + limit;
-    for (auto* pool : {&io, &sync, &ledger}) {  // the ledger's last: what comes back to the others may use it
+    for (auto* pool : {&long_reads, &io, &sync, &ledger}) {  // the ledger's last: what comes back to the others may use it
       auto const left = std::chrono::ceil<duration>(until - std::chrono::steady_clock::now());
       if (!pool->join_for(std::max(left, duration(0)))) return false;
     }
@@ -90,6 +93,7 @@ public:
   blocking_pool ledger{1, &watch_};  // first bytes wait for the pins of their links
   blocking_pool sync{1, &watch_};    // fsync has a thread of its own: neither those nor reads ever wait behind it
   blocking_pool io{2, &watch_};
+  blocking_pool long_reads{1, &watch_};  // one after the other: two would only move the disk's head to and fro
 };
 
 }  // namespace mgw::proxy

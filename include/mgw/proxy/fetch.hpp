@@ -142,7 +142,8 @@ template <cache::CacheStore Store>
 asio::awaitable<bool> fetch<Store>::begin() {
   auto const& key = job_->object_key();
   auto look = [&] { return store_.open(key); };
-  auto stored = co_await disk_.io(look);
+  bool const much = cache::opens_slowly(store_, key);
+  auto stored = co_await disk_.read(much, look);
   if (stored) {
     job_->publish_stored(std::move(stored->meta), disk_.shared(std::move(stored->body)));
     co_return false;

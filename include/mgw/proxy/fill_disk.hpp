@@ -32,6 +32,11 @@ public:
   asio::awaitable<std::invoke_result_t<F&>> io(F f) {
     return run(threads_.io, std::move(f));
   }
+  /// The same; `much`: it reads a whole object or part first.
+  template <class F>
+  asio::awaitable<std::invoke_result_t<F&>> read(bool much, F f) {
+    return run(much ? threads_.long_reads : threads_.io, std::move(f));
+  }
   template <class F>
   asio::awaitable<std::invoke_result_t<F&>> sync(F f) {
     return run(threads_.sync, std::move(f));

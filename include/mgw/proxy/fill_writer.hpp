@@ -6,6 +6,7 @@
 #include <mgw/cache/ledger.hpp>
 #include <mgw/cache/read_at.hpp>
 #include <mgw/cache/store.hpp>
+#include <mgw/core/result.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/fetch_options.hpp>
@@ -181,11 +182,18 @@ asio::awaitable<written> fill_writer<Store>::verify(std::string_view bytes) {
 
 template <cache::CacheStore Store>
 asio::awaitable<written> fill_writer<Store>::resume() {
-  auto again = [this] { return store_.resume(job_.object_key()); };
-  auto resumed = co_await disk_.io(again);
+  auto again = [this]() -> result<part> {
+    if (job_.stopping()) return std::make_error_code(std::errc::operation_canceled);
+    return store_.resume(job_.object_key());
+  };
+  bool const much = cache::resumes_slowly(store_, job_.object_key());
+  auto resumed = co_await disk_.read(much, again);
   if (!resumed) {
     auto const ec = resumed.error();
-    bool const none = ec == std::errc::no_such_file_or_directory || ec == make_error_code(cache::error::newer_version);
+    bool const ends = ec == std::errc::operation_canceled;  // the threads do, and the part is kept
+    if (ends) job_.stop();
+    bool const none =
+        ends || ec == std::errc::no_such_file_or_directory || ec == make_error_code(cache::error::newer_version);
     if (none) co_return written();
     co_return written(written::state::store_failed, ec.message());
   }

@@ -15,6 +15,7 @@
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>
+#include <mgw/proxy/first_reading.hpp>
 #include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
@@ -77,13 +78,9 @@ public:
   /// Whether `k` is complete in the store or being filled: then another link than the one at hand is known to work.
   bool at_hand(cache::key const& k) const { return (store_ != nullptr && store_->contains(k)) || flights_.find(k) != nullptr; }
 
-  /// Whether `k` can be served from the store: opening it finds it whole.
-  asio::awaitable<bool> stored(cache::key k) {
-    if (store_ == nullptr) co_return false;
-    auto look = [store = store_, k] { return static_cast<bool>(store->open(k)); };
-    auto const answer = co_await disk_.ask(disk_.io, look);
-    co_return answer.value_or(false);
-  }
+  /// Whether `k` can be served from the store: opening it finds it whole. Nothing: the exchange, which is held while that
+  /// takes long, has ended meanwhile.
+  asio::awaitable<std::optional<bool>> stored(exchange& x, cache::key k, std::optional<cache::link_id> link);
   /// A link for `k` from a server that has just been reached: if the object is being filled, or fetched past the store,
   /// it is tried.
   void offer(cache::key const& k, fetch_source source) {
@@ -109,11 +106,13 @@ public:
   /// Fills go on for as long as somebody follows them.
   void drain() {
     draining_.store(true);
+    disk_.end_long_reads();  // what waits for them has no head yet
     for (auto const& job : flights_.all()) job->end_with_readers();
   }
   /// Ends all fills soon; their parts are kept.
   void stop() {
     draining_.store(true);
+    disk_.end_long_reads();
     for (auto const& job : flights_.all()) job->stop();
   }
   bool idle() const { return fills() == 0; }
@@ -121,19 +120,30 @@ public:
   void close() {
     disk_.join();
     flights_.clear();
+    readings_.clear();
   }
   /// The same, for so long at most. False: the disk hangs, and may still write into what the workers hold; so nothing may
   /// be destroyed, and a program that wants to end does it by _exit(2).
   bool close_for(disk_threads::duration limit) {
     if (!disk_.join_for(limit)) return false;
     flights_.clear();
+    readings_.clear();
     return true;
   }
 
 private:
+  bool enter(exchange& x, client_room::client const& here) {
+    if (!here.too_many() || room_->held.end_longest()) return true;
+    x.notes().failure = "too many downloads";
+    x.abort();
+    return false;
+  }
   asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
   std::unique_ptr<ahead_reader> ahead_of(exchange& x, std::shared_ptr<fetch_job> const& job, cache::fill const& object);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
+  bool waits_for_reading(cache::key const& k) const { return cache::opens_slowly(*store_, k) && !flights_.find(k) && !disk_.hung(); }
+  asio::awaitable<bool> wait_for_reading(exchange& x, cache::key k, std::optional<cache::link_id> link);
+  static asio::awaitable<void> run_reading(tee_to_cache& self, std::shared_ptr<first_reading> r, cache::key k);
 
   Store* store_;
   upstream::pool_set& upstreams_;
@@ -145,6 +155,7 @@ private:
   slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
   disk_threads disk_{options_.fetch.disk_deadline, options_.fetch.log, [this] { (void)book_.flush(); }};
   cache::single_flight<fetch_job> flights_;
+  cache::single_flight<first_reading> readings_;
   fetch_counters counters_;
   std::atomic<bool> draining_{false};
 };
@@ -163,16 +174,56 @@ asio::awaitable<void> tee_to_cache<Store>::run_fill(tee_to_cache& self, std::sha
   self.flights_.leave(job->object_key(), job.get());
 }
 
+/// Reads the object, which is noted where it is found to be whole, or gone where it is not.
+template <cache::CacheStore Store>
+asio::awaitable<void> tee_to_cache<Store>::run_reading(tee_to_cache& self, std::shared_ptr<first_reading> r, cache::key k) {
+  try {
+    auto read = [store = self.store_, k] { return static_cast<bool>(store->open(k)); };
+    (void)co_await self.disk_.ask(self.disk_.long_reads, read);
+  } catch (std::exception const& e) {
+    if (self.options_.fetch.log) self.options_.fetch.log(log_level::error, std::string("an object was not read: ") + e.what());
+  }
+  self.readings_.leave(k, r.get());
+  r->done();
+}
+
+/// Until the object, which has to be read before it can be served, was read. False: the exchange has ended.
+template <cache::CacheStore Store>
+asio::awaitable<bool> tee_to_cache<Store>::wait_for_reading(exchange& x, cache::key k, std::optional<cache::link_id> link) {
+  auto const make = [] { return std::make_shared<first_reading>(); };
+  auto const ticket = readings_.join(k, make);
+  first_reading::reader me(x, ticket.work, options_.reader);
+  if (ticket.started) asio::co_spawn(x.worker().io.get_executor(), run_reading(*this, ticket.work, k), asio::detached);
+  bool const read = co_await me.wait(disk_, room_->held, link);
+  co_return read;
+}
+
+template <cache::CacheStore Store>
+asio::awaitable<std::optional<bool>> tee_to_cache<Store>::stored(exchange& x, cache::key k, std::optional<cache::link_id> link) {
+  if (store_ == nullptr) co_return false;
+  if (waits_for_reading(k)) {
+    client_room::client const here(*room_);
+    bool const goes_on = enter(x, here);
+    if (!goes_on) co_return std::nullopt;
+    bool const read = co_await wait_for_reading(x, k, link);
+    if (!read) co_return std::nullopt;
+    if (cache::opens_slowly(*store_, k)) co_return false;  // it could not be read
+  }
+  auto look = [store = store_, k] { return static_cast<bool>(store->open(k)); };
+  auto const answer = co_await disk_.ask(disk_.io, look);
+  co_return answer.value_or(false);
+}
+
 /// Null: the disk hangs.
 template <cache::CacheStore Store>
 asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& x, cache::key const& k, fetch_source source) {
   auto job = flights_.find(k);
-  if (!job) {
+  auto const executor = x.worker().io.get_executor();
+  if (!job && !cache::opens_slowly(*store_, k)) {  // else it could not be read just now, and a fill says why
     auto look = [store = store_, k] { return store->open(k); };
     auto answer = co_await disk_.ask(disk_.io, look);
     if (!answer) co_return nullptr;
     auto& stored = *answer;
-    auto const executor = x.worker().io.get_executor();
     if (stored) {
       x.notes().cache = "hit";
       (void)book_.saw(k, stored->meta.generation);
@@ -180,6 +231,8 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
       job->publish_stored(std::move(stored->meta), disk_.closed_on_pool(std::move(stored->body)));
       co_return job;
     }
+  }
+  if (!job) {
     auto const make = [&] {
       bool const suspends = options_.fetch.abandoned == when_abandoned::suspend;
       auto made = std::make_shared<fetch_job>(k, executor, suspends ? std::optional(options_.fetch.reconnect_grace) : std::nullopt);
@@ -232,10 +285,11 @@ asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string c
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetch_source source) {
   client_room::client const here(*room_);
-  if (here.too_many() && !room_->held.end_longest()) {
-    x.notes().failure = "too many downloads";
-    x.abort();
-    co_return;
+  bool const goes_on = enter(x, here);
+  if (!goes_on) co_return;
+  if (store_ != nullptr && waits_for_reading(k)) {
+    bool const read = co_await wait_for_reading(x, k, source.link);
+    if (!read) co_return;
   }
   body_position begun;
   link_promise promise(book_, disk_, k, source);
