@@ -110,7 +110,7 @@ TEST_CASE("what was found to be bad counts for the same judge only, and until it
     CHECK_FALSE(l.is_condemned(test_key(1), 0));
     CHECK_FALSE(l.is_condemned(test_key(2), 7));
   }
-  for (std::uint64_t const other : {0, 78}) {
+  for (std::uint64_t const other : {std::uint64_t{0}, std::uint64_t{78}}) {
     CAPTURE(other);
     ledger_options p = o;
     p.judge = other;

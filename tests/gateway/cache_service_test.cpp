@@ -355,10 +355,10 @@ TEST_CASE("cache service: nothing of a bad artifact is stored") {
   // Also where downloads may be anything, and with keys.
   auto how = child_options();
   how.only_artifacts = false;
-  r.service.emplace(*r.store, r.cache.string(), how);
+  r.service.emplace(*r.store, *r.book, r.cache.string(), how);
   CHECK(number_in(r.import(r.file("none", "hello")), "status") == exit_status::bad);
   how.program = "/nonexistent";
-  r.service.emplace(*r.store, r.cache.string(), how);
+  r.service.emplace(*r.store, *r.book, r.cache.string(), how);
   CHECK(has(error_of(r.import(r.file("good", good))), "not verified: the verifier cannot be started"));
   CHECK(r.store->used().objects == 0);
 }

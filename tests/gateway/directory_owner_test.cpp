@@ -24,7 +24,9 @@ struct tree {
 
   tree() { fs::create_directories(root / "a" / "cache"); }
   void link(std::string const& to, std::string const& at) const { fs::create_symlink(to, root / at); }
-  mgw::result<directory_owner> owner(std::string const& path) const { return owner_of_directory((root / path).string()); }
+  mgw::result<directory_owner> owner(std::string const& path) const {
+    return owner_of_directory((root / path).string());
+  }
   std::error_code refusal(std::string const& path) const {
     auto const o = owner(path);
     return o ? std::error_code{} : o.error();
@@ -44,7 +46,8 @@ TEST_CASE("the owner of a directory, by any path that leads there") {
   t.link("../relative/cache", "a/up");
   t.link("file", "to-file");
   t.link("loop", "loop");
-  for (std::string const path : {"a/cache", "a//cache/", "a/./cache/../cache", "relative/cache", "absolute/cache", "a/up"}) {
+  for (std::string const path :
+       {"a/cache", "a//cache/", "a/./cache/../cache", "relative/cache", "absolute/cache", "a/up"}) {
     CAPTURE(path);
     auto const o = t.owner(path);
     REQUIRE(o);

@@ -101,7 +101,6 @@ inline result<disk_core::part_ptr> disk_core::claim_part(key const& k) {
 }
 
 inline void disk_core::discard_part(disk_index::part& p, std::shared_ptr<file const> const& body) {
-  auto const going = with_index([this](disk_index&) { return departure(*this); });
   (void)remove_part_files(p.key);  // the key is free for others only afterwards
   with_index([&](disk_index& index) {
     index.add_unlinked(body, p.written);

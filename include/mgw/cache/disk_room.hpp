@@ -29,7 +29,7 @@ public:
   using disk_objects::disk_objects;
 
   /// Lets an active part grow by `bytes` more, evicting what is least recently used. Waits for an object that somebody
-  /// works on, or deletes, only where nothing else makes room. Errors: error::not_enough_space, I/O.
+  /// works on, or evicts, only where nothing else makes room. Errors: error::not_enough_space, I/O.
   std::error_code reserve(disk_index::part& p, std::uint64_t bytes);
   /// Deletes what was not used for `max_age`; how many objects and parts went.
   std::size_t expire();
@@ -39,8 +39,10 @@ public:
 protected:
   ~disk_room() = default;
 
-  /// While there is one something is being deleted that may make room. Made under the index's lock, and not destroyed
-  /// under it.
+  std::error_code remove_part_files(key const& k);
+
+private:
+  /// While there is one something is being evicted. Made under the index's lock, and not destroyed under it.
   class departure {
   public:
     departure() = default;
@@ -61,10 +63,6 @@ protected:
   private:
     disk_room* of_ = nullptr;
   };
-
-  std::error_code remove_part_files(key const& k);
-
-private:
   /// Something that goes: out of the index, or active where it is a part; its names are busy until it is gone.
   struct victim {
     disk_index::used_order_item what;
@@ -85,7 +83,7 @@ private:
   // These belong to the index's lock.
   std::condition_variable departed_;
   unsigned leaving_ = 0;
-  std::uint64_t left_ = 0, freed_ = 0;  // departures that are over, and the bytes of those that succeeded
+  std::uint64_t left_ = 0, freed_ = 0;  // evictions that are over, and the bytes of those that succeeded
 };
 
 inline void disk_room::keep_part(disk_index::part& p) {
@@ -145,8 +143,8 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
   for (;;) {
     std::optional<victim> next;
     std::optional<key> busy;
-    std::optional<std::uint64_t> seen;  // departures, if it is for one to make room
     std::uint64_t available = 0, freed = 0;
+    std::uint64_t const seen = with_index([this](disk_index&) { return left_; });
     {
       std::lock_guard const asking(space_mutex_);
       auto const space = ops_.space(layout_.path());
@@ -162,16 +160,14 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
         p.reserved += bytes;
         return {};
       }
-      if (index_.evictable_bytes() >= over) {
+      if (index_.evictable_bytes() >= over)
         index_.find_victim([&](disk_index::used_order_item const& what) {
           next = claim(what);
           if (!next && !busy) busy = what.key;
           return next.has_value();
         });
-      } else if (leaving_ != 0) {
-        seen = left_;
-        freed = freed_;
-      }
+      if (!next && !busy && leaving_ == 0 && left_ == seen) return error::not_enough_space;
+      freed = freed_;
       if (next) expected = available + next->bytes;
     }
     if (next) {
@@ -181,12 +177,10 @@ inline std::error_code disk_room::reserve(disk_index::part& p, std::uint64_t byt
       note_progress();
     } else if (busy) {
       wait_for(*busy);
-    } else if (seen) {
+    } else {  // what goes just now makes room, or has made some since the space was asked for
       std::unique_lock waiting(index_mutex_);
-      departed_.wait(waiting, [&] { return left_ != *seen; });
+      departed_.wait(waiting, [&] { return left_ != seen; });
       expected = available + (freed_ - freed);
-    } else {
-      return error::not_enough_space;
     }
   }
 }
