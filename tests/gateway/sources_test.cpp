@@ -129,16 +129,6 @@ TEST_CASE("the variables of the original set what they say") {
   CHECK(s.upstream.insecure_skip_verify);
 }
 
-TEST_CASE("variables of mTLS that have no effect so far are named") {
-  for (auto const* name : {"MTLS_CA_CERTIFICATE", "MTLS_MENDER_USERNAME", "MTLS_MENDER_PASSWORD", "MTLS_BLACKLIST_PATH",
-                           "MTLS_ENABLE_CACHE", "MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER"}) {
-    CAPTURE(name);
-    auto const c = from_environment({{{name, "true"}}});
-    CHECK(all(c.errors) == "");
-    CHECK(has(all(c.warnings), std::string(name) + " ("));
-  }
-}
-
 TEST_CASE("UPSTREAM_SERVER counts where UPSTREAM_SERVER_URL is not set") {
   CHECK(from_environment({{{"UPSTREAM_SERVER", "http://a"}}}).values.upstream.url == "http://a");
   CHECK(
