@@ -35,6 +35,7 @@ struct ahead_options {
   std::uint64_t far_ahead = 0;
   std::uint64_t reserve = 0;
   std::chrono::milliseconds look{0};
+  std::chrono::milliseconds turn{0};
   ahead_options() = default;
 };
 
@@ -47,7 +48,8 @@ struct ahead_options {
 /// takes them, and the last `reserve` of them are kept back until more follow.
 /// Never: before the fill shows something (the head is good then), the last bytes that wait for the verifier's verdict,
 /// nor where no strong ETag names the generation. After a fault it is tried again when the fill shows that the link
-/// works, or after the longest pause. So many at once, with those that pass by the store; there is no line. The
+/// works, or after the longest pause. So many at once, with those that pass by the store; there is no line here, and
+/// while others wait in theirs, a turn ends after `turn`: they have no fill to wait for. The
 /// verifier does not see these bytes, only those of the fill: a client of a bad object still gets no good end.
 ///
 /// In all functions `v` is the fill at this moment and [at, end) what the client is still to get.
@@ -89,6 +91,14 @@ public:
   asio::awaitable<void> fetch(cache::fill_view const& v, std::uint64_t at, std::uint64_t end, clock::time_point until);
   /// When `may_fetch` may have another answer without news from the fill.
   clock::time_point next_look(cache::fill_view const& v, std::uint64_t at, std::uint64_t end) const;
+  /// Lets go of the link if its turn is over and others wait for one. Precondition: no `fetch` is under way.
+  void give_way() noexcept {
+    if (!up_ || clock::now() < turn_ends_ || turns_.waiting_now() == 0) return;
+    rest();
+    retry_ = clock::now() + options_.look;
+  }
+  /// When that should be asked again while the client takes no bytes.
+  clock::time_point next_way() const noexcept { return std::max(turn_ends_, clock::now() + options_.look); }
   /// Ends a `fetch` that is under way.
   void interrupt() noexcept {
     if (!busy_) return;
@@ -147,7 +157,7 @@ private:
   bool over_ = false;           // the answer was none that can be used
   std::uint64_t left_ = 0;      // of the answer that is being read
   std::uint64_t broke_at_ = 0;  // how far the fill was at the last fault
-  clock::time_point retry_{}, late_{};
+  clock::time_point retry_{}, late_{}, turn_ends_{};
   std::chrono::milliseconds pause_;
 };
 
@@ -163,12 +173,15 @@ inline bool ahead_reader::far(cache::fill_view const& v, std::uint64_t at, std::
 }
 
 inline bool ahead_reader::may_fetch(cache::fill_view const& v, std::uint64_t at, std::uint64_t end) {
+  give_way();
   if (up_) return true;
   if (!far(v, at, end)) return false;
   auto const now = clock::now();
   if (now < retry_ || (now < late_ && v.stored == broke_at_)) return false;
   if (!turn_) turn_.emplace(turns_, executor_);
-  return turn_->try_enter();
+  if (!turn_->try_enter()) return false;
+  turn_ends_ = now + options_.turn;
+  return true;
 }
 
 inline ahead_reader::clock::time_point ahead_reader::next_look(cache::fill_view const& v, std::uint64_t at,

@@ -3,6 +3,7 @@
 #include <mgw/cache/fill.hpp>
 #include <mgw/cache/growth.hpp>
 #include <mgw/http/range.hpp>
+#include <mgw/net/deadline.hpp>
 #include <mgw/proxy/ahead_reader.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -33,6 +34,7 @@ struct reader_options {
   std::chrono::milliseconds replaced_after{1'000};  ///< one that has waited for so long gives way to a new one on its link
   std::size_t max_held_per_link = 0;          ///< of those on one link; beyond, that one's longest-held is closed; 0: a quarter
   std::uint64_t reserve = 4096;               ///< bytes withheld at the growing edge, to be trickled during an outage
+  std::chrono::milliseconds ahead_turn{30'000};  ///< so long may such a one keep others waiting who go past the store
   std::uint64_t far_ahead = std::uint64_t{8} << 20;  ///< bytes beyond what is stored from which a range is fetched for itself
 };
 
@@ -314,8 +316,11 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
       bool const fetches = ahead_ != nullptr && ahead_->may_fetch(v, at_, end_);
       auto const due = last_sent + options_.trickle;
       if (clock::now() < due && fetches) {
+        std::size_t const had = ahead_->kept().size();
         co_await ahead_->fetch(v, at_, end_, due);
-        continue;
+        if (ahead_->kept().size() != had || !x_.client_gone()) continue;
+        x_.abort();
+        co_return step::done;
       }
       if (clock::now() < due) {
         auto next_look = std::min(due, clock::now() + options_.look);
@@ -343,6 +348,12 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 /// Sends what was fetched beside the fill.
 inline asio::awaitable<object_reader::step> object_reader::send_ahead(std::size_t n) {
   std::string_view const piece = ahead_->kept().substr(0, n);
+  struct way_giver {
+    ahead_reader& ahead;
+    void cancel() noexcept { ahead.give_way(); }
+  } slow{*ahead_};
+  net::deadline patience(x_.worker().deadlines, slow);
+  patience.arm_at(ahead_->next_way());
   std::error_code const ec = co_await x_.write(piece);
   ahead_->took(n);
   at_ += n;

@@ -263,6 +263,7 @@ std::unique_ptr<ahead_reader> tee_to_cache<Store>::ahead_of(exchange& x, std::sh
   o.far_ahead = options_.reader.far_ahead;
   o.reserve = options_.reader.reserve;
   o.look = options_.reader.look;
+  o.turn = options_.reader.ahead_turn;
   origin_request const origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
   return std::make_unique<ahead_reader>(job, origin, options_.fetch, counters_, pass_through_, x.worker(), o);
 }
