@@ -2,9 +2,11 @@
 // The header under test comes first.
 #include <mgw/net/client_trust.hpp>
 #include <mgw/net/tls_context.hpp>
+#include <mgw/proxy/forward.hpp>
 
 #include <support/blocking_socket.hpp>
 #include <support/gateway_fixture.hpp>
+#include <support/origin.hpp>
 #include <support/temporary_directory.hpp>
 #include <support/test_certificates.hpp>
 #include <support/test_pki.hpp>
@@ -70,8 +72,8 @@ public:
       if (!receive(got)) return {};
     return got.substr(got.find("\r\n\r\n") + 4);
   }
-  bool send(std::string_view target) {
-    std::string const request = "GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n\r\n";
+  bool send(std::string_view target, std::string_view lines = {}) {
+    std::string const request = "GET " + std::string(target) + " HTTP/1.1\r\nHost: a\r\n" + std::string(lines) + "\r\n";
     return connected_ && SSL_write(ssl_.get(), request.data(), static_cast<int>(request.size())) > 0;
   }
   /// Adds what comes; false when the connection has ended.
@@ -99,13 +101,13 @@ struct site {
   std::shared_ptr<net::client_gate> gate;
   test::gateway g;
 
-  explicit site(std::string const& ca) {
+  explicit site(std::string const& ca, test::any_handler handler = [](exchange& x) { return answer(x); }) {
     files.ca = (directory.path() / "ca.pem").string();
     test::pki::write_text(files.ca, ca);
     gate = std::make_shared<net::client_gate>(std::make_shared<net::client_trust const>(files));
     auto context = net::tls_context::server(net::server_tls(own.server.certificate, own.server.key));
     context.require_clients(gate);
-    g.start([](exchange& x) { return answer(x); }, {}, std::move(context));
+    g.start(std::move(handler), {}, std::move(context));
   }
   void blacklist(std::string const& serials) {
     files.blacklist = (directory.path() / "blacklist").string();
@@ -212,6 +214,54 @@ TEST_CASE("after a change of what is trusted, open connections of refused client
   CHECK(device(s.port(), &leaked).ask().empty());
   s.blacklist("\n");
   CHECK(device(s.port(), &leaked).ask() == "CN=leaked 77.");
+}
+
+TEST_CASE("of many open connections exactly those of refused clients are cut") {
+  identity const root = make_ca("Root");
+  site s(pem_of(root));
+  std::vector<std::unique_ptr<device>> bad, fine;
+  std::string serials;
+  for (long i = 0; i < 50; ++i) {  // more than are judged at once
+    shape listed("leaked");
+    listed.serial = 0x7700 + i;
+    identity const leaked = issue(&root, listed), good = issue(&root, shape("good"));
+    serials += net::serial_of(leaked.certificate.get()) + '\n';
+    bad.push_back(std::make_unique<device>(s.port(), &leaked));
+    fine.push_back(std::make_unique<device>(s.port(), &good));
+    REQUIRE(bad.back()->ask().starts_with("CN=leaked"));
+    REQUIRE(fine.back()->ask().starts_with("CN=good"));
+  }
+  s.blacklist(serials);
+  std::string rest;
+  for (auto& d : bad) CHECK_FALSE(d->receive(rest));
+  for (auto& d : fine) CHECK(d->ask().starts_with("CN=good"));
+}
+
+TEST_CASE("a tunnel of a client that is refused later is cut, at both ends") {
+  identity const root = make_ca("Root");
+  test::origin origin;
+  test::mishap opened;
+  opened.interim = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+  opened.silent = true;
+  origin.standing(opened);
+  forward_options options;
+  options.upstream = upstream::endpoint("127.0.0.1", origin.port(), false);
+  options.host = origin.authority();
+  std::shared_ptr<forward> relay;
+  site s(pem_of(root), [&relay](exchange& x) { return (*relay)(x); });
+  relay = std::make_shared<forward>(s.g.upstreams, options);
+  shape listed("leaked");
+  listed.serial = 0x77;
+  identity const leaked = issue(&root, listed);
+  device d(s.port(), &leaked);
+  REQUIRE(d.send("/", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+  std::string got;
+  while (got.find("\r\n\r\n") == std::string::npos) REQUIRE(d.receive(got));
+  CHECK(got.starts_with("HTTP/1.1 101 "));
+  s.blacklist("77\n");
+  CHECK_FALSE(d.receive(got));
+  CHECK(test::eventually([&] { return s.g.server().connections() == 0; }));
+  origin.release();
 }
 
 }  // namespace mgw::proxy

@@ -24,6 +24,7 @@
 #include <asio/ip/address.hpp>
 #include <asio/post.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -89,14 +90,14 @@ public:
       });
   }
   /// Judges the certificates of all clients again, after `gate` has changed; the connections of those that it does not
-  /// admit any more are cut, tunnels included. Any thread; done soon after.
+  /// admit any more are cut, tunnels included. Any thread; done soon after, a few at a time: each costs signatures.
   void judge_clients(std::shared_ptr<net::client_gate> gate) {
     for (std::size_t i = 0; i < workers_.size(); ++i)
       asio::post(workers_.worker(i).io.get_executor(), [this, i, gate] {
-        for (exchange* x : live_[i]) {
-          auto const& shown = x->peer().certificate;
-          if (shown && !gate->admits(*shown)) x->cut();
-        }
+        auto shown = std::make_shared<certificates>();
+        for (exchange const* x : live_[i])
+          if (x->peer().certificate) shown->push_back(x->peer().certificate);
+        judge_some(i, gate, shown);
       });
   }
   std::size_t connections() const noexcept { return connections_.load(); }
@@ -165,6 +166,9 @@ private:
     asio::ip::address client_;
   };
   bool make_room(net::worker& w);
+  using certificates = std::vector<std::shared_ptr<net::peer_certificate const>>;
+  void judge_some(std::size_t worker, std::shared_ptr<net::client_gate> const& gate,
+                  std::shared_ptr<certificates> const& rest);
   template <class Why>
   void refuse(seldom& line, Why why) {
     std::uint64_t const n = refused_.fetch_add(1) + 1;
@@ -239,6 +243,24 @@ private:
       untrusted_{std::chrono::seconds(10)};
   std::atomic<bool> draining_{false};
 };
+
+/// Judges some of those that are left, and comes again for the others; what is new since has been judged already.
+template <Handler H>
+void server<H>::judge_some(std::size_t worker, std::shared_ptr<net::client_gate> const& gate,
+                           std::shared_ptr<certificates> const& rest) {
+  constexpr int at_once = 32;
+  certificates refused;
+  for (int i = 0; i < at_once && !rest->empty(); ++i) {
+    if (!gate->admits(*rest->back())) refused.push_back(rest->back());
+    rest->pop_back();
+  }
+  if (!refused.empty())
+    for (exchange* x : live_[worker])
+      if (std::find(refused.begin(), refused.end(), x->peer().certificate) != refused.end()) x->cut();
+  if (!rest->empty())
+    asio::post(workers_.worker(worker).io.get_executor(),
+               [this, worker, gate, rest] { judge_some(worker, gate, rest); });
+}
 
 /// Ends one connection that nobody misses. Looks at a part of them each time, so that a flood of new ones costs little.
 template <Handler H>
