@@ -4,6 +4,7 @@
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
 #include <support/relay.hpp>
+#include <support/scripted_server.hpp>
 
 #include <doctest/doctest.h>
 
@@ -805,6 +806,79 @@ TEST_CASE("limit: what Retry-After may say") {
   CHECK(retry_after("Sun, 06 Nov 1994 08:49:37 GMT") == std::chrono::seconds(0));
   CHECK(retry_after("Fri, 31 Dec 2100 00:00:00 GMT") == std::chrono::hours(24));
   for (auto const* const text : {"", "-1", "1.5", "soon", "1 ", "99999999999999999999999"}) CHECK_FALSE(retry_after(text));
+}
+
+TEST_CASE("upstream hears of the device by our fields alone, and its own name as Host") {
+  site s;
+  s.answers("{}");
+  test::field_list fields = {{"X-MEN-Signature", "sig"}, {"X-MEN-RequestID", "id-1"}, {"Authorization", "Bearer"},
+                             {"User-Agent", "Mender/6.0"}, {"X-Custom", "kept"}};
+  test::field_list const dropped = {{"X-Forwarded-Host", "gateway.example"},
+                                    {"X-Forwarded-Proto", "https"},
+                                    {"X-Forwarded-Client-Cert", "By=x"},
+                                    {"X-Forwarded-For", "1.2.3.4"},
+                                    {"Forwarded", "for=1.2.3.4;host=evil"},
+                                    {"X-MEN-RBAC-Inventory-Groups", "all"},
+                                    {"X-MEN-RBAC-Releases-Tags", "all"},
+                                    {"X-SSL-Client-Verify", "SUCCESS"},
+                                    {"Ssl-Client-Cert", "x"},
+                                    {"X-Real-IP", "1.2.3.4"},
+                                    {"X-Original-URL", "/api/management/v1"},
+                                    {"X-HTTP-Method-Override", "DELETE"}};
+  fields.insert(fields.end(), dropped.begin(), dropped.end());
+  for (std::string const& path : {std::string(next_v1), std::string("/api/devices/v1/authentication/auth_requests")}) {
+    CAPTURE(path);
+    s.ask(path == next_v1 ? "GET" : "POST", path, fields, path == next_v1 ? "" : "{}");
+    auto const seen = s.origin.requests().back();
+    CHECK(seen.head.values("Host") == std::vector<std::string>{s.origin.authority()});
+    CHECK(seen.head.values("X-Forwarded-For") == std::vector<std::string>{"127.0.0.1"});
+    CHECK(seen.head.values("X-Forwarded-Proto") == std::vector<std::string>{"http"});
+    for (auto const& [name, value] : dropped) {
+      CAPTURE(name);
+      bool const ours = name == "X-Forwarded-For" || name == "X-Forwarded-Proto";
+      CHECK(seen.head.count(name) == (ours ? 1 : 0));
+    }
+    CHECK(seen.value("X-MEN-Signature") == "sig");
+    CHECK(seen.value("X-MEN-RequestID") == "id-1");
+    CHECK(seen.head.count("Authorization") == 1);
+    CHECK(seen.value("User-Agent") == "Mender/6.0");
+    CHECK(seen.value("X-Custom") == "kept");
+  }
+}
+
+TEST_CASE("an upstream failure is 502 or 504 with an error body of Mender's form, and the log names the hop") {
+  struct row {
+    char const* hop;
+    std::function<void(relay_options&)> change;
+    std::function<void(test::origin&)> fault;
+    int status;
+  };
+  auto const scripted = [](auto set) {
+    return [set](test::origin& o) {
+      mishap m;
+      set(m);
+      o.standing(m);
+    };
+  };
+  test::scripted_server plain([](test::blocking_socket& c) { c.send("HTTP/1.1 400 Bad Request\r\n\r\n"); });
+  std::vector<row> const rows = {
+      {"dns: ", [](relay_options& o) { o.forward.upstream = upstream::endpoint("nowhere.invalid", 443, false); }, {}, 502},
+      {"tcp: ", {}, [](test::origin& o) { o.refuse(); }, 502},
+      {"tls: ", [&](relay_options& o) { o.forward.upstream = upstream::endpoint("127.0.0.1", plain.port(), true); }, {}, 502},
+      {"response: ", {}, scripted([](mishap& m) { m.drop = true; }), 502},
+      {"response: ", {}, scripted([](mishap& m) { m.raw = "no HTTP\r\n\r\n"; }), 502},
+      {"response: ", [](relay_options& o) { o.forward.exchange.response_timeout = std::chrono::milliseconds(50); },
+       scripted([](mishap& m) { m.silent = true; }), 504}};
+  for (auto const& [hop, change, fault, status] : rows) {
+    CAPTURE(hop);
+    site s(change);
+    if (fault) fault(s.origin);
+    reply const r = s.ask("GET", next_v1, {{"X-MEN-RequestID", "id-7"}});
+    CHECK(r.status() == status);
+    CHECK(r.body.find("nowhere") == std::string::npos);  // devices are not told where upstream is
+    CHECK(eventually([&] { return !s.g.records().empty(); }));
+    CHECK(s.g.records().at(0).failure.starts_with(hop));
+  }
 }
 
 TEST_CASE("what a device says about itself in transport fields stays here") {

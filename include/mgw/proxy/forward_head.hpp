@@ -76,7 +76,7 @@ inline std::string via(int minor, std::string_view pseudonym) {
 
 namespace detail {
 
-inline void append_forwarded(std::string& out, exchange const& x, bool trusted) {
+inline void append_forwarded(std::string& out, exchange const& x, forward_options const& options, bool trusted) {
   auto const& fields = x.request().fields;
   std::string from = x.peer().address.address().to_string();
   if (trusted) {
@@ -86,8 +86,10 @@ inline void append_forwarded(std::string& out, exchange const& x, bool trusted) 
     from.insert(0, before);
   }
   http::append_field(out, "X-Forwarded-For", from);
-  if (!trusted || !fields.contains("X-Forwarded-Proto"))
-    http::append_field(out, "X-Forwarded-Proto", x.peer().tls ? "https" : "http");
+  constexpr std::string_view proto = "X-Forwarded-Proto";
+  bool const dropped = options.drop_request_field && options.drop_request_field(proto);
+  if (!trusted || dropped || !fields.contains(proto))
+    http::append_field(out, proto, x.peer().tls ? "https" : "http");
 }
 
 /// Whether a field of the request goes upstream as it is.
@@ -134,7 +136,7 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
     http::append_field(out, f.name, f.value);
   }
   if (call.want_identity) http::append_field(out, "Accept-Encoding", "identity");
-  detail::append_forwarded(out, x, trusted);
+  detail::append_forwarded(out, x, options, trusted);
   http::append_field(out, "Via", via(r.minor, options.pseudonym));
   if (!head.upgrade.empty()) {
     http::append_field(out, "Connection", "Upgrade");
