@@ -63,8 +63,8 @@ public:
   std::chrono::seconds advice() const {
     std::lock_guard const hold(mutex_);
     auto const closed = std::chrono::ceil<std::chrono::seconds>(closed_until_ - options_.now());
-    std::size_t const line = options_.per_second == 0 ? 0 : line_.size() / options_.per_second;
-    return std::max({closed, std::chrono::seconds(line), std::chrono::seconds(5)});
+    std::size_t const seconds = options_.per_second == 0 ? 0 : line_.size() / options_.per_second;
+    return std::max({closed, std::chrono::seconds(seconds), std::chrono::seconds(5)});
   }
   std::size_t waiting_now() const {
     std::lock_guard const hold(mutex_);
