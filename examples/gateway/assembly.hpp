@@ -382,7 +382,7 @@ private:
     mgw::mender::relay_options o;
     o.forward.upstream = mgw::upstream::endpoint(upstream);
     o.forward.host = upstream.authority;
-    o.forward.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
+    o.forward.path_prefix = std::string(upstream.path.substr(0, upstream.path.find_last_not_of('/') + 1));
     o.forward.max_body = s.limits.max_body;
     o.forward.exchange.limit = limit_;
     mgw::proxy::call_pace_options pace;

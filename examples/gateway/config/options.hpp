@@ -67,9 +67,13 @@ option_value one_of(Field field, std::vector<std::string> words) {
   return text_if(field,
                  [words](std::string_view v) { return std::find(words.begin(), words.end(), v) != words.end(); });
 }
+/// What paths are put behind.
 template <class Field>
-option_value url(Field field) {
-  return text_if(field, [](std::string_view v) { return static_cast<bool>(mgw::http::parse_uri(v)); });
+option_value base_url(Field field) {
+  return text_if(field, [](std::string_view v) {
+    auto const u = mgw::http::parse_uri(v);
+    return u && !u->has_query && v.find('#') == v.npos;
+  });
 }
 template <class Field>
 option_value windows(Field field) {
@@ -191,7 +195,7 @@ inline std::vector<option> const& options() {
   static constexpr auto* yes_no = "true or false";
   static constexpr auto* an_address = "[HOST]:PORT, such as :443 or 127.0.0.1:8443";
   static constexpr auto* a_duration = "a duration such as 30m or 1h15m";
-  static constexpr auto* a_url = "an http:// or https:// URL";
+  static constexpr auto* a_url = "an http:// or https:// URL without query and fragment";
   static constexpr auto* a_path = "a path";
   static constexpr auto* a_proxy = "http://[USER:PASSWORD@]HOST[:PORT], user and password percent-encoded";
   static constexpr std::uint64_t KiB = 1024, MiB = KiB * 1024, TiB = MiB * MiB, EiB = TiB * MiB;
@@ -213,7 +217,7 @@ inline std::vector<option> const& options() {
        "oldest TLS version that is spoken (1.2)",
        one_of([](auto& s) -> auto& { return s.https.minimum_tls; }, {"1.2", "1.3", "1.0", "1.1"})},
       {"UpstreamServer.URL", "UPSTREAM_SERVER_URL", a_url, "the Mender server",
-       url([](auto& s) -> auto& { return s.upstream.url; })},
+       base_url([](auto& s) -> auto& { return s.upstream.url; })},
       {"UpstreamServer.CACertificate", "UPSTREAM_SERVER_CA_CERTIFICATE", a_path,
        "PEM file: what upstream certificates chain to (the system's)",
        text([](auto& s) -> auto& { return s.upstream.ca_certificate; })},
@@ -247,7 +251,7 @@ inline std::vector<option> const& options() {
        "serve artifacts through the gateway (true)", flag([](auto& s) -> auto& { return s.proxy.enabled; })},
       {"Features.ArtifactsProxy.GatewayURL", "ARTIFACTS_PROXY_GATEWAY_URL", a_url,
        "the gateway as devices reach it (as each device named it)",
-       url([](auto& s) -> auto& { return s.proxy.gateway_url; })},
+       base_url([](auto& s) -> auto& { return s.proxy.gateway_url; })},
       {"Features.ArtifactsProxy.DomainWhitelist", "ARTIFACTS_PROXY_DOMAIN_WHITELIST",
        "hosts or .suffixes, separated by commas or blanks", "hosts artifacts may come from (what the server names)",
        read_with(value_kind::list, [](auto& s) -> auto& { return s.proxy.whitelist; }, read_hosts, show_list)},
