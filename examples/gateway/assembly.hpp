@@ -128,14 +128,14 @@ public:
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
     limit_ = link_limit(s);
     workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
-    links_ = std::make_unique<mgw::mender::link_sealer>(link_secrets(s));
+    links_ = std::make_unique<mgw::mender::link_sealer>(secrets_of_links(s));
     mgw::net::client_tls trust;
     trust.ca_file = s.upstream.ca_certificate;
     trust.insecure_skip_verify = s.upstream.insecure_skip_verify;
     upstreams_ = std::make_unique<mgw::upstream::pool_set>(*workers_, mgw::net::tls_context::client(trust),
                                                            pool_options(s, *upstream));
     auto const tee = tee_options(s);
-    if (s.cache.enabled) {
+    if (keeps_artifacts(s)) {
       store::options where;
       where.path = s.cache.path;
       where.max_size = s.cache.max_size;
@@ -260,6 +260,14 @@ private:
     return answer;
   }
 
+  /// A gateway that only forwards has no cache, whatever is said of one.
+  static bool keeps_artifacts(settings const& s) { return s.proxy.enabled && s.cache.enabled; }
+  static bool verifies(settings const& s) { return keeps_artifacts(s) && s.cache.verify != "off"; }
+  /// A gateway that makes no links needs nothing that lasts.
+  static std::vector<std::string> secrets_of_links(settings const& s) {
+    return s.proxy.enabled || !s.cache.secret.empty() ? link_secrets(s) : std::vector{mgw::mender::random_secret()};
+  }
+
   static mgw::mender::domain_list allowed_hosts(settings const& s) {
     try {
       return mgw::mender::domain_list(s.proxy.whitelist);
@@ -335,12 +343,12 @@ private:
     o.fetch.abandoned = s.cache.when_abandoned == "suspend" ? mgw::proxy::when_abandoned::suspend : mgw::proxy::when_abandoned::finish;
     o.fetch.max_fills = s.cache.max_fills;
     o.fetch.max_pass_through = s.cache.max_pass_through;
-    if (s.cache.enabled) {
+    if (keeps_artifacts(s)) {
       o.ledger = ledger_of(s);
       o.ledger.judge = configured_judge(s);
     }
     o.fetch.log = log_;
-    if (s.cache.enabled && s.cache.verify != "off") o.fetch.verifier = artifact_verifiers(configured_verifier(s));
+    if (verifies(s)) o.fetch.verifier = artifact_verifiers(configured_verifier(s));
     o.fetch.reach = reach(s);
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
