@@ -16,6 +16,7 @@
 #include "state.hpp"
 #include "verifier/child_verifier.hpp"
 #include "verifier/configured.hpp"
+#include "verifier/probe.hpp"
 
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/http/target.hpp>
@@ -136,6 +137,7 @@ public:
                                                            pool_options(s, *upstream));
     auto const tee = tee_options(s);
     if (keeps_artifacts(s)) {
+      report_verifier(s);
       store::options where;
       where.path = s.cache.path;
       where.max_size = s.cache.max_size;
@@ -266,6 +268,16 @@ private:
   /// A gateway that makes no links needs nothing that lasts.
   static std::vector<std::string> secrets_of_links(settings const& s) {
     return s.proxy.enabled || !s.cache.secret.empty() ? link_secrets(s) : std::vector{mgw::mender::random_secret()};
+  }
+  /// Artifacts wait for a verifier that is not to be had now. That it cannot be had at all must not be found out by the
+  /// first device; but nor is it a reason to take the device API from all of them.
+  void report_verifier(settings const& s) const {
+    std::string const why = verifies(s) ? verifier_trouble(configured_verifier(s)) : std::string();
+    if (why.empty() || !log_) return;
+    log_(mgw::log_level::error,
+         "no artifact can be verified, and none is served: " + why +
+             "; needed: a kernel and a container profile that allow seccomp, and processes to start; or set "
+             "ARTIFACTS_PROXY_CACHE_VERIFY (Features.ArtifactsProxy.ArtifactsCache.Verify) to off");
   }
 
   static mgw::mender::domain_list allowed_hosts(settings const& s) {

@@ -1,7 +1,7 @@
 """What the gateway needs to start, and what it says when it lacks something."""
 import subprocess
 
-from support import (BIN, POLL, Origin, check, gateway_environment, request, start_gateway)
+from support import (BIN, POLL, Origin, check, gateway_environment, link, make_artifact, request, start_gateway)
 
 
 def poll(bench, gateway):
@@ -51,3 +51,28 @@ def test_urls_with_more_than_a_path_are_refused(bench):
             check(done.returncode == 1, f'{url}: {done.returncode} {text}')
             for part in (variable, key, f'"{url}"', 'accepted: an http:// or https:// URL without query and fragment'):
                 check(part in text, f'{part!r} is not in {text}')
+
+
+def test_without_a_verifier_it_says_so_at_once_and_forwards(bench):
+    artifact = make_artifact(bench, 'release-2', 20_000)[0].read_bytes()
+    origin = bench.enter(Origin(artifact))
+    # The verifier's limit of processor time is above what it is given here: it cannot shut itself in.
+    gateway = bench.start('gateway', ['/bin/sh', '-c', f'ulimit -t 40; exec "{BIN}/mgw-gateway"'],
+                          gateway_environment(bench, origin.url, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s'),
+                          ready=r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n')
+    gateway.port = int(gateway.match[1])
+    lines = [line for line in gateway.log.splitlines() if 'level=err' in line]
+    check(len(lines) == 1, f'at start: {gateway.log}')
+    for part in ('no artifact can be verified, and none is served', 'limit of processor time', 'seccomp',
+                 'ARTIFACTS_PROXY_CACHE_VERIFY'):
+        check(part in lines[0], f'{part!r} is not in {lines[0]}')
+    target = link(bench.pki, gateway.port)  # the device API is forwarded
+    answer = request(bench.pki, gateway.port, 'GET', target)
+    check(answer.status is None, f'an artifact that nobody verified: {answer.status}')
+    check(origin.requests[-1][1].startswith(Origin.PATH), 'nobody asked the storage')
+    check(gateway.stop() == 0, 'the gateway did not end cleanly')
+
+    with_one = start_gateway(bench, origin.url)
+    check('level=err' not in with_one.log, with_one.log)
+    answer = request(bench.pki, with_one.port, 'GET', link(bench.pki, with_one.port))
+    check(answer.status == 200 and answer.body == artifact, f'{answer.status}: not the artifact')

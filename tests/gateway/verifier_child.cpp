@@ -72,6 +72,8 @@ int try_in_sandbox(std::string_view what) {
   (void)gateway::detail::limit(RLIMIT_CPU, std::strtoull(cpu, nullptr, 10), false);
   if (how == "status 7 before") ::_exit(7);
   if (how == "crash before") std::raise(SIGSEGV);
+  if (how == "hangs before")
+    for (;;) ::pause();
   if (how == "unable") say("unable to speak of it\x1b[31m\n");
   say("ready\n");
   if (how == "status 7") ::_exit(7);

@@ -60,6 +60,19 @@ public:
                "the verifier cannot be started: " + options_.program + ": " + started.error().message());
   }
 
+  /// Not needed before take(): waits until the child is shut in (`open`), or it is known that it will not be (`unable`).
+  asio::awaitable<verdict> begin() {
+    co_await feed_keys();
+    while (!ready_ && !settled()) {
+      bool const open = read_lines();
+      if (ready_ || settled()) break;
+      if (open)
+        co_await wait(child_->socket(), asio::posix::stream_descriptor::wait_read);
+      else
+        co_await judge_end();
+    }
+    co_return verdict_;
+  }
   asio::awaitable<verdict> take(std::string_view bytes) override {
     co_await feed_keys();
     co_await feed(bytes);
