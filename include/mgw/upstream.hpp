@@ -3,6 +3,7 @@
 // The way to a server: names, pools, one request and its response.
 #include <mgw/upstream/address_rules.hpp>
 #include <mgw/upstream/admission.hpp>
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/dial.hpp>
 #include <mgw/upstream/endpoint.hpp>

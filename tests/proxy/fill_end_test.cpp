@@ -138,6 +138,27 @@ TEST_CASE("a newer link that comes while the older one is refused is tried") {
   CHECK(s.is_whole(first.read_reply()));
 }
 
+TEST_CASE("an end is not held up by an upstream that cannot be reached") {
+  bool store = true;
+  SUBCASE("a fill") {}
+  SUBCASE("past the store") {
+    store = false;
+  }
+  site s;
+  test::full_listener const gone;
+  caching_options o;
+  o.store = store;
+  o.pools.connect_timeout = std::chrono::hours(1);
+  caching_gateway g(s.directory.path(), "127.0.0.1:" + std::to_string(gone.port()), std::move(o));
+  http_client held(g.port());
+  held.request("GET", "/o");
+  CHECK(eventually([&] { return g.tee().held() == 1; }));
+  g.base().server().drain();
+  g.tee().drain();
+  CHECK(held.closed());
+  CHECK(eventually([&] { return g.tee().idle() && g.base().server().idle(); }));
+}
+
 TEST_CASE("a fill that has waited long in line is not given up at its first fault") {
   site s;
   caching_options o;

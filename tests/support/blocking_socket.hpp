@@ -138,4 +138,24 @@ private:
   bool timed_out_ = false;
 };
 
+/// A listener on loopback whose queue is full: it answers no SYN, as a link that has gone does.
+class full_listener {
+public:
+  full_listener() {
+    sockaddr_in a = blocking_socket::loopback(0);
+    socklen_t size = sizeof a;
+    auto* const address = reinterpret_cast<sockaddr*>(&a);
+    bool const listens = ::bind(socket_.fd(), address, size) == 0 && ::listen(socket_.fd(), 0) == 0 &&
+                         ::getsockname(socket_.fd(), address, &size) == 0 && ::connect(first_.fd(), address, size) == 0;
+    if (!listens) throw std::runtime_error("no listener");
+    port_ = ntohs(a.sin_port);
+  }
+  std::uint16_t port() const noexcept { return port_; }
+
+private:
+  blocking_socket socket_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  blocking_socket first_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};  // its queue has room for this one
+  std::uint16_t port_ = 0;
+};
+
 }  // namespace mgw::test

@@ -12,6 +12,7 @@
 #include <mgw/proxy/kept_bytes.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/slots.hpp>
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -103,7 +104,7 @@ public:
   void interrupt() noexcept {
     if (!busy_) return;
     interrupted_ = true;
-    if (asking_ != nullptr) asking_->cancel();
+    asking_.cancel();
     if (up_) up_->cancel();
   }
   /// The fill has come to where the client is, or is over: what is kept is let go.
@@ -152,7 +153,7 @@ private:
   ender ender_{*this};
   std::optional<slots::place> turn_;
   std::unique_ptr<upstream::client_exchange> up_;
-  upstream::client_exchange* asking_ = nullptr;  // until it has answered
+  upstream::cancellable asking_;  // until it has answered
   bool busy_ = false, interrupted_ = false;
   bool over_ = false;           // the answer was none that can be used
   std::uint64_t left_ = 0;      // of the answer that is being read
@@ -216,9 +217,9 @@ inline asio::awaitable<void> ahead_reader::ask(cache::fill_view const& v, std::u
   http::append_field(fields, "If-Match", v.about->etag);
   http::append_field(fields, "If-Range", v.about->etag);
   fetch_source const source = job_->newest();
-  auto const watch = [this](upstream::client_exchange* up) {
-    asking_ = up;
-    if (up != nullptr && interrupted_) up->cancel();  // it was told while there was nothing to end yet
+  auto const watch = [this](upstream::cancellable what) {
+    asking_ = what;
+    if (interrupted_) what.cancel();  // it was told while there was nothing to end yet
   };
   origin_answer got = co_await origin_.ask(source, fields, watch);
   if (got.up && is_what_was_asked(*got.up, v, first, to)) {

@@ -17,6 +17,7 @@
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool.hpp>
 
@@ -269,7 +270,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_sourc
   answer a;
   bool const waited = std::exchange(wants_newer_link_, false);
   std::string const fields = range_fields();
-  auto const watch = [this](upstream::client_exchange* up) { job_->watch(up); };
+  auto const watch = [this](upstream::cancellable what) { job_->watch(what); };
   origin_answer got = co_await origin_.ask(source, fields, watch);
   if (!got.up) {
     a.what = got.forbidden ? verdict::refused : verdict::fault;
@@ -423,7 +424,11 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
 /// While others fetch, this one waits in line; the turn is kept until the next pause.
 template <cache::CacheStore Store>
 asio::awaitable<void> fetch<Store>::wait_for_turn() {
-  job_->watch(&turn_, [](void* p) noexcept { static_cast<slots::place*>(p)->wake(); });
+  struct waker {
+    slots::place& turn;
+    void cancel() noexcept { turn.wake(); }
+  } wakes{turn_};
+  job_->watch(&wakes);
   for (bool mine = false; !mine && !job_->unwanted();) mine = co_await turn_.wait_until(clock::time_point::max());
   job_->watch(nullptr);
 }

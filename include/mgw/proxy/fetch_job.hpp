@@ -5,7 +5,7 @@
 #include <mgw/http/uri.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/link_list.hpp>
-#include <mgw/upstream/client_exchange.hpp>
+#include <mgw/upstream/cancellable.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
@@ -175,11 +175,10 @@ public:
   }
 
   bool unwanted() const noexcept { return stopping() || abandoned(); }
-  /// What `stop` and the end of the grace interrupt, besides a pause, and how; null: nothing is under way.
-  void watch(void* what, void (*end)(void*) noexcept) noexcept { running_ = what, end_ = end; }
-  void watch(upstream::client_exchange* up) noexcept {
-    watch(up, [](void* p) noexcept { static_cast<upstream::client_exchange*>(p)->cancel(); });
-    if (up != nullptr && unwanted()) up->cancel();  // it was told while there was nothing to end yet
+  /// What `stop` and the end of the grace interrupt, besides a pause; null: nothing is under way.
+  void watch(upstream::cancellable what) noexcept {
+    running_ = what;
+    if (unwanted()) what.cancel();  // it was told while there was nothing to end yet
   }
 
 private:
@@ -208,7 +207,7 @@ private:
   void wake() {
     asio::post(timer_.get_executor(), [self = shared_from_this()] {
       self->timer_.cancel();
-      if (self->unwanted() && self->running_ != nullptr) self->end_(self->running_);
+      if (self->unwanted()) self->running_.cancel();
     });
   }
 
@@ -224,8 +223,7 @@ private:
   std::atomic<clock::duration> paused_at_{};
   std::atomic<clock::duration> left_{clock::now().time_since_epoch()};  // when the last reader has left, or it began
   asio::steady_timer timer_, left_timer_;
-  void* running_ = nullptr;
-  void (*end_)(void*) noexcept = nullptr;
+  upstream::cancellable running_;
 };
 
 }  // namespace mgw::proxy

@@ -6,6 +6,7 @@
 #include <mgw/net/deadline.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/origin_request.hpp>
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool.hpp>
 
@@ -44,7 +45,7 @@ public:
   /// Gives `read` up. Idempotent; what connects at this moment does so to its end.
   void cancel() noexcept {
     cancelled_ = true;
-    if (asking_ != nullptr) asking_->cancel();
+    asking_.cancel();
   }
 
 private:
@@ -56,7 +57,7 @@ private:
   fetch_counters& counters_;
   std::string bytes_;
   std::string etag_;
-  upstream::client_exchange* asking_ = nullptr;
+  upstream::cancellable asking_;
   bool cancelled_ = false;
 };
 
@@ -69,9 +70,9 @@ asio::awaitable<bool> first_bytes::read(fetch_source const& source, sizes limits
     std::string fields;
     http::append_field(fields, "Range", "bytes=" + std::to_string(bytes_.size()) + "-" + std::to_string(until - 1));
     if (!etag_.empty()) http::append_field(fields, "If-Match", etag_);
-    auto const watch = [this](upstream::client_exchange* up) {
-      asking_ = up;
-      if (up != nullptr && cancelled_) up->cancel();
+    auto const watch = [this](upstream::cancellable what) {
+      asking_ = what;
+      if (cancelled_) what.cancel();
     };
     origin_answer const got = co_await origin_.ask(source, fields, watch);
     if (!got.up || cancelled_) co_return false;

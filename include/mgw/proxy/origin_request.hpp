@@ -6,6 +6,7 @@
 #include <mgw/http/uri.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/proxy/fetch_options.hpp>
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/pool.hpp>
 #include <mgw/upstream/proxy_rules.hpp>
@@ -56,17 +57,17 @@ public:
                  fetch_counters& counters)
       : pool_(pool), deadlines_(deadlines), options_(options), counters_(counters) {}
 
-  /// `fields`: further complete field lines (ranges and conditions). `watch(exchange*)` is told what is under way, and
+  /// `fields`: further complete field lines (ranges and conditions). `watch(cancellable)` is told what is under way, and
   /// null afterwards, so that another party can cancel it.
   template <class Watch>
   asio::awaitable<origin_answer> ask(fetch_source const& source, std::string_view fields, Watch watch);
 
 private:
-  asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh) {
+  asio::awaitable<upstream::connected> connect(http::uri const& where, bool fresh, upstream::give_up& giver) {
     upstream::endpoint to(where);
     if (auto const& limit = options_.exchange.limit; limit && options_.can_wait) to.receive_buffer = limit->receive_buffer();
     if (options_.reach) to.within = options_.reach(where);
-    return pool_.connect(std::move(to), fresh);
+    return pool_.connect(std::move(to), fresh, &giver);
   }
   upstream::exchange_options exchange() const {
     auto o = options_.exchange;
@@ -121,7 +122,14 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
       co_return a;
     }
     std::string const name(where->authority);
-    upstream::connected c = co_await connect(*where, fresh);
+    upstream::give_up giver;
+    watch(&giver);
+    upstream::connected c = co_await connect(*where, fresh, giver);
+    watch(nullptr);
+    if (giver.given()) {
+      a.why = "given up";
+      co_return a;
+    }
     if (!c.connection) {
       a.forbidden = c.ec == upstream::error::private_address || c.ec == upstream::error::loop;
       a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.ec.message();

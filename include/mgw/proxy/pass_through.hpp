@@ -78,7 +78,7 @@ private:
   void wake() noexcept {
     turn_.wake();
     timer_.cancel();
-    if (asking_ != nullptr && !sent_) asking_->cancel();
+    if (!sent_) asking_.cancel();
   }
   static void crowd_out(void* self) noexcept {
     auto& me = *static_cast<pass_through*>(self);
@@ -139,7 +139,7 @@ private:
   std::uint64_t generation_ = 0;
   slots::place turn_;
   std::optional<held_requests::place> held_;  // until it is sent
-  upstream::client_exchange* asking_ = nullptr;
+  upstream::cancellable asking_;
   bool late_ = false;    // the answer is given up, a byte is due
   bool gone_ = false;    // the client
   bool crowded_out_ = false;
@@ -380,15 +380,15 @@ inline asio::awaitable<origin_answer> pass_through::ask(std::string const& condi
     pass_through& me;
     void cancel() noexcept {
       me.late_ = true;
-      if (me.asking_ != nullptr) me.asking_->cancel();
+      me.asking_.cancel();
     }
   } ender_of_it{*this};
   late_ = false;
   net::deadline soft(x_.worker().deadlines, ender_of_it);
   soft.arm_at(std::min(due(), ends()));
-  auto const watch = [this](upstream::client_exchange* up) {
-    asking_ = up;
-    if (up != nullptr && (late_ || unwanted())) up->cancel();  // it was told while there was nothing to end yet
+  auto const watch = [this](upstream::cancellable what) {
+    asking_ = what;
+    if (late_ || unwanted()) what.cancel();  // it was told while there was nothing to end yet
   };
   origin_answer got = co_await origin_.ask(tried_, conditions, watch);
   co_return got;

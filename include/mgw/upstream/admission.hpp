@@ -19,10 +19,10 @@ namespace mgw::upstream {
 /// the home is elsewhere. Errors: error::private_address and error::loop where none is left; those of looking the home
 /// up, if it hangs on that. Precondition: at least one address. Thread rule: the resolver's.
 inline asio::awaitable<std::error_code> admit(address_rules const& rules, resolver& names, endpoint& where,
-                                              resolver::answer& found) {
+                                              resolver::answer& found, give_up* giver = nullptr) {
   std::error_code home_unknown;
   if (where.within == reach::outside && !rules.home.host.empty() && rules.any_private(*found.addresses)) {
-    resolver::answer const home = co_await names.resolve(rules.home.host, rules.home.port);
+    resolver::answer const home = co_await names.resolve(rules.home.host, rules.home.port, giver);
     home_unknown = home.ec;
     if (!home.ec && rules.all_private(*home.addresses)) where.within = reach::elsewhere;
   }

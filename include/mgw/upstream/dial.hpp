@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/resolver.hpp>
 
@@ -64,7 +65,7 @@ public:
   bool over() const noexcept { return winner_ != nullptr || (tried_.size() == addresses_.size() && running_ == 0); }
   /// Starts and ends what is due, and says when to look again; `wake` is cancelled when something has happened.
   clock::time_point advance(clock::time_point now);
-  /// Precondition: over(). The others are closed.
+  /// The one that has connected, if one has; all others are closed.
   dialled_socket take();
 
   asio::steady_timer wake;
@@ -150,20 +151,24 @@ inline dialled_socket address_race::take() {
 }  // namespace detail
 
 /// Connects to the first of these addresses that answers, none of which is waited for while another would. Errors: that
-/// of the last that failed; error::connect_timeout. Source: RFC 8305. Thread rule: the executor's context runs on one
+/// of the last that failed; error::connect_timeout; operation_aborted if it was given up. Source: RFC 8305. Thread rule: the executor's context runs on one
 /// thread.
 inline asio::awaitable<dialled_socket> dial_first(std::shared_ptr<resolver::list const> addresses,
-                                                  dial_options options) {
+                                                  dial_options options, give_up* giver = nullptr) {
   auto const executor = co_await asio::this_coro::executor;
   auto ordered = in_turns(*addresses);
   auto const race = std::make_shared<detail::address_race>(executor, std::move(ordered), options);
-  while (!race->over()) {
+  auto const given = [giver] { return giver != nullptr && giver->given(); };
+  while (!race->over() && !given()) {
     auto const next = race->advance(std::chrono::steady_clock::now());
     race->wake.expires_at(next);
+    give_up::during const watched(giver, &race->wake);
     std::error_code ignored;
     co_await race->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  co_return race->take();
+  dialled_socket out = race->take();
+  if (!out.socket && given()) out.ec = asio::error::operation_aborted;
+  co_return out;
 }
 
 }  // namespace mgw::upstream

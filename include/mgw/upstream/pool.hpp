@@ -79,7 +79,7 @@ public:
   /// An idle connection if there is a good one and `fresh` is false, else a new one. The addresses that are connected to
   /// are those that were held against the rules: a name that changes its mind in between gains nothing.
   /// Errors: error::private_address, error::loop where the rules forbid all addresses; only these are definite.
-  asio::awaitable<connected> connect(endpoint where, bool fresh = false);
+  asio::awaitable<connected> connect(endpoint where, bool fresh = false, give_up* giver = nullptr);
   /// Whether the rules let `where` be connected to, as its name stands now; its errors are those of `connect`. Another
   /// answer may come when it is connected to.
   asio::awaitable<std::error_code> judge(endpoint where);
@@ -116,8 +116,8 @@ private:
   http_proxy const* proxy_of(endpoint const& where) const {
     return options_.proxies && !options_.dial ? options_.proxies->of(where) : nullptr;
   }
-  asio::awaitable<resolver::answer> find(endpoint& where);
-  asio::awaitable<connected> dial(endpoint where, std::shared_ptr<resolver::list const> addresses);
+  asio::awaitable<resolver::answer> find(endpoint& where, give_up* giver = nullptr);
+  asio::awaitable<connected> dial(endpoint where, std::shared_ptr<resolver::list const> addresses, give_up* giver);
 
   net::deadline_queue& deadlines_;
   net::tls_context tls_;
@@ -202,21 +202,21 @@ inline asio::awaitable<std::error_code> pool::judge(endpoint where) {
 }
 
 /// The addresses of `where` that the rules allow. Behind a proxy, none where it is a name.
-inline asio::awaitable<resolver::answer> pool::find(endpoint& where) {
+inline asio::awaitable<resolver::answer> pool::find(endpoint& where, give_up* giver) {
   resolver::answer found;
   if (proxy_of(where) == nullptr) {
-    found = co_await resolver_.resolve(where.host, where.port);
+    found = co_await resolver_.resolve(where.host, where.port, giver);
   } else {
     auto const address = address_without_lookup(where.host);
     if (!address) co_return found;
     found.addresses = std::make_shared<resolver::list const>(1, asio::ip::tcp::endpoint(*address, where.port));
   }
   if (!found.ec && where.within != reach::anywhere)
-    found.ec = co_await admit(options_.rules, resolver_, where, found);
+    found.ec = co_await admit(options_.rules, resolver_, where, found, giver);
   co_return found;
 }
 
-inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
+inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh, give_up* giver) {
   connected out;
   if (!fresh && reuse(where, out)) co_return out;
   if (options_.dial) {
@@ -229,13 +229,13 @@ inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
     co_return out;
   }
   reach const asked = where.within;
-  resolver::answer found = co_await find(where);
+  resolver::answer found = co_await find(where, giver);
   if (!found.ec && where.within != asked && !fresh && reuse(where, out)) co_return out;
   auto const* const by = proxy_of(where);
   bool const proxied = by != nullptr && !found.ec;
-  if (proxied) found = co_await resolver_.resolve(by->where.host, by->where.port);
+  if (proxied) found = co_await resolver_.resolve(by->where.host, by->where.port, giver);
   if (!found.ec) {
-    out = co_await dial(where, found.addresses);
+    out = co_await dial(where, found.addresses, giver);
     co_return out;
   }
   out.failed_at = proxied ? hop::proxy : hop::dns;
@@ -243,13 +243,14 @@ inline asio::awaitable<connected> pool::connect(endpoint where, bool fresh) {
   co_return out;
 }
 
-inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<resolver::list const> addresses) {
+inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<resolver::list const> addresses,
+                                                 give_up* giver) {
   connected out;
   dial_options how;
   how.timeout = options_.connect_timeout;
   how.stagger = options_.stagger;
   how.receive_buffer = where.receive_buffer;
-  dialled_socket d = co_await dial_first(std::move(addresses), how);
+  dialled_socket d = co_await dial_first(std::move(addresses), how, giver);
   auto const* const by = proxy_of(where);
   endpoint const& at = by != nullptr ? by->where : where;
   if (!d.socket) {
@@ -267,6 +268,7 @@ inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<res
   }
   if (by != nullptr) {
     net::deadline limit(deadlines_, tcp);
+    give_up::during const watched(giver, &tcp);
     limit.arm(options_.connect_timeout);
     out.ec = co_await open_tunnel(tcp, where, *by);
     if (limit.expired()) out.ec = error::connect_timeout;
@@ -280,6 +282,7 @@ inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<res
   if (auto const it = sessions_.find(where); it != sessions_.end()) tls.resume(it->second);
   {
     net::deadline limit(deadlines_, tls);
+    give_up::during const watched(giver, &tls);
     limit.arm(options_.connect_timeout);
     out.ec = co_await tls.handshake();
     if (limit.expired()) out.ec = error::connect_timeout;

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/name_lookup.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
+#include <asio/error.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
@@ -49,7 +51,8 @@ public:
 
   explicit resolver(resolver_options options = {}) : options_(std::move(options)), book_(std::make_shared<book>()) {}
 
-  asio::awaitable<answer> resolve(std::string host, std::uint16_t port) {
+  /// `giver` may end it: operation_aborted.
+  asio::awaitable<answer> resolve(std::string host, std::uint16_t port, give_up* giver = nullptr) {
     answer out;
     std::error_code not_numeric;
     auto const numeric = asio::ip::make_address(host, not_numeric);
@@ -63,7 +66,7 @@ public:
     }
     auto const executor = co_await asio::this_coro::executor;
     auto const asked = ask({std::move(host), port}, executor);
-    out = co_await wait(asked);
+    out = co_await wait(asked, giver);
     co_return out;
   }
 
@@ -98,7 +101,7 @@ private:
   static constexpr std::size_t max_known = 1024;
 
   std::shared_ptr<question> ask(name const& what, asio::any_io_executor const& executor);
-  asio::awaitable<answer> wait(std::shared_ptr<question> asked);
+  asio::awaitable<answer> wait(std::shared_ptr<question> asked, give_up* giver);
   static std::shared_ptr<list const> with_first(list addresses, asio::ip::tcp::endpoint const& good) {
     auto const at = std::find(addresses.begin(), addresses.end(), good);
     if (at != addresses.end()) std::rotate(addresses.begin(), at, at + 1);
@@ -152,9 +155,10 @@ inline std::shared_ptr<resolver::question> resolver::ask(name const& what, asio:
   return q;
 }
 
-inline asio::awaitable<resolver::answer> resolver::wait(std::shared_ptr<question> asked) {
+inline asio::awaitable<resolver::answer> resolver::wait(std::shared_ptr<question> asked, give_up* giver) {
   answer out;
-  if (!asked->done) {
+  bool const given = giver != nullptr && giver->given();
+  if (!asked->done && !given) {
     auto const executor = co_await asio::this_coro::executor;
     asio::steady_timer timer(executor);
     timer.expires_after(options_.deadline);
@@ -166,11 +170,14 @@ inline asio::awaitable<resolver::answer> resolver::wait(std::shared_ptr<question
       place& operator=(place const&) = delete;
       ~place() { std::erase(q.waiting, t); }
     } const listed(*asked, timer);
+    give_up::during const watched(giver, &timer);
     std::error_code ignored;
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
   if (asked->done)
     out = asked->result;
+  else if (giver != nullptr && giver->given())
+    out.ec = asio::error::operation_aborted;
   else
     out.ec = error::lookup_timeout;
   co_return out;
