@@ -88,17 +88,21 @@ public:
     if (x.peer().certificate) authorizer_->refused(*x.peer().certificate, body);
   }
 
-  /// From here on changes of the files count; `changed` is called after each. Before the workers run.
-  void watch(mgw::net::worker_pool& workers, std::function<void()> changed) {
-    changed_ = std::move(changed);
+  /// From here on changes of the files count; `judge` is called after each, and every hour: open connections are to be
+  /// judged again. Before the workers run.
+  void watch(mgw::net::worker_pool& workers, std::function<void()> judge) {
+    judge_ = std::move(judge);
     signals_ = std::make_unique<asio::signal_set>(workers.worker(0).io, SIGHUP);
     wait_for_signal();
     watch_ = std::make_unique<periodic>(std::chrono::seconds(1), [this] {
       bool const asked = asked_.exchange(false);
       std::string now = signature();
-      if (!asked && now == seen_) return;
-      seen_ = std::move(now);
-      read_anew();
+      if (asked || now != seen_) {
+        seen_ = std::move(now);
+        read_anew();
+      } else if (clock::now() >= again_at_) {  // certificates end, too
+        judge_all();
+      }
     });
   }
 
@@ -110,6 +114,8 @@ public:
   }
 
 private:
+  using clock = std::chrono::steady_clock;
+
   void wait_for_signal() {
     signals_->async_wait([this](std::error_code ec, int) {
       if (ec) return;
@@ -138,15 +144,20 @@ private:
       return;
     }
     log_(mgw::log_level::info, "what client certificates are trusted was read anew; all connections are judged by it");
-    changed_();
+    judge_all();
+  }
+  void judge_all() {
+    again_at_ = clock::now() + std::chrono::hours(1);
+    judge_();
   }
 
   mgw::net::client_trust_files const files_;
   mgw::log_sink log_;
   std::shared_ptr<mgw::net::client_gate> gate_;
   std::unique_ptr<mgw::mender::authorizer> authorizer_;
-  std::string seen_;  // of the watch's thread
-  std::function<void()> changed_;
+  std::string seen_;  // these two: of the watch's thread
+  clock::time_point again_at_ = clock::now() + std::chrono::hours(1);
+  std::function<void()> judge_;
   std::atomic<bool> asked_{false};
   std::unique_ptr<asio::signal_set> signals_;
   std::unique_ptr<periodic> watch_;
