@@ -135,6 +135,32 @@ def test_wrong_password(bench):
         gateway.stop()
 
 
+def test_private_addresses_are_refused_by_name(bench):
+    squid = Squid(bench)
+    origin = named(bench.enter(Origin(b'x')))
+    gateway = start_gateway(bench, origin.url, HTTP_PROXY=squid.url(), **SETTINGS)
+    target = link(bench.pki, gateway.port)
+    for address in ('10.1.2.3', '[::ffff:10.1.2.4]'):
+        origin.url = f'http://{address}'
+        answer = request(bench.pki, gateway.port, 'POST', POLL, {'Authorization': 'Bearer e2e'}, b'{}')
+        check(answer.json()['artifact']['source']['uri'].startswith(f'http://{address}/'), f'not left as it is: {answer.body}')
+
+    def elsewhere(handler, start):
+        handler.send_response(302)
+        handler.send_header('Location', 'http://169.254.169.254/latest/meta-data/')
+        handler.send_header('Content-Length', '0')
+        handler.end_headers()
+
+    origin.artifact_answer = elsewhere
+    answer = request(bench.pki, gateway.port, 'GET', target)
+    check(answer.status == 403, f'a redirect into the private network was answered {answer.status}')
+    for host in ('10.1.2.3', '::ffff:10.1.2.4', '169.254.169.254'):
+        lines = [line for line in gateway.log.splitlines() if f'host {host}, which has the private address {host},' in line]
+        check(len(lines) == 1 and 'ARTIFACTS_PROXY_DOMAIN_WHITELIST' in lines[0] and
+              'UPSTREAM_ALLOW_PRIVATE_ADDRESSES' in lines[0], f'{host} is told of thus: {lines}')
+    check('169.254' not in squid.log() and '10.1.2' not in squid.log(), 'squid was asked for it')
+
+
 def test_squid_dies_in_mid_download(bench):
     squid, data = Squid(bench), os.urandom(2 << 20)
     origin = named(bench.enter(Origin(data)))

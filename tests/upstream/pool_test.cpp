@@ -432,7 +432,9 @@ TEST_CASE("a proxy that says nothing is waited for no longer than a connection")
 
 TEST_CASE("behind a proxy, hosts that are private addresses by themselves are refused, however spelt") {
   test::proxy_server proxy;
-  site s(through(proxy));
+  pool_options options = through(proxy);
+  options.rules.home = endpoint("home.test", 443, true);  // whose address only the proxy knows
+  site s(options);
   for (auto const* host : {"10.0.0.1", "169.254.169.254", "0xa9fea9fe", "2852039166", "::1", "::ffff:10.0.0.1", "127.1",
                            "a.localhost"}) {
     CAPTURE(host);
@@ -447,6 +449,12 @@ TEST_CASE("behind a proxy, hosts that are private addresses by themselves are re
     }
   }
   CHECK(proxy.heads().empty());
+
+  options.rules.home.host = "10.1.2.3";
+  site at_home(options);
+  endpoint to("10.0.0.1", 80, false);
+  to.within = reach::outside;
+  CHECK_FALSE(test::run_io(at_home.w.io, at_home.pool->judge(to)));
 }
 
 }  // namespace mgw::upstream

@@ -17,7 +17,6 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
-#include <asio/ip/tcp.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -74,7 +73,11 @@ struct connected {
 class pool : public std::enable_shared_from_this<pool> {
 public:
   pool(net::deadline_queue& deadlines, net::tls_context tls, pool_options options = {})
-      : deadlines_(deadlines), tls_(std::move(tls)), options_(std::move(options)), resolver_(options_.names) {}
+      : deadlines_(deadlines), tls_(std::move(tls)), options_(std::move(options)), resolver_(options_.names) {
+    // Behind a proxy its name says nothing here: it counts as a public host.
+    auto& home = options_.rules.home;
+    if (proxy_of(home) != nullptr && !address_without_lookup(home.host)) home = endpoint();
+  }
 
   /// An idle connection if there is a good one and `fresh` is false, else a new one. The addresses that are connected to
   /// are those that were held against the rules: a name that changes its mind in between gains nothing.
