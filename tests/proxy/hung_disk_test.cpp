@@ -50,6 +50,7 @@ struct site {
   hanging_files disk;
   ms deadline;  // short ones: on a slow machine another operation may be late, too
   ms checkpoint_every;
+  bool power_cut = false;  // before the next start
   std::optional<caching_gateway> g;
 
   explicit site(ms d = ms(20), ms checkpoint = ms(0)) : deadline(d), checkpoint_every(checkpoint) { start(); }
@@ -59,6 +60,7 @@ struct site {
   }
   void start() {
     g.reset();
+    if (std::exchange(power_cut, false)) std::filesystem::remove(directory.path() / "clean");
     caching_options o;
     o.ops = &disk;
     o.tee.ledger.path = ledger();
@@ -104,13 +106,13 @@ mishap stall(std::size_t n) {
 }
 
 /// Where an object is before a client comes.
-enum class before { nothing, part, complete };
+enum class before { nothing, part, complete, unread };
 
 void prepare(site& s, before what) {
   if (what == before::nothing) return;
   ms const deadline = std::exchange(s.deadline, ms(60'000));
   s.start();
-  if (what == before::complete) {
+  if (what == before::complete || what == before::unread) {
     CHECK(s.stores());
   } else {
     s.origin.script(0, stall(150'000));
@@ -123,6 +125,7 @@ void prepare(site& s, before what) {
     CHECK(eventually([&] { return s.tee().idle(); }));
   }
   s.deadline = deadline;
+  s.power_cut = what == before::unread;
   s.start();
 }
 
@@ -140,6 +143,9 @@ TEST_CASE("whatever a hung disk is at, clients get their bytes, and the store is
   }
   SUBCASE("a hit") {
     what = before::complete;
+  }
+  SUBCASE("a hit that has to be read first") {
+    what = before::unread;
   }
   bool done = false;
   ms deadline(20);
