@@ -1,16 +1,20 @@
 #pragma once
 
 #include <mgw/core/log.hpp>
+#include <mgw/mender/device_api.hpp>
 #include <mgw/proxy/exchange.hpp>
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace gateway {
 
@@ -48,17 +52,52 @@ inline void log_line(mgw::log_level level, std::string_view text) {
   if (spdlog::should_log(to)) spdlog::log(to, "msg={}", in_quotes(text));
 }
 
-/// The path without what it seals: a link's token is as good as the artifact.
-inline std::string_view loggable_path(mgw::proxy::exchange const& x) {
-  auto const route = x.notes().route;
-  if (route.find("{token}") != std::string_view::npos) return route;
-  return x.target().path;
+/// Undoes percent escapes, and escapes of these.
+inline std::string unescaped(std::string_view path) {
+  std::string out;
+  for (char const c : path) {
+    out += c;
+    while (out.size() >= 3 && out[out.size() - 3] == '%') {
+      unsigned char byte = 0;
+      char const* const digits = out.data() + out.size() - 2;
+      auto const [end, ec] = std::from_chars(digits, digits + 2, byte, 16);
+      if (ec != std::errc() || end != digits + 2) break;
+      out.resize(out.size() - 3);
+      out += static_cast<char>(byte);
+    }
+  }
+  return out;
 }
 
-/// One line per request. Thousands of small ranges of one download are debug lines.
-inline void log_access(mgw::proxy::exchange const& x) {
+/// Whether an error is no news: servers without the second version of a poll say so at each.
+inline bool is_usual(std::string_view route, int status) {
+  return status == 404 && route == mgw::mender::match_call("POST", "/api/devices/v2/deployments/device/deployments/next").route;
+}
+
+/// The path without what it seals: a link's token is as good as the artifact. So of what matches no route, and may be a
+/// link in another spelling or with another method, nothing is told from the word "gateway" on.
+inline std::string loggable_path(std::string_view route, std::string_view path) {
+  if (route.find("{token}") != std::string_view::npos) return std::string(route);
+  if (!route.empty()) return std::string(path);
+  constexpr std::string_view word = "gateway";
+  auto const plain = unescaped(path);
+  auto const same = [](char c, char lower) { return c == lower || (c >= 'A' && c <= 'Z' && c - 'A' + 'a' == lower); };
+  auto const at = std::search(plain.begin(), plain.end(), word.begin(), word.end(), same);
+  if (at == plain.end()) return std::string(path);
+  return std::string(plain.begin(), at).append(word).append("/*");
+}
+
+/// Thousands of small ranges of one download are debug lines, and so is what every poll of an open-source server's
+/// devices begins with: it does not know the second version of that call.
+inline spdlog::level::level_enum access_level(mgw::proxy::exchange const& x) {
   bool const small_range = x.status() == 206 && x.bytes_out() < 128 * 1024;
-  auto const level = small_range ? spdlog::level::debug : x.status() >= 400 || x.aborted() ? spdlog::level::warn : spdlog::level::info;
+  if (small_range || is_usual(x.notes().route, x.status())) return spdlog::level::debug;
+  return x.status() >= 400 || x.aborted() ? spdlog::level::warn : spdlog::level::info;
+}
+
+/// One line per request.
+inline void log_access(mgw::proxy::exchange const& x) {
+  auto const level = access_level(x);
   if (!spdlog::should_log(level)) return;
   auto const& n = x.notes();
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - x.begun()).count();
@@ -70,7 +109,7 @@ inline void log_access(mgw::proxy::exchange const& x) {
     append_quoted(line, value);
   };
   quoted(" method=", x.request().method);
-  quoted(" path=", loggable_path(x));
+  quoted(" path=", loggable_path(n.route, x.target().path));
   if (x.aborted() && !x.head_sent())
     line += " status=closed";
   else

@@ -340,7 +340,7 @@ private:
     std::string const own(mgw::http::parse_uri(s.upstream.url)->authority);
     return [any_host, own](mgw::http::uri const& u) {
       using mgw::upstream::reach;
-      return any_host || mgw::http::iequals(u.authority, own) ? reach::elsewhere : reach::outside;
+      return any_host || mgw::http::is_authority_of(u, own) ? reach::elsewhere : reach::outside;
     };
   }
   mgw::proxy::tee_options tee_options(settings const& s) const {
@@ -364,7 +364,7 @@ private:
     o.fetch.reach = reach(s);
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
-        return hosts.allows(u.host) || mgw::http::iequals(u.authority, mgw::http::parse_uri(own)->authority);
+        return hosts.allows(u.host) || mgw::http::is_authority_of(u, mgw::http::parse_uri(own)->authority);
       };
     return o;
   }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <mgw/http/fields.hpp>
+
 #include <zlib.h>
 
 #include <array>
@@ -10,10 +12,10 @@
 
 namespace gateway {
 
-/// Undoes gzip, to at most `max` bytes; nothing for another coding, a broken or a bigger body.
+/// Undoes gzip (a coding has no case: RFC 9110 section 8.4.1), to at most `max` bytes; nothing for another coding, a broken or a bigger body.
 /// (Upstream is asked for no coding; some front ends compress all the same.)
 inline std::optional<std::string> inflate(std::string_view coding, std::string_view body, std::size_t max) {
-  if (coding != "gzip" && coding != "x-gzip") return std::nullopt;
+  if (!mgw::http::iequals(coding, "gzip") && !mgw::http::iequals(coding, "x-gzip")) return std::nullopt;
   z_stream z{};
   if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK) return std::nullopt;
   std::string in(body);  // zlib wants writable bytes

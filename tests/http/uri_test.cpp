@@ -324,4 +324,23 @@ TEST_CASE("a Location that leads nowhere we go is refused") {
   }
 }
 
+TEST_CASE("RFC 9110 4.2.3: an authority without a port names the default one of the scheme, and hosts have no case") {
+  struct {
+    char const *uri, *authority;
+    bool same;
+  } const cases[] = {
+      {"https://a.example/x", "a.example", true},      {"https://a.example:443/x", "A.example", true},
+      {"https://A.example/x", "a.example:443", true},  {"http://a.example:80/x", "a.example", true},
+      {"http://a.example/x", "a.example:443", false},  {"https://a.example:444/x", "a.example", false},
+      {"https://a.example/x", "a.example:444", false}, {"https://[::1]:443/x", "[::1]", true},
+      {"https://a.example/x", "b.example", false},     {"https://a.example/x", "a.example.", false},
+      {"https://a.example/x", "", false},              {"https://a.example/x", "a.example:x", false},
+  };
+  for (auto const& c : cases) {
+    CAPTURE(c.uri);
+    CAPTURE(c.authority);
+    CHECK(is_authority_of(*parse_uri(c.uri), c.authority) == c.same);
+  }
+}
+
 }  // namespace mgw::http

@@ -269,8 +269,64 @@ TEST_CASE("what is not a deployment as expected passes untouched") {
   CHECK(unauthorized.value("WWW-Authenticate") == "Bearer");
   s.answers(deployment("https://s3.example/a"));
   CHECK(s.ask("GET", "/api/devices/v1/deployments/device/other").body == deployment("https://s3.example/a"));
-  s.answers(std::string(max_deployment_size + 1, ' '));
-  CHECK(s.ask("GET", next_v1).status() == 502);
+}
+
+TEST_CASE("an answer to a poll that is too large to be looked into passes as it is, with a warning") {
+  site s;
+  std::string const link = deployment("https://s3.example/a");
+  std::string const most = link + std::string(max_deployment_size - link.size(), ' ');
+  for (std::string const& body : {most + ' ', most + std::string(300'000, ' ')}) {
+    CAPTURE(body.size());
+    std::size_t const before = s.warnings.count("more than 1 MiB");
+    s.answers(body);
+    reply const r = s.ask("GET", next_v1);
+    CHECK(r.status() == 200);
+    CHECK(r.whole);
+    bool const same = r.body == body;
+    CHECK(same);
+    CHECK(s.warnings.count("more than 1 MiB") == before + 1);
+  }
+  s.answers(most);
+  CHECK(s.ask("GET", next_v1).body.find("\"http://gateway.test/") != std::string::npos);
+  CHECK(s.warnings.count("more than 1 MiB") == 2);
+}
+
+TEST_CASE("the request id that goes upstream is the one in our log: the device's, or ours in place of an unusable one") {
+  site s;
+  s.answers("{}");
+  s.ask("GET", "/api/devices/v1/x", {{"X-MEN-RequestID", "id-1"}});
+  CHECK(s.origin.requests().back().value("X-MEN-RequestID") == "id-1");
+  for (std::string const& bad : {std::string("no\"id"), std::string(1000, 'a'), std::string()}) {
+    CAPTURE(bad.size());
+    s.ask("GET", "/api/devices/v1/x", {{"x-men-requestid", bad}});
+    auto const seen = s.origin.requests().back();
+    CHECK(seen.head.count("X-MEN-RequestID") == 1);
+    CHECK(is_valid_request_id(seen.value("X-MEN-RequestID")));
+    CHECK(seen.value("X-MEN-RequestID") != bad);
+  }
+}
+
+TEST_CASE("the upstream's own host is known with its port and without, if it is the default one") {
+  for (bool const told : {true, false}) {
+    CAPTURE(told);
+    site s([told](relay_options& o) {
+      o.allowed_hosts = domain_list({"s3.example"});
+      o.forward.host = told ? "hosted.example:443" : "Hosted.example";
+    });
+    struct {
+      char const* url;
+      bool ours;
+    } const cases[] = {
+        {"https://hosted.example/a", true},       {"https://hosted.example:443/a", true},
+        {"https://hosted.example:444/a", false},  {"http://hosted.example:444/a", false},
+        {"https://hosted.example.evil/a", false},
+    };
+    for (auto const& c : cases) {
+      CAPTURE(c.url);
+      s.answers(deployment(c.url));
+      CHECK(uri_in(s.ask("GET", next_v1).body).starts_with("http://gateway.test/") == c.ours);
+    }
+  }
 }
 
 TEST_CASE("without rewriting every answer passes as it is") {

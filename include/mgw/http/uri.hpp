@@ -58,6 +58,10 @@ struct host_and_port {
 /// list of hosts names. Errors: std::errc::invalid_argument.
 result<host_and_port> parse_host_and_port(std::string_view text) noexcept;
 
+/// Whether `authority` (host[:port]) names the host and port of `u`; a port that is not told is the default of `u`'s
+/// scheme. Source: RFC 9110 4.2.3.
+bool is_authority_of(uri const& u, std::string_view authority) noexcept;
+
 /// Resolves a reference (the value of Location) against the URI it came from; the result is one that `parse_uri` takes.
 ///
 /// A reference with a scheme or an authority of its own stands as it is, dot segments included: it may be a signed
@@ -188,6 +192,14 @@ inline result<host_and_port> parse_host_and_port(std::string_view text) noexcept
   if (port == 0 || port > 65535) return invalid;
   out.port = static_cast<std::uint16_t>(port);
   return out;
+}
+
+inline bool is_authority_of(uri const& u, std::string_view authority) noexcept {
+  auto const named = parse_host_and_port(authority);
+  if (!named || named->host.size() != u.host.size()) return false;
+  for (std::size_t i = 0; i < u.host.size(); ++i)
+    if (uri_detail::lower(u.host[i]) != uri_detail::lower(named->host[i])) return false;
+  return named->port.value_or(u.tls ? 443 : 80) == u.port;
 }
 
 inline result<uri> parse_uri(std::string_view text) noexcept {

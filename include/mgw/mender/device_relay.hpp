@@ -80,6 +80,10 @@ public:
   device_relay(upstream::pool_set const& upstreams, link_sealer const& links, relay_options options)
       : upstreams_(&upstreams), links_(&links), shared_(std::make_shared<shared>()) {
     if (!options.forward.drop_request_field) options.forward.drop_request_field = is_dropped_request_field;
+    // It goes with ours, or as it was noted.
+    options.forward.drop_request_field = [others = std::move(options.forward.drop_request_field)](std::string_view name) {
+      return http::iequals(name, "X-MEN-RequestID") || others(name);
+    };
     shared_->options = std::move(options);
   }
 
@@ -150,8 +154,7 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
                                                                   route_match route) const {
   auto const& o = shared_->options;
   std::string fields;
-  if (!x.request().fields.contains("X-MEN-RequestID"))
-    http::append_field(fields, "X-MEN-RequestID", x.notes().request_id);
+  http::append_field(fields, "X-MEN-RequestID", x.notes().request_id);
   proxy::forward_call call;
   call.may_repeat = route.retry_whole_body;
   call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
@@ -298,6 +301,11 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
   auto const& o = shared_->options;
   std::string body;
   std::error_code const ec = co_await f.read_whole(body, max_deployment_size);
+  if (ec == http::parse_error::body_too_large) {
+    warn("a deployment has more than 1 MiB: its link is left as it is");
+    co_await f.relay(body);
+    co_return;
+  }
   if (ec) {
     proxy::forward_outcome failure;
     failure.ec = ec;
@@ -341,7 +349,7 @@ inline asio::awaitable<void> device_relay::answer_next(proxy::exchange& x, proxy
 
 inline bool device_relay::host_allowed(http::uri const& link) const {
   auto const& o = shared_->options;
-  return o.allowed_hosts.empty() || o.allowed_hosts.allows(link.host) || http::iequals(link.authority, o.forward.host);
+  return o.allowed_hosts.empty() || o.allowed_hosts.allows(link.host) || http::is_authority_of(link, o.forward.host);
 }
 
 /// False: the host's addresses are such as the gateway will never connect to; the rules have told why. What cannot be

@@ -61,9 +61,10 @@ public:
   /// Starts the client's response with the upstream's status and end-to-end fields, all but the length.
   void start_response(std::string_view without = {});
   /// Relays head and body, or opens the tunnel of a 101. A body that breaks off breaks off at the client too: never a
-  /// clean end.
-  asio::awaitable<void> relay();
-  /// Reads the whole response body, at most `max` bytes.
+  /// clean end. `first`: what was read of the body already.
+  asio::awaitable<void> relay(std::string_view first = {});
+  /// Reads the whole response body, at most `max` bytes. With parse_error::body_too_large `into` has what was read so
+  /// far, more than that: `relay(into)` goes on with it.
   asio::awaitable<std::error_code> read_whole(std::string& into, std::size_t max);
 
 private:
@@ -319,7 +320,7 @@ inline asio::awaitable<void> forwarding::relay_tunnel() {
   if (!t.clean()) x_.notes().failure = "the tunnel broke off";
 }
 
-inline asio::awaitable<void> forwarding::relay() {
+inline asio::awaitable<void> forwarding::relay(std::string_view first) {
   if (up_->head().status == 101) {
     co_await relay_tunnel();
     co_return;
@@ -337,6 +338,13 @@ inline asio::awaitable<void> forwarding::relay() {
   x_.end_head(framing);
   if (up_->would_wait()) (void)co_await x_.flush();  // a head may come long before its body
   response_body to(x_);
+  std::error_code lost;
+  if (!first.empty()) lost = co_await to.write(first);
+  if (lost) {
+    to.abort();
+    if (upload_) co_await upload_->stop();
+    co_return;
+  }
   body::pump_result const r = co_await body::pump(*up_, to);
   if (r.source_error && !x_.head_sent()) {
     if (upload_) co_await upload_->stop();
@@ -356,9 +364,9 @@ inline asio::awaitable<std::error_code> forwarding::read_whole(std::string& into
   for (;;) {
     body::chunk const c = co_await up_->read_body();
     ec = c.ec;
-    if (!ec && c.bytes.size() > max - into.size()) ec = make_error_code(http::parse_error::body_too_large);
     if (ec) break;
     into.append(c.bytes);
+    if (into.size() > max) co_return make_error_code(http::parse_error::body_too_large);
     if (c.end) break;
   }
   if (upload_) co_await upload_->stop();
