@@ -1234,25 +1234,6 @@ TEST_CASE("so many clients are served: one more takes the place of one that is h
   CHECK(s.origin.saw(2));
 }
 
-TEST_CASE("so many clients at once go past a store that fails, the others wait in line") {
-  caching_options options = with(quick_tee());
-  options.store = false;
-  options.tee.fetch.max_pass_through = 1;
-  site s(300'000, options);
-  mishap m;
-  m.stall_after = 100'000;
-  s.origin.script(0, m);
-  http_client a(s.g.port()), b(s.g.port());
-  a.request("GET", "/o");
-  CHECK(a.read_bytes(1000).size() == 1000);
-  b.request("GET", "/o");
-  CHECK(eventually([&] { return s.g.tee().held() == 1; }));
-  CHECK(s.origin.count() == 1);
-  s.origin.release();
-  CHECK(is_whole(b.read_reply(), s.body));
-  CHECK(s.origin.count() == 2);
-}
-
 TEST_CASE("draining closes what is held, and with its last reader the fill ends") {
   site s(300'000);
   mishap m;

@@ -51,7 +51,8 @@ struct fetch_options {
   std::chrono::milliseconds stand_by_look{5'000};  ///< how often a fill that stands by looks whether the link is open
   std::size_t batch = 128 * 1024;                    ///< bytes gathered before they are written to the store
   std::size_t max_fills = 16;                        ///< objects that are fetched at once; the others wait in line
-  std::size_t max_pass_through = 8;                  ///< clients that fetch for themselves at once, past a store that fails or a fill
+  /// Clients that fetch for themselves at once, past a store that fails or a fill; without a store max_clients are.
+  std::size_t max_pass_through = 8;
   std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what arrives is made durable, and before each pause as long
   std::chrono::milliseconds disk_deadline{20'000};  ///< a disk that has not got on with something for so long hangs
   std::string user_agent = "mgw";

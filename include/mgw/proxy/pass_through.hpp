@@ -93,6 +93,7 @@ private:
   std::string fields() const;
   asio::awaitable<outcome> attempt();
   asio::awaitable<void> refuse(int status);
+  std::string_view why_ended() const;
   std::optional<outcome> judge_refused_link(int status, bool waited);
   asio::awaitable<void> pause(std::chrono::milliseconds length);
   asio::awaitable<bool> sleep_until(clock::time_point until);
@@ -183,6 +184,7 @@ inline asio::awaitable<void> pass_through::serve() {
     backoff = std::min(backoff * 2, fetch_.backoff_max);
   }
   x_.on_drain(nullptr, nullptr);
+  if (x_.aborted() && x_.notes().failure.empty()) x_.notes().failure = why_ended();
 }
 
 /// False: woken before, or the client has left.
@@ -476,6 +478,13 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   if (doubtful_ && !sent_) co_return outcome::fault;
   co_await refuse(status);
   co_return outcome::done;
+}
+
+/// Where upstream is not the reason.
+inline std::string_view pass_through::why_ended() const {
+  if (turn_.has_slot() || x_.client_gone()) return "the client left";
+  if (crowded_out_) return "held while others came";
+  return x_.draining() ? "draining" : "held too long in line: others fetch past the cache (MaxPassThrough)";
 }
 
 /// None: it is no refusal of the link, or a definite one. See fetch::judge_refused_link.

@@ -65,6 +65,7 @@ public:
     }
     /// Takes a slot if one is free; joins no line. True: it has a slot.
     bool try_enter() { return all_.try_enter(*w_); }
+    bool has_slot() const { return all_.holds(*w_); }
     /// Gives the slot, or the place in line, to the next one.
     void leave() noexcept { all_.leave(*this); }
     void wake() noexcept {

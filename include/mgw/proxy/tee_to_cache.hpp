@@ -34,6 +34,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -64,7 +65,7 @@ class tee_to_cache {
 public:
   tee_to_cache(Store& objects, upstream::pool_set& upstreams, tee_options options)
       : store_(&objects), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
-  /// Without a store: every client fetches for itself, under the same rules.
+  /// Without a store: every client fetches for itself, under the same rules, as many at once as max_clients.
   tee_to_cache(upstream::pool_set& upstreams, tee_options options)
       : store_(nullptr), upstreams_(upstreams), options_(std::move(options)), book_(options_.ledger, options_.fetch.log) {}
 
@@ -152,7 +153,9 @@ private:
   std::shared_ptr<client_room> room_ =
       options_.room ? options_.room : std::make_shared<client_room>(options_.reader, options_.max_clients);
   bypass_links links_;
-  slots fills_{options_.fetch.max_fills}, pass_through_{options_.fetch.max_pass_through};
+  slots fills_{options_.fetch.max_fills};
+  // Without a store each client fetches for itself anyway: there are as many as there may be clients.
+  slots pass_through_{store_ != nullptr ? options_.fetch.max_pass_through : std::max<std::size_t>(1, options_.max_clients)};
   disk_threads disk_{options_.fetch.disk_deadline, options_.fetch.log, [this] { (void)book_.flush(); }};
   cache::single_flight<fetch_job> flights_;
   cache::single_flight<first_reading> readings_;
