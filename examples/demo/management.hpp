@@ -121,10 +121,11 @@ private:
     auto const request = parse_object(*body);
     std::string const status = request ? member(*request, "status") : std::string();
     int const done = auth_.set_status(id, set, status);
+    std::string_view const why = done == 404 ? "not found" : "this status cannot be set";
     if (done == 204)
       co_await answer(x, 204);
     else
-      co_await refuse(x, done, done == 404 ? "not found" : "this status cannot be set");
+      co_await refuse(x, done, why);
   }
 
   device_auth& auth_;
