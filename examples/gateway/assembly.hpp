@@ -10,6 +10,7 @@
 #include "health.hpp"
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
+#include "open_cache.hpp"
 #include "periodic.hpp"
 #include "private_host_warning.hpp"
 #include "served_counts.hpp"
@@ -143,7 +144,9 @@ public:
       where.max_size = s.cache.max_size;
       where.min_free = s.cache.min_free;
       where.max_age = std::chrono::duration_cast<std::chrono::seconds>(s.cache.max_age);
-      store_ = std::make_unique<store>(where, log_);
+      store_ = open_or_do_without(where, log_);
+    }
+    if (store_) {
       if (s.cache.max_age.count() != 0)
         expiry_ = std::make_unique<periodic>(std::clamp<std::chrono::milliseconds>(s.cache.max_age / 10, std::chrono::seconds(1), std::chrono::hours(1)),
                                              [objects = store_.get()] { (void)objects->expire(); });
