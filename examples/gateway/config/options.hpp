@@ -230,7 +230,8 @@ inline std::vector<option> const& options() {
       {"UpstreamServer.RateWindows", "UPSTREAM_RATE_WINDOWS",
        "windows, separated by semicolons: DAYS HH:MM-HH:MM RATE, days or times may be left out; days such as mon-fri or "
        "sat,sun; a rate of 1KiB or more, unlimited, or pause",
-       "other limits at certain times, local time; the first that is open counts (none)",
+       "other limits at certain times, local time; the first that is open counts; a pause of more than 50 minutes makes "
+       "deployments fail that were polled in it, so prefer a low rate (none)",
        windows([](auto& s) -> auto& { return s.upstream.rate_windows; })},
       {"UpstreamServer.AllowPrivateAddresses", "UPSTREAM_ALLOW_PRIVATE_ADDRESSES", yes_no,
        "fetch artifacts from any private address, also where neither DomainWhitelist lists the host nor the server has "
@@ -306,7 +307,7 @@ inline std::vector<option> const& options() {
        "1 to 1000000", "artifacts fetched at once; others wait in line (16)",
        number([](auto& s) -> auto& { return s.cache.max_fills; }, size_t{1}, size_t{1'000'000})},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxPassThrough", "ARTIFACTS_PROXY_CACHE_MAX_PASS_THROUGH",
-       "1 to 1000000", "devices that fetch for themselves at once, past a cache that cannot be used or far ahead of a fetch (8)",
+       "1 to 1000000", "devices that fetch for themselves at once, past a cache that fails or far ahead of a fetch; without a cache all do (8)",
        number([](auto& s) -> auto& { return s.cache.max_pass_through; }, size_t{1}, size_t{1'000'000})},
       {"Features.ArtifactsProxy.ArtifactsCache.FarAhead", "ARTIFACTS_PROXY_CACHE_FAR_AHEAD",
        "1 or more: bytes, or a number with KiB, MiB, GiB, TiB",
