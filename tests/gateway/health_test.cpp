@@ -16,6 +16,7 @@
 namespace gateway {
 namespace {
 
+using mgw::test::eventually;
 using mgw::test::reply;
 
 /// A gateway that answers everything with its health; time passes when the test says so.
@@ -45,7 +46,7 @@ TEST_CASE("a gateway is ready while its upstream can be connected to; what was f
   CHECK(r.status() == 200);
   CHECK(r.body == "{\"ready\":true}");
   CHECK(r.value("Content-Type") == "application/json; charset=utf-8");
-  CHECK(s.upstream.connections() == 1);
+  CHECK(eventually([&] { return s.upstream.connections() == 1; }));
   s.upstream.refuse();
   s.upstream.cut_all();
   s.passed = 4;
@@ -61,7 +62,7 @@ TEST_CASE("a gateway is ready while its upstream can be connected to; what was f
   CHECK(s.ask().status() == 200);
   s.passed = 20;
   CHECK(s.ask().status() == 200);
-  CHECK(s.upstream.connections() == 2);  // one that is open is enough
+  CHECK(eventually([&] { return s.upstream.connections() == 2; }));  // one that is open is enough
   CHECK(s.upstream.count() == 0);        // and nothing is asked on it
 }
 

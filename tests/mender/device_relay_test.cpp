@@ -447,7 +447,8 @@ TEST_CASE("answers that mean something to clients pass as they are") {
       CAPTURE(status);
       bool const with_body = status != 204;
       std::string const body = with_body ? R"({"error":"x","request_id":"1"})" : "";
-      s.answers(body, {{"Content-Type", "application/json; charset=utf-8"}, {"Retry-After", "17"}}, status);
+      // With a request id they come from a service and are about this device, not about all (a 429, say).
+      s.answers(body, {{"Content-Type", "application/json; charset=utf-8"}, {"Retry-After", "17"}, {"X-MEN-RequestID", "1"}}, status);
       std::size_t const before = s.origin.count();
       reply const r = s.ask(call.method, call.path, {{"Content-Type", "application/json"}},
                             std::string_view(call.method) == "GET" ? "" : "{}");
