@@ -521,7 +521,8 @@ TEST_CASE("limit: a client that reads nothing of a large response costs buffers 
 TEST_CASE("limit: without descriptors accepting pauses, open connections are served, and nobody is lost") {
   site s;
   http_client early(s.port());
-  CHECK(early.get("/").status() == 204);
+  early.send("GET / HTTP/1.1\r\n");
+  CHECK(eventually([&] { return s.g.server().connections() == 1; }));
   blocking_socket late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in const to = blocking_socket::loopback(s.port());
   {
@@ -529,12 +530,27 @@ TEST_CASE("limit: without descriptors accepting pauses, open connections are ser
     REQUIRE(::connect(late.fd(), reinterpret_cast<sockaddr const*>(&to), sizeof to) == 0);
     CHECK(late.send(get_with("/")));
     CHECK(eventually([&] { return s.g.server().pauses() >= 2; }));
-    CHECK(early.get("/").status() == 204);
     CHECK(s.g.server().connections() == 1);
+    early.send("Host: a\r\n\r\n");
+    CHECK(early.read_reply().status() == 204);
   }
   http_client c(std::move(late));
   CHECK(c.read_reply().status() == 204);
   CHECK(s.g.log.count("no connection can be accepted") == 1);
+}
+
+TEST_CASE("limit: without descriptors an idle connection is closed for one that comes") {
+  site s;
+  http_client idle(s.port());
+  CHECK(idle.get("/").status() == 204);
+  blocking_socket late(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in const to = blocking_socket::loopback(s.port());
+  test::no_descriptors const none;
+  REQUIRE(::connect(late.fd(), reinterpret_cast<sockaddr const*>(&to), sizeof to) == 0);
+  CHECK(late.send(get_with("/")));
+  http_client c(std::move(late));
+  CHECK(c.read_reply().status() == 204);
+  CHECK(idle.closed());
 }
 
 }  // namespace mgw::proxy

@@ -5,6 +5,7 @@
 #include "config/check.hpp"
 #include "config/configuration.hpp"
 #include "config/settings.hpp"
+#include "open_files.hpp"
 
 #include <mgw/version.hpp>
 
@@ -44,6 +45,7 @@ inline int run(configuration c) {
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &files);
+    keep_within(c.values.limits.max_connections, files.rlim_max, log_line);
   }
   spdlog::info("msg=\"starting mgw-gateway\" version={} upstream={} verify={}", MGW_VERSION, in_quotes(s.upstream.url),
                !s.upstream.insecure_skip_verify);

@@ -26,6 +26,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -43,7 +44,8 @@ namespace mgw::proxy {
 ///
 /// `listen` before `worker_pool::run`. `drain` stops accepting, closes idle connections and lets running exchanges
 /// finish. For a connection beyond `max_connections` another one ends that nobody misses: an idle one of its worker, or
-/// what `make_room` finds; else it is closed at once, and one log line in ten seconds says so at most.
+/// what `make_room` finds; else it is closed at once, and one log line in ten seconds says so at most. Where descriptors
+/// run out some of these end, too, and the new one waits meanwhile.
 /// Thread rule: `listen` before the workers run; `drain`, `idle` and the counters from any thread. Lifetime: `close`
 /// after the workers' threads have ended; the object ends after their contexts, in which its coroutines live
 /// (run_until_signal keeps that order).
@@ -66,6 +68,9 @@ public:
     chosen.on_pause = [this](std::error_code why) {
       if (log_ && pausing_.due())
         log_(log_level::error, "no connection can be accepted, trying again: " + why.message());
+      net::worker* const here = net::worker::current();
+      if (here != nullptr && (why == net::system_error(EMFILE) || why == net::system_error(ENFILE)))
+        give_descriptors(*here);
     };
     auto opened = workers_.listen(address, chosen);
     for (std::size_t i = 0; i < workers_.size(); ++i) {
@@ -175,6 +180,25 @@ private:
     if (log_ && line.due())
       log_(log_level::warn, "a connection was refused: " + why() + "; " + std::to_string(n) + " so far");
   }
+  bool end_idle(net::worker& w) {
+    constexpr int look_at = 256;
+    auto& live = live_[w.index];
+    for (int i = 0; i < look_at && i < static_cast<int>(live.size()); ++i) {
+      exchange* const x = live.front();
+      live.splice(live.end(), live, live.begin());
+      if (!x->idle() || x->draining()) continue;
+      x->drain();
+      return true;
+    }
+    return false;
+  }
+  /// Room for a few: those that are accepted need more, towards upstream.
+  void give_descriptors(net::worker& w) {
+    constexpr int at_once = 16;
+    int ended = 0;
+    while (ended < at_once && end_idle(w)) ++ended;
+    if (ended == 0 && options_.make_room) (void)options_.make_room();
+  }
 
   static asio::awaitable<void> connection(server& self, net::worker& worker, admission place, net::tcp_stream tcp,
                                           net::tls_context const* tls) {
@@ -265,16 +289,7 @@ void server<H>::judge_some(std::size_t worker, std::shared_ptr<net::client_gate>
 /// Ends one connection that nobody misses. Looks at a part of them each time, so that a flood of new ones costs little.
 template <Handler H>
 bool server<H>::make_room(net::worker& w) {
-  constexpr int look_at = 256;
-  auto& live = live_[w.index];
-  for (int i = 0; i < look_at && i < static_cast<int>(live.size()); ++i) {
-    exchange* const x = live.front();
-    live.splice(live.end(), live, live.begin());
-    if (!x->idle() || x->draining()) continue;
-    x->drain();
-    return true;
-  }
-  return options_.make_room && options_.make_room();
+  return end_idle(w) || (options_.make_room && options_.make_room());
 }
 
 }  // namespace mgw::proxy
