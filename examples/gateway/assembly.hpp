@@ -412,6 +412,8 @@ private:
     pace.per_second = s.upstream.calls_per_second;
     o.pace = std::make_shared<mgw::proxy::call_pace>(std::move(pace));
     if (s.device_system.enabled) o.attributes = system_attributes(s);
+    o.max_held_reports =
+        s.limits.max_held_reports != 0 ? s.limits.max_held_reports : std::max<std::size_t>(1, s.limits.max_connections / 4);
     o.rewrite_links = s.proxy.enabled;
     o.gateway_url = s.proxy.gateway_url;
     o.allowed_hosts = allowed_hosts(s);

@@ -534,6 +534,32 @@ TEST_CASE("the retries of a status report end: in time, with the client, when dr
   }
 }
 
+TEST_CASE("limit: status reports held at once; for one more the longest-held gets the answer of its last try") {
+  site s([](relay_options& o) {
+    o.status_pause = std::chrono::milliseconds(20);
+    o.max_held_reports = 2;
+  });
+  s.answers("{}", {}, 503);
+  http_client first(s.g.port()), second(s.g.port()), third(s.g.port());
+  auto const tries_of = [&](std::string_view id) {
+    auto const all = s.origin.requests();
+    return std::count_if(all.begin(), all.end(), [&](auto const& r) { return r.value("X-MEN-RequestID") == id; });
+  };
+  // One that is tried again has been held since its first try.
+  first.request("PUT", status_path, {{"X-MEN-RequestID", "first"}}, "{}");
+  CHECK(eventually([&] { return tries_of("first") >= 2; }));
+  second.request("PUT", status_path, {{"X-MEN-RequestID", "second"}}, "{}");
+  CHECK(eventually([&] { return tries_of("second") >= 2; }));
+  CHECK(s.g.records().empty());
+  CHECK(s.warnings.count("status reports") == 0);
+  third.request("PUT", status_path, {{"X-MEN-RequestID", "third"}}, "{}");
+  CHECK(first.read_reply().status() == 503);
+  CHECK(s.warnings.count("more than 2 status reports") == 1);
+  s.answers("", {}, 204);
+  CHECK(second.read_reply().status() == 204);
+  CHECK(third.read_reply().status() == 204);
+}
+
 namespace {
 constexpr auto* inventory_path = "/api/devices/v1/inventory/device/attributes";
 void with_system(relay_options& o) { o.attributes = {inventory_attribute::of_text("mender_gateway_system_id", "site-7")}; }

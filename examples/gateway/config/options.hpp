@@ -356,6 +356,10 @@ inline std::vector<option> const& options() {
       {"Limits.MaxConnectionsPerPeer", "LIMITS_MAX_CONNECTIONS_PER_PEER", "1 to 1000000, or 0 for no limit",
        "connections at once from one address (0)",
        number([](auto& s) -> auto& { return s.limits.max_connections_per_peer; }, size_t{0}, size_t{1'000'000})},
+      {"Limits.MaxHeldReports", "LIMITS_MAX_HELD_REPORTS", "1 to 1000000",
+       "status reports that wait for the server at once; for one more the longest-waiting is answered with an error (a "
+       "quarter of the connections)",
+       number([](auto& s) -> auto& { return s.limits.max_held_reports; }, size_t{1}, size_t{1'000'000})},
       {"Limits.MaxHeadSize", "LIMITS_MAX_HEAD_SIZE", "8KiB to 18KiB: bytes, or a number with KiB",
        "largest head of a request (18KiB)", size([](auto& s) -> auto& { return s.limits.max_head; }, 8 * KiB, 18 * KiB)},
       {"Limits.MaxBodySize", "LIMITS_MAX_BODY_SIZE", "1KiB to 1TiB: bytes, or a number with KiB, MiB, GiB, TiB",

@@ -83,6 +83,7 @@ struct settings {
   struct {
     std::size_t max_connections = 10'000;
     std::size_t max_connections_per_peer = 0;  ///< 0: no limit
+    std::size_t max_held_reports = 0;          ///< 0: a quarter of the connections
     std::uint64_t max_head = 18u << 10;
     std::uint64_t max_body = 16u << 20;
   } limits;

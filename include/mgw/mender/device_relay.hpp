@@ -2,6 +2,7 @@
 
 #include <mgw/cache/key.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/seldom.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/artifact_link.hpp>
 #include <mgw/mender/deployments.hpp>
@@ -15,6 +16,7 @@
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/forward.hpp>
+#include <mgw/proxy/held_requests.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
 #include <asio/awaitable.hpp>
@@ -52,6 +54,8 @@ struct relay_options {
   std::chrono::seconds link_life{24 * 3600};
   std::chrono::milliseconds status_hold{3'600'000};  ///< how long a status report is retried while the client waits
   std::chrono::milliseconds status_pause{1'000};     ///< between two tries, doubled up to 30 s
+  /// Status reports that are held at once, 1 or more; for one more, the longest-held gets the answer of its last try.
+  std::size_t max_held_reports = 2'500;
   /// Undoes a content coding ("gzip") of an answer to a poll, at most `max` bytes; nothing if it cannot.
   std::function<std::optional<std::string>(std::string_view coding, std::string_view body, std::size_t max)> decode;
   /// Gives the key of an imported object that may stand for a download, or nothing. Called with the request that polls
@@ -71,7 +75,8 @@ struct relay_options {
 ///
 /// What is not as expected (no JSON, another shape, a host that is not allowed) passes untouched, with a warning: an
 /// update must never fail because of us. A status report is retried for as long as the device waits: losing the one
-/// before commit makes it roll a good update back. We never make a 404, 405 or 409 here: they mean something to
+/// before commit makes it roll a good update back. So many at most are held: beyond, the longest-held gets what its last try
+/// gave, a 502, 503 or 504, which costs its device one of its own tries, as a closed connection would. We never make a 404, 405 or 409 here: they mean something to
 /// clients. Attributes of ours go into inventories; where the server refuses these (400: there may be too many), the
 /// inventory goes once more as the device sent it. Calls go upstream at a pace; those it refuses get a 429 where clients
 /// honour it, else a 503, and a status report waits. A 429 of upstream's front end makes all wait. Thread rule: any worker.
@@ -85,6 +90,8 @@ public:
       return http::iequals(name, "X-MEN-RequestID") || others(name);
     };
     shared_->options = std::move(options);
+    shared_->reports.emplace(std::max<std::size_t>(1, shared_->options.max_held_reports),
+                             std::chrono::milliseconds(0));
   }
 
   asio::awaitable<void> operator()(proxy::exchange& x, route_match route) const;
@@ -95,8 +102,20 @@ private:
     std::mutex mutex;
     std::set<std::string, std::less<>> warned;  // hosts that were named in a warning already
     std::atomic<std::size_t> large_inventories{0};
+    std::optional<proxy::held_requests> reports;
+    seldom crowded{std::chrono::seconds(10)};
   };
   static constexpr std::size_t max_warned = 64;
+  /// A status report that waits for its next try, and ends when others need its place.
+  struct held_report {
+    asio::steady_timer* pause = nullptr;
+    bool crowded_out = false;
+    static void end(void* self) noexcept {
+      auto& me = *static_cast<held_report*>(self);
+      me.crowded_out = true;
+      if (me.pause != nullptr) me.pause->cancel();
+    }
+  };
 
   asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
                                                route_match route) const;
@@ -115,6 +134,11 @@ private:
   bool host_allowed(http::uri const& link) const;
   void warn(std::string const& text) const {
     if (shared_->options.log) shared_->options.log(log_level::warn, text);
+  }
+  void note_crowd() const {
+    if (shared_->crowded.due())
+      warn("more than " + std::to_string(shared_->options.max_held_reports) +
+           " status reports wait for upstream (Limits.MaxHeldReports): the longest-held are answered");
   }
 
   upstream::pool_set const* upstreams_;
@@ -167,20 +191,30 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
   f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
   auto const until = std::chrono::steady_clock::now() + o.status_hold;
   auto pause = o.status_pause;
+  held_report me;
+  std::optional<proxy::held_requests::place> held;
   for (;;) {
     proxy::forward_outcome const sent = co_await try_once(x, *f, call, route, until);
     int const status = sent.ec ? 0 : f->response().status;
     bool const lost = sent.ec ? !sent.client_failed : (status == 429 || (status >= 502 && status <= 504));
     bool const again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone() &&
                        std::chrono::steady_clock::now() + pause < until;
-    if (!again) co_return sent;
+    if (again && me.crowded_out) note_crowd();
+    if (!again || me.crowded_out) co_return sent;
+    if (!held) held.emplace(*shared_->reports, x.worker().io.get_executor(), std::nullopt, held_report::end, &me);
     asio::steady_timer timer(x.worker().io.get_executor());
     timer.expires_after(pause);
+    me.pause = &timer;
     auto const wake = [](void* t) noexcept { static_cast<asio::steady_timer*>(t)->cancel(); };
     x.on_drain(wake, &timer);
     std::error_code ignored;
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     x.on_drain(nullptr, nullptr);
+    me.pause = nullptr;
+    if (me.crowded_out) {
+      note_crowd();
+      co_return sent;
+    }
     pause = std::min<std::chrono::milliseconds>(pause * 2, std::chrono::seconds(30));
   }
 }
