@@ -14,7 +14,8 @@ namespace gateway {
 inline constexpr rlim_t other_open_files = 100;
 
 /// Brings the number of connections under what a process may have open: each may need a second one, towards upstream.
-/// Else idle ones would take the descriptors that those need which are served. One warning names both numbers.
+/// Else idle ones would take the descriptors that those need which are served. One line names both numbers, a
+/// warning if more than a tenth is lost.
 inline void keep_within(std::size_t& max_connections, rlim_t open_files, mgw::log_sink const& log) {
   if (open_files == RLIM_INFINITY) return;
   rlim_t const left = open_files > other_open_files ? (open_files - other_open_files) / 2 : 0;
@@ -22,10 +23,10 @@ inline void keep_within(std::size_t& max_connections, rlim_t open_files, mgw::lo
   std::size_t const asked = max_connections;
   max_connections = static_cast<std::size_t>(std::max<rlim_t>(left, 1));
   if (log)
-    log(mgw::log_level::warn, "Limits.MaxConnections (LIMITS_MAX_CONNECTIONS) is " + std::to_string(asked) +
-                                  ", but this process may have only " + std::to_string(open_files) +
-                                  " files open: there may be " + std::to_string(max_connections) +
-                                  " connections; raise the hard limit (LimitNOFILE=, ulimit -Hn) for more");
+    log(asked - max_connections > asked / 10 ? mgw::log_level::warn : mgw::log_level::info,
+        "Limits.MaxConnections (LIMITS_MAX_CONNECTIONS) is " + std::to_string(asked) +
+            ", but this process may have only " + std::to_string(open_files) + " files open: there may be " +
+            std::to_string(max_connections) + " connections; raise the hard limit (LimitNOFILE=, ulimit -Hn) for more");
 }
 
 }  // namespace gateway
