@@ -444,6 +444,7 @@ TEST_CASE("answers that mean something to clients pass as they are") {
     CAPTURE(call.method);
     CAPTURE(call.path);
     for (int const status : {200, 204, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500}) {
+      if (status == 429 && std::string_view(call.path) == status_path) continue;  // such a report is held
       CAPTURE(status);
       bool const with_body = status != 204;
       std::string const body = with_body ? R"({"error":"x","request_id":"1"})" : "";
