@@ -248,7 +248,8 @@ class Gateway(Proxy):
             HTTPS_SERVER_KEY=self.bench.key, UPSTREAM_SERVER_URL=f"https://localhost:{self.bench.origin_port}",
             UPSTREAM_SERVER_CA_CERTIFICATE=self.bench.cert, ARTIFACTS_PROXY_ENABLED="true",
             ARTIFACTS_PROXY_CACHE_PATH=os.path.join(self.directory, "cache"), STATE_DIRECTORY=os.path.join(self.directory, "state"),
-            ARTIFACTS_PROXY_CACHE_VERIFY="length", WORKERS="1", DRAIN_TIMEOUT="1s")
+            ARTIFACTS_PROXY_CACHE_VERIFY="length", WORKERS="1", DRAIN_TIMEOUT="1s",
+            UPSTREAM_REQUESTS_PER_SECOND="0")
         for name in ("cache", "state"):
             os.mkdir(os.path.join(self.directory, name))
         return [self.bench.program("mgw-gateway")]

@@ -30,6 +30,9 @@ struct reader_options {
   std::chrono::milliseconds hold{270'000};    ///< how long a request without a head may wait: then it is closed unanswered
   std::chrono::milliseconds look{5'000};      ///< how often the connection of one who waits is looked at: has he left?
   std::chrono::milliseconds trickle{60'000};  ///< a begun body that has nothing new gives one byte so often
+  /// At the growing edge less than `gather_bytes` is sent so often at most: one wake-up of many clients for many bytes.
+  std::chrono::milliseconds gather{40};
+  std::uint64_t gather_bytes = 256 * 1024;
   std::size_t max_held = 6'000;               ///< requests held at once; beyond, the longest-held is closed
   std::chrono::milliseconds replaced_after{1'000};  ///< one that has waited for so long gives way to a new one on its link
   std::size_t max_held_per_link = 0;          ///< of those on one link; beyond, that one's longest-held is closed; 0: a quarter
@@ -288,7 +291,7 @@ inline void object_reader::write_head(cache::meta const& about) {
 }
 
 inline asio::awaitable<object_reader::step> object_reader::send_body() {
-  auto last_sent = clock::now();
+  auto last_sent = clock::now(), next_piece = last_sent;
   while (at_ < end_) {
     cache::fill_view const v = object_->view();
     bool const grows = v.phase == cache::fill_phase::growing;
@@ -305,6 +308,11 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
       x_.notes().failure = "the object ended before its end";
       x_.abort();
       co_return step::done;
+    }
+    bool const crumb = grows && limit < end_ && at_ < limit && limit - at_ < options_.gather_bytes;
+    if (crumb && clock::now() < next_piece) {
+      co_await wait(v, next_piece);
+      continue;
     }
     std::size_t ahead = at_ >= limit && ahead_ != nullptr ? ahead_->ready(at_, end_).size() : 0;
     if (at_ >= limit && ahead == 0) {
@@ -341,6 +349,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     if (sent == step::done) x_.abort();
     if (sent != step::go_on) co_return sent;
     last_sent = clock::now();
+    next_piece = last_sent + options_.gather;
   }
   co_return step::go_on;
 }
