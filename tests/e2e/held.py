@@ -1,5 +1,6 @@
 """Many downloads are held while the storage is down: the API does not notice."""
 import ssl
+import threading
 
 from support import Connection, Origin, check, link, request, start_gateway, until
 
@@ -58,3 +59,24 @@ def test_api_calls_pass_while_downloads_are_held(bench):
     for connection in held[len(more):] + more:
         answer = connection.read()
         check(answer.status == 200 and answer.whole and len(answer.body) == origin.size, f'after the outage: {answer.status}')
+
+
+def test_a_stop_ends_what_is_held_at_once(bench):
+    origin = bench.enter(Origin(b'x' * 3_000_000))
+    asked, release = threading.Event(), threading.Event()
+
+    def answer(handler, start):
+        asked.set()
+        release.wait(120)
+
+    origin.artifact_answer = answer
+    bench.stack.callback(release.set)
+    gateway = start_gateway(bench, origin.url, DRAIN_TIMEOUT='110s', ARTIFACTS_PROXY_CACHE_VERIFY='length')
+    held = []
+    for _ in range(20):
+        connection = bench.enter(Connection(bench.pki, gateway.port, 100))
+        held.append(connection)
+        connection.send('GET', link(bench.pki, gateway.port))
+    check(asked.wait(30), 'the storage was not asked')
+    check(gateway.stop(60) == 0, 'the exit status')  # long before anybody's time is over
+    check(all(connection.closed() for connection in held), 'not all that were held were closed without an answer')

@@ -298,11 +298,13 @@ TEST_CASE("10,000 small frames and a few very big ones pass both ways at once, b
   std::string const up = wire(true), down = wire(false);
   std::string upstream_saw, client_saw;
   {
+    std::promise<void> all_came;
     scripted_server s(switching([&](blocking_socket& c, std::string unread) {
       std::thread sender([&] { c.send(down); });
       while (unread.size() < up.size() && c.receive(unread)) {
       }
       sender.join();
+      all_came.set_value();
       upstream_saw = all_of(c, std::move(unread));
     }));
     relay r(test::forward_to(s.port()));
@@ -314,6 +316,7 @@ TEST_CASE("10,000 small frames and a few very big ones pass both ways at once, b
     });
     client_saw = c.read_bytes(down.size());
     sender.join();
+    all_came.get_future().wait();
     r.g.server().drain();
     client_saw = all_of(c.socket(), std::move(client_saw));
   }

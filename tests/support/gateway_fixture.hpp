@@ -118,9 +118,10 @@ private:
   std::vector<record> records_;
 };
 
-/// Options under which a fault is repaired within milliseconds.
+/// Options under which a fault is repaired, and what has come is sent, within milliseconds.
 inline proxy::tee_options quick_tee() {
   proxy::tee_options o;
+  o.reader.gather = std::chrono::milliseconds(0);
   o.fetch.backoff_first = std::chrono::milliseconds(2);
   o.fetch.backoff_max = std::chrono::milliseconds(10);
   return o;
