@@ -215,12 +215,12 @@ step_gcc() {
 
 step_tsan() {
   headline "tsan: tests of what threads share, under ThreadSanitizer"
-  local folder targets=()
-  for folder in net cache upstream proxy mender gateway; do
+  local folder folders=(net cache upstream proxy mender ${all:+gateway}) targets=()
+  for folder in "${folders[@]}"; do
     compgen -G "tests/$folder/*_test.cpp" >/dev/null && targets+=("mgw-test-$folder")
   done
   build tsan 1800 "${targets[@]}" || return
-  run_tests tsan net cache upstream proxy mender gateway
+  run_tests tsan "${folders[@]}"
 }
 
 release_built=

@@ -12,6 +12,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -103,6 +104,7 @@ TEST_CASE(
   }
   SUBCASE("no TLS") {
     url = "https://" + good.authority() + "/o";
+    o.pools.connect_timeout = std::chrono::milliseconds(200);  // nobody answers its hello
   }
   caching_gateway g(directory.path(), good.authority(), std::move(o));
   http_client first(g.port()), second(g.port());
