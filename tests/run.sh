@@ -215,7 +215,7 @@ step_gcc() {
 
 step_tsan() {
   headline "tsan: tests of what threads share, under ThreadSanitizer"
-  local folder folders=(net cache upstream proxy mender ${all:+gateway}) targets=()
+  local folder folders=(net cache upstream proxy ${all:+mender gateway}) targets=()
   for folder in "${folders[@]}"; do
     compgen -G "tests/$folder/*_test.cpp" >/dev/null && targets+=("mgw-test-$folder")
   done

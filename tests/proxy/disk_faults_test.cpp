@@ -27,12 +27,12 @@ using test::pattern;
 using test::reply;
 
 #if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
 #define MGW_TEST_IS_SLOW
 #endif
 #endif
 #ifdef MGW_TEST_IS_SLOW
-constexpr std::size_t step = 4;  // no fault is new to threads
+constexpr std::size_t step = 4;  // every one of them is tried without sanitizers
 #else
 constexpr std::size_t step = 1;
 #endif
