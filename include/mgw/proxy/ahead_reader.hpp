@@ -11,6 +11,7 @@
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/kept_bytes.hpp>
 #include <mgw/proxy/origin_request.hpp>
+#include <mgw/proxy/resume.hpp>
 #include <mgw/proxy/slots.hpp>
 #include <mgw/upstream/cancellable.hpp>
 #include <mgw/upstream/client_exchange.hpp>
@@ -228,7 +229,7 @@ inline asio::awaitable<void> ahead_reader::ask(cache::fill_view const& v, std::u
     co_return;
   }
   int const status = got.up ? got.up->head().status : 0;
-  bool const passing = status == 0 || status >= 500 || status == 408 || status == 425 || status == 429;
+  bool const passing = status == 0 || is_passing(status);
   over_ = got.forbidden || !passing;
   broke(v.stored);
 }
