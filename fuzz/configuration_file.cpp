@@ -56,6 +56,20 @@ void check_messages(std::string_view text, std::vector<std::string> const& messa
   }
 }
 
+// What a message says, without its place.
+std::string_view words(std::string_view message) {
+  message.remove_prefix(2);
+  number_before_colon(message);
+  number_before_colon(message);
+  return message;
+}
+// Warnings about values, not about how a file spells them, come again when the values are read again.
+bool says_nothing_new(std::vector<std::string> const& warnings, std::vector<std::string> const& before) {
+  return std::all_of(warnings.begin(), warnings.end(), [&](std::string const& w) {
+    return std::any_of(before.begin(), before.end(), [&](std::string const& b) { return words(w) == words(b); });
+  });
+}
+
 bool asks_for_mtls(std::string_view text) {
   auto const all = gateway::read_json_entries(text);
   return std::any_of(all.begin(), all.end(), [](gateway::json_entry const& e) {
@@ -74,7 +88,8 @@ void check(std::string_view input) {
 
   std::string const written = gateway::to_config_text(c.values, gateway::secrets::shown);
   auto const again = read(written);
-  must(again.errors.empty() && again.unknown.empty() && again.warnings.empty(), "what is written is read");
+  must(again.errors.empty() && again.unknown.empty(), "what is written is read");
+  must(says_nothing_new(again.warnings, c.warnings), "what is written gives no new warning");
   must(gateway::to_config_text(again.values, gateway::secrets::shown) == written, "what is written reads the same");
   for (gateway::option const& o : gateway::options()) {
     must(o.value.show(again.values) == o.value.show(c.values), "each option reads the same");

@@ -7,6 +7,7 @@
 #include <support/blocking_socket.hpp>
 #include <support/gateway_fixture.hpp>
 #include <support/origin.hpp>
+#include <support/relay.hpp>
 #include <support/temporary_directory.hpp>
 #include <support/test_certificates.hpp>
 #include <support/test_pki.hpp>
@@ -247,9 +248,9 @@ TEST_CASE("a tunnel of a client that is refused later is cut, at both ends") {
   forward_options options;
   options.upstream = upstream::endpoint("127.0.0.1", origin.port(), false);
   options.host = origin.authority();
-  std::shared_ptr<forward> relay;
-  site s(pem_of(root), [&relay](exchange& x) { return (*relay)(x); });
-  relay = std::make_shared<forward>(s.g.upstreams, options);
+  test::any_handler relay;
+  site s(pem_of(root), [&relay](exchange& x) { return relay(x); });
+  relay = test::forwarder(s.g.upstreams, options);
   shape listed("leaked");
   listed.serial = 0x77;
   identity const leaked = issue(&root, listed);

@@ -3,6 +3,7 @@
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
+#include <support/relay.hpp>
 
 #include <doctest/doctest.h>
 
@@ -20,8 +21,7 @@ struct relay {
   explicit relay(forward_options f = {}) {
     f.upstream = upstream::endpoint("127.0.0.1", o.port(), false);
     f.host = "upstream.test";
-    auto const handler = std::make_shared<forward>(g.upstreams, std::move(f));
-    g.start([handler](exchange& x) { return (*handler)(x); });
+    g.start(test::forwarder(g.upstreams, std::move(f)));
   }
   int ask(std::string const& line) {
     test::http_client c(g.port());

@@ -7,6 +7,7 @@
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
 #include <support/proxy_server.hpp>
+#include <support/relay.hpp>
 #include <support/temporary_directory.hpp>
 
 #include <doctest/doctest.h>
@@ -44,8 +45,7 @@ struct site {
     forward_options o;
     o.upstream = upstream::endpoint("upstream.test", origin.port(), false);
     o.host = authority = "upstream.test:" + std::to_string(origin.port());
-    auto const handler = std::make_shared<forward>(g.upstreams, std::move(o));
-    g.start([handler](exchange& x) { return (*handler)(x); });
+    g.start(test::forwarder(g.upstreams, std::move(o)));
   }
 };
 

@@ -9,6 +9,7 @@
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
 #include <support/raw_listener.hpp>
+#include <support/relay.hpp>
 #include <support/test_certificates.hpp>
 
 #include <doctest/doctest.h>
@@ -41,6 +42,7 @@ using test::mishap;
 using test::origin;
 using test::pattern;
 using test::raw_listener;
+using test::relay;
 using test::reply;
 
 constexpr milliseconds shortly{100};
@@ -51,15 +53,6 @@ forward_options options_for(std::uint16_t port) {
   f.host = "upstream.test:" + std::to_string(port);
   return f;
 }
-/// A gateway that forwards everything to one port.
-struct relay {
-  test::gateway g;
-  explicit relay(forward_options options, server_options server = {}, upstream::pool_options pools = {}) : g(1, pools) {
-    auto const handler = std::make_shared<forward>(g.upstreams, std::move(options));
-    g.start([handler](exchange& x) { return (*handler)(x); }, std::move(server));
-  }
-  std::uint16_t port() const { return g.port(); }
-};
 /// A gateway that answers 204 by itself.
 struct site {
   test::gateway g;
@@ -378,8 +371,7 @@ TEST_CASE("limit: time for the handshake, from its beginning, however it drips i
   forward_options f;
   f.upstream = upstream::endpoint("localhost", g.port(), true);
   f.host = "localhost";
-  auto const handler = std::make_shared<forward>(edge.upstreams, f);
-  edge.start([handler](exchange& x) { return (*handler)(x); });
+  edge.start(test::forwarder(edge.upstreams, f));
   CHECK(test::get(edge.port(), "/").status() == 204);
 }
 

@@ -6,6 +6,7 @@
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
+#include <support/relay.hpp>
 #include <support/scripted_server.hpp>
 
 #include <doctest/doctest.h>
@@ -77,10 +78,10 @@ struct site {
     o.tee = std::move(tee);
     o.store = store;
     o.handler = [this, forwarded](caching_gateway& gateway) -> test::any_handler {
-      auto relay = std::make_shared<forward>(gateway.base().upstreams, forwarded);
-      return [this, relay, root = "http://" + origin.authority()](exchange& x) {
-        if (x.target().path.starts_with("/api")) return (*relay)(x);
-        return g.tee().serve_from(x, root);
+      auto relay = test::forwarder(gateway.base().upstreams, forwarded);
+      return [this, relay](exchange& x) {
+        if (x.target().path.starts_with("/api")) return relay(x);
+        return g.serve_from_origin(x);
       };
     };
     return o;

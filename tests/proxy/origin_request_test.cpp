@@ -25,7 +25,7 @@ asio::awaitable<void> serve_with_fields(caching_gateway& g, std::string const& u
       {"X-Split", "a\r\nX-B: c"}};
   fetch_source source(url, std::move(fields), 1);
   cache::key const key = g.key_of("/o");
-  co_await g.tee().serve(x, key, std::move(source));
+  co_await g.serve(x, key, std::move(source));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
 #include <support/raw_listener.hpp>
+#include <support/relay.hpp>
 
 #include <doctest/doctest.h>
 
@@ -63,8 +64,7 @@ private:
     forward_options f;
     f.upstream = upstream::endpoint("127.0.0.1", upstream.port(), false);
     f.host = "upstream.test";
-    auto const handler = std::make_shared<forward>(g.upstreams, f);
-    return g.start([handler](exchange& x) { return (*handler)(x); });
+    return g.start(test::forwarder(g.upstreams, f));
   }
 };
 

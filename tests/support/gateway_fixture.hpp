@@ -68,31 +68,17 @@ public:
     std::string failure, cache;
   };
 
-  explicit gateway(std::size_t threads = 1, upstream::pool_options pools = {}, net::client_tls const& trust = {})
-      : workers(threads), upstreams(workers, net::tls_context::client(trust), pools) {}
+  explicit gateway(std::size_t threads = 1, upstream::pool_options pools = {}, net::client_tls const& trust = {});
   gateway(gateway const&) = delete;
   gateway& operator=(gateway const&) = delete;
-  ~gateway() { stop(); }
+  ~gateway();
 
   net::worker_pool workers;
   upstream::pool_set upstreams;
   log_lines log;
 
-  std::uint16_t start(any_handler handler, proxy::server_options options = {}, std::optional<net::tls_context> tls = {}) {
-    options.observer = [this](proxy::exchange const& x) {
-      record r;
-      r.status = x.head_sent() ? x.status() : 0;
-      r.finished = x.finished();
-      r.failure = x.notes().failure;
-      r.cache = x.notes().cache;
-      std::lock_guard const lock(mutex_);
-      records_.push_back(std::move(r));
-    };
-    server_.emplace(workers, std::move(options), std::move(handler), log.sink());
-    port_ = server_->listen({asio::ip::address_v4::loopback(), 0}, std::move(tls)).port();
-    thread_ = std::thread([this] { workers.run(); });
-    return port_;
-  }
+  std::uint16_t start(any_handler handler, proxy::server_options options = {},
+                      std::optional<net::tls_context> tls = {});
   std::uint16_t port() const noexcept { return port_; }
   proxy::server<any_handler>& server() noexcept { return *server_; }
   std::vector<record> records() const {
@@ -100,15 +86,7 @@ public:
     return records_;
   }
   /// Ends the threads, then `between`, then the workers.
-  void stop(std::function<void()> const& between = {}) {
-    if (!thread_.joinable()) return;
-    workers.stop();
-    thread_.join();
-    server_->close();
-    if (between) between();
-    upstreams.close();
-    workers.clear();
-  }
+  void stop(std::function<void()> const& between = {});
 
 private:
   std::optional<proxy::server<any_handler>> server_;
@@ -135,37 +113,23 @@ struct basic_caching_options {
   bool store = true;  // false: every client fetches for itself
   std::size_t threads = 1;
   std::uint64_t max_size = 1u << 30;
-  cache::file_ops* ops = nullptr;                        // the disk; null: the real one
+  cache::file_ops* ops = nullptr;  // the disk; null: the real one
   upstream::pool_options pools;
   std::function<any_handler(basic_caching_gateway<Rig>&)> handler;  // in place of the one below
   basic_caching_options() = default;
 };
 
 /// A gateway that serves `origin`'s object from a cache, a Rig's, in `directory`: every target leads to the same target
-/// there. `X-Issued` in a request is when its link was made, `X-Link` which one it is, `X-Source` another target for the
-/// same key.
+/// there. `X-Issued` in a request is when its link was made, `X-Link` which one it is, `X-Source` another target for
+/// the same key.
 template <class Rig>
 class basic_caching_gateway {
 public:
   using store_type = typename Rig::store_type;
 
   basic_caching_gateway(std::filesystem::path const& directory, std::string const& origin_authority,
-                        basic_caching_options<Rig> options = {})
-      : base_("http://" + origin_authority), gateway_(options.threads, options.pools) {
-    store_settings s(directory, options.max_size);
-    s.log = gateway_.log.sink();
-    s.ops = options.ops;
-    rig_.emplace(s);
-    options.tee.fetch.log = gateway_.log.sink();
-    if (options.store)
-      tee_.emplace(rig_->store, gateway_.upstreams, std::move(options.tee));
-    else
-      tee_.emplace(gateway_.upstreams, std::move(options.tee));
-    any_handler handler = [this](proxy::exchange& x) { return answer(*this, x); };
-    if (options.handler) handler = options.handler(*this);
-    gateway_.start(std::move(handler));
-  }
-  ~basic_caching_gateway() { stop(); }
+                        basic_caching_options<Rig> options = {});
+  ~basic_caching_gateway();
 
   std::uint16_t port() const noexcept { return gateway_.port(); }
   store_type& store() noexcept { return rig_->store; }
@@ -178,37 +142,25 @@ public:
   }
   bool stored(std::string const& target) const { return rig_->store.contains(key_of(target)); }
 
+  /// For handlers: serve and serve_from of its tee_to_cache.
+  asio::awaitable<void> serve(proxy::exchange& x, cache::key key, proxy::fetch_source source);
+  asio::awaitable<void> serve_from_origin(proxy::exchange& x);
   /// Ends the fills and keeps what is under way for the next start. False: they do not end.
-  bool suspend() {
-    tee_->stop();
-    return eventually([this] { return tee_->idle(); });
-  }
-  void stop() {
-    gateway_.stop([this] { tee_->close(); });
-  }
+  bool suspend();
+  void stop();
 
 private:
-  static asio::awaitable<void> answer(basic_caching_gateway& self, proxy::exchange& x) {
-    std::string const target(x.request().target);
-    auto const other = x.request().fields.value("X-Source");
-    auto const issued = x.request().fields.value("X-Issued");
-    proxy::fetch_source source;
-    source.url = self.base_ + (other.empty() ? target : std::string(other));
-    source.issued = issued.empty() ? 4'000'000'000 : std::atoll(std::string(issued).c_str());
-    if (auto const link = x.request().fields.value("X-Link"); !link.empty()) {
-      source.link.emplace();
-      std::copy_n(link.begin(), std::min(link.size(), source.link->bytes.size()), source.link->bytes.begin());
-      source.link_ends = 4'000'000'000;
-    }
-    cache::key const key = self.key_of(target);
-    co_await self.tee_->serve(x, key, std::move(source));
-  }
+  static asio::awaitable<void> answer(basic_caching_gateway& self, proxy::exchange& x);
 
   std::string base_;
   gateway gateway_;
   std::optional<Rig> rig_;
   std::optional<proxy::tee_to_cache<store_type>> tee_;
 };
+
+extern template class basic_caching_gateway<disk_rig>;
+extern template class basic_caching_gateway<memory_rig>;
+extern template class basic_caching_gateway<own_rig>;
 
 using caching_options = basic_caching_options<disk_rig>;
 using caching_gateway = basic_caching_gateway<disk_rig>;

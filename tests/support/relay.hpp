@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,13 +21,13 @@ inline proxy::forward_options forward_to(std::uint16_t port) {
   return f;
 }
 
+/// A handler that forwards as `options` say.
+any_handler forwarder(upstream::pool_set& upstreams, proxy::forward_options options);
+
 /// A gateway that forwards everything to one upstream.
 struct relay {
   test::gateway g;
-  explicit relay(proxy::forward_options options, proxy::server_options server = {}) {
-    auto const handler = std::make_shared<proxy::forward>(g.upstreams, std::move(options));
-    g.start([handler](proxy::exchange& x) { return (*handler)(x); }, std::move(server));
-  }
+  explicit relay(proxy::forward_options options, proxy::server_options server = {}, upstream::pool_options pools = {});
   explicit relay(origin const& o) : relay(forward_to(o.port())) {}
   std::uint16_t port() const { return g.port(); }
 };
