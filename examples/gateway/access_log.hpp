@@ -87,10 +87,10 @@ inline std::string loggable_path(std::string_view route, std::string_view path) 
   return std::string(plain.begin(), at).append(word).append("/*");
 }
 
-/// Thousands of small ranges of one download are debug lines, and so is what every poll of an open-source server's
-/// devices begins with: it does not know the second version of that call.
+/// Of thousands of small ranges of one download all but the last are debug lines, and so is what every poll of an
+/// open-source server's devices begins with: it does not know the second version of that call.
 inline spdlog::level::level_enum access_level(mgw::proxy::exchange const& x) {
-  bool const small_range = x.status() == 206 && x.bytes_out() < 128 * 1024;
+  bool const small_range = x.status() == 206 && x.notes().more && x.bytes_out() < 128 * 1024;
   if (small_range || is_usual(x.notes().route, x.status())) return spdlog::level::debug;
   return x.status() >= 400 || x.aborted() ? spdlog::level::warn : spdlog::level::info;
 }

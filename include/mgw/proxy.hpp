@@ -3,6 +3,8 @@
 // Exchanges and what answers them: server, router, forward, tee_to_cache.
 #include <mgw/proxy/ahead_reader.hpp>
 #include <mgw/proxy/answer_failure.hpp>
+#include <mgw/proxy/answer_text.hpp>
+#include <mgw/proxy/backoff.hpp>
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/call_pace.hpp>

@@ -162,6 +162,21 @@ def test_ranges_and_head(bench):
     check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
 
 
+def test_small_ranges_are_one_line(bench):
+    size, step = 100_000, 2048
+    origin, gateway = with_origin(bench, os.urandom(size))
+    target = link(bench.pki, gateway.port)
+    lines = lambda: [l for l in gateway.log.splitlines() if '{token}' in l and ' status=206 ' in l]
+    with Connection(bench.pki, gateway.port) as connection:
+        for begin in range(0, size, step):
+            check(not lines(), f'before the last range: {lines()}')
+            connection.send('GET', target, {'Range': f'bytes={begin}-{min(begin + step, size) - 1}'})
+            check(connection.read().status == 206, f'at {begin}')
+    until(lines, 5, 'the line of the download')
+    check(len(lines()) == 1, f'{len(lines())} lines for one download')
+    check(len(origin.fetches()) == 1, f'{len(origin.fetches())} fetches')
+
+
 def test_many_clients_one_fetch(bench):
     clients, size = 200, 4 << 20
     origin, gateway = with_origin(bench, os.urandom(size))

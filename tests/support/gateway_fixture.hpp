@@ -50,6 +50,13 @@ public:
     for (auto const& l : lines_) n += l.find(what) != std::string::npos;
     return n;
   }
+  std::vector<std::string> with(std::string_view what) const {
+    std::lock_guard const lock(mutex_);
+    std::vector<std::string> found;
+    for (auto const& l : lines_)
+      if (l.find(what) != std::string::npos) found.push_back(l);
+    return found;
+  }
 
 private:
   mutable std::mutex mutex_;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 
 #include <unistd.h>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -105,13 +106,17 @@ private:
   std::string path_;
   file_ops& ops_;
   log_sink log_;
+  mutable std::atomic<bool> unsure_{false};  // a directory's name could not be made durable: those that are found may not be
 };
 
 inline std::error_code disk_layout::make_shard(std::string const& path) const {
   std::string const shard = parent(path);
   auto const made = ops_.make_directory(shard);
   if (!made) return made.error();
-  return *made ? ops_.fsync_directory(parent(shard)) : std::error_code{};
+  if (!*made && !unsure_) return {};
+  auto const ec = ops_.fsync_directory(parent(shard));
+  if (ec) unsure_ = true;
+  return ec;
 }
 
 inline void disk_layout::make_path(std::string const& path) const {

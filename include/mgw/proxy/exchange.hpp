@@ -135,7 +135,8 @@ public:
   struct notes_t {
     std::string_view route;
     std::string device, request_id, cache, failure;
-    void clear() { route = {}, device.clear(), request_id.clear(), cache.clear(), failure.clear(); }
+    bool more = false;  ///< a range that ends before its object does: others of the same download follow
+    void clear() { route = {}, device.clear(), request_id.clear(), cache.clear(), failure.clear(), more = false; }
   };
   notes_t& notes() noexcept { return notes_; }
   notes_t const& notes() const noexcept { return notes_; }

@@ -8,6 +8,8 @@
 #include <mgw/http/range.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/answer_text.hpp>
+#include <mgw/proxy/backoff.hpp>
 #include <mgw/proxy/fetch_job.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/fetch_options.hpp>
@@ -29,9 +31,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -67,7 +69,7 @@ public:
         fetch_options const& options, fetch_counters& counters, net::worker& worker, std::shared_ptr<upstream::pool> pool)
       : job_(std::move(job)), store_(objects), turn_(turns, job_->executor(), job_->host()), disk_(*job_, threads, turn_), options_(options),
         counters_(counters), pool_(std::move(pool)), origin_(*pool_, worker.deadlines, options, counters),
-        writer_(*job_, objects, book, disk_, options, counters, worker.io) {}
+        backoff_(options.backoff_first, options.backoff_max), writer_(*job_, objects, book, disk_, options, counters, worker.io) {}
 
   /// Until the object is complete, refused, abandoned or the job is stopped. A part is kept for later where it can be.
   asio::awaitable<void> run();
@@ -96,11 +98,11 @@ private:
   asio::awaitable<bool> settle(answer const& a);
   asio::awaitable<answer> attempt(fetch_source const& source);
   asio::awaitable<answer> judge(upstream::client_exchange& up, bool asked_for_rest);
-  answer judge_refused_link(int status, fetch_source const& source, bool waited);
+  answer judge_refused_link(http::response_head const& head, fetch_source const& source, bool waited);
   asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at);
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> wait_for_turn();
-  asio::awaitable<void> pause();
+  asio::awaitable<void> pause(std::chrono::milliseconds length);
   asio::awaitable<answer> leave_link();
   asio::awaitable<bool> stand_by();
   bool complete() const { return whole_ || (writer_.begun() && writer_.length() == have()); }
@@ -116,6 +118,9 @@ private:
     if (options_.log) options_.log(level, "fill " + job_->object_key().hex().substr(0, 12) + ": " + text);
   }
   std::uint64_t have() const { return writer_.size(); }
+  std::string told(http::response_head const& head) const {
+    return answer_text(head, host_, static_cast<std::int64_t>(std::time(nullptr)));
+  }
 
   std::shared_ptr<fetch_job> job_;
   Store& store_;
@@ -125,8 +130,10 @@ private:
   fetch_counters& counters_;
   std::shared_ptr<upstream::pool> pool_;
   origin_request origin_;
+  backoff backoff_;
   fill_writer<Store> writer_;
 
+  std::string host_;  // who was asked last
   std::optional<std::uint64_t> unconfirmed_end_;  // where a close-delimited body ended, if nothing else told its length
   bool whole_ = false;
   bool wants_newer_link_ = false;       // the last answer was that the link has expired
@@ -134,8 +141,6 @@ private:
   bool may_leave_ = false;              // the upstream is known to send the rest by itself: no byte would come twice
   std::uint64_t ever_ = 0;              // the furthest byte of this generation that ever arrived
   clock::time_point progress_ = clock::now();
-  std::chrono::milliseconds backoff_{0};
-  std::minstd_rand random_{std::random_device{}()};
 };
 
 /// False: there is nothing to fetch, somebody has completed it between our look and our start.
@@ -172,7 +177,6 @@ asio::awaitable<void> fetch<Store>::run() {
   counters_.fills.fetch_add(1, std::memory_order_relaxed);
   bool const wanted = co_await begin();
   if (!wanted) co_return;
-  backoff_ = options_.backoff_first;
   while (!job_->stopping() && !disk_.late()) {
     std::uint64_t const before = have();
     bool const off = off_the_link();
@@ -183,7 +187,7 @@ asio::awaitable<void> fetch<Store>::run() {
       a = co_await step();
     if (have() > before) {
       progress_ = clock::now();
-      backoff_ = options_.backoff_first;
+      backoff_.reset();
     }
     if (a.what == verdict::done) co_return;
     if (job_->stopping()) break;
@@ -196,9 +200,12 @@ asio::awaitable<void> fetch<Store>::run() {
     }
     if (a.what != verdict::fault || (!off && off_the_link()) || disk_.late()) continue;
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
-    log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()));
+    bool const longest = backoff_.at_most();
+    auto const length = backoff_.next();
+    log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()) + " in " + std::to_string(length.count()) + " ms");
     if (clock::now() - progress_ > options_.abandon_after && job_->end_if_unread()) break;
-    co_await pause();
+    if (longest) writer_.rest();
+    co_await pause(length);
   }
   std::uint64_t const reached = have();
   co_await writer_.keep();
@@ -272,6 +279,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_sourc
   std::string const fields = range_fields();
   auto const watch = [this](upstream::cancellable what) { job_->watch(what); };
   origin_answer got = co_await origin_.ask(source, fields, watch);
+  host_ = std::move(got.host);
   if (!got.up) {
     a.what = got.forbidden ? verdict::refused : verdict::fault;
     a.status = 403;
@@ -279,7 +287,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::attempt(fetch_sourc
     co_return a;
   }
   int const status = got.up->head().status;
-  if (status == 403 || status == 400) co_return judge_refused_link(status, source, waited);
+  if (status == 403 || status == 400) co_return judge_refused_link(got.up->head(), source, waited);
   job_->watch(got.up.get());
   a = co_await judge(*got.up, !fields.empty());
   job_->watch(nullptr);
@@ -291,7 +299,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
   answer a;
   auto const& head = up.head();
   a.status = head.status;
-  a.why = "status " + std::to_string(head.status);
+  a.why = told(head);
   auto const framing = up.framing();
   std::optional<std::uint64_t> const length =
       framing.kind == http::body_kind::length ? std::optional(framing.length) : std::nullopt;
@@ -353,13 +361,14 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
 /// 403, or 400, which Google says to a signature that has expired, and S3 where the credentials behind it have. A newer
 /// link is tried at once, but not after one that has expired, too: else each new link would be a request at once.
 template <cache::CacheStore Store>
-typename fetch<Store>::answer fetch<Store>::judge_refused_link(int status, fetch_source const& source, bool waited) {
+typename fetch<Store>::answer fetch<Store>::judge_refused_link(http::response_head const& head, fetch_source const& source,
+                                                               bool waited) {
   answer a;
-  a.status = status;
-  a.why = "status " + std::to_string(status);
+  a.status = head.status;
+  a.why = told(head);
   a.what = verdict::refused;
   wants_newer_link_ = has_expired(source);
-  if (job_->has_newer_than_tried() && (wants_newer_link_ ? !waited : status == 403)) {
+  if (job_->has_newer_than_tried() && (wants_newer_link_ ? !waited : head.status == 403)) {
     a.what = verdict::again;
   } else if (wants_newer_link_) {
     a.what = verdict::fault;
@@ -465,13 +474,9 @@ asio::awaitable<bool> fetch<Store>::stand_by() {
 }
 
 template <cache::CacheStore Store>
-asio::awaitable<void> fetch<Store>::pause() {
+asio::awaitable<void> fetch<Store>::pause(std::chrono::milliseconds length) {
   turn_.leave();
-  if (backoff_ == options_.backoff_max) writer_.rest();
-  auto const jitter = std::chrono::milliseconds(std::uniform_int_distribution<int>(0, static_cast<int>(backoff_.count() / 2))(random_));
-  auto const length = backoff_ / 2 + jitter + std::chrono::milliseconds(1);
   if (length >= options_.checkpoint_every) co_await writer_.checkpoint();
-  backoff_ = std::min(backoff_ * 2, options_.backoff_max);
   if (wants_newer_link_)
     co_await job_->sleep_until_newer(length);
   else

@@ -29,6 +29,7 @@ struct origin_answer {
   std::unique_ptr<upstream::client_exchange> up;
   bool forbidden = false;  ///< the link or a redirect leads where it may not
   std::string why;         ///< for the log: never the URL
+  std::string host;        ///< who was asked last: a redirect may have led there
 };
 
 /// Whether a field that comes with a link may be sent along. What decides how the request is framed, where it goes,
@@ -122,6 +123,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
       co_return a;
     }
     std::string const name(where->authority);
+    a.host = name;
     upstream::give_up giver;
     watch(&giver);
     upstream::connected c = co_await connect(*where, fresh, giver);

@@ -5,6 +5,8 @@
 #include <mgw/http/range.hpp>
 #include <mgw/body/source.hpp>
 #include <mgw/net/deadline.hpp>
+#include <mgw/proxy/answer_text.hpp>
+#include <mgw/proxy/backoff.hpp>
 #include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
@@ -26,6 +28,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <optional>
 #include <string>
@@ -160,7 +163,7 @@ private:
 };
 
 inline asio::awaitable<void> pass_through::serve() {
-  auto backoff = fetch_.backoff_first;
+  backoff pauses(fetch_.backoff_first, fetch_.backoff_max);
   x_.on_drain([](void* self) noexcept { static_cast<pass_through*>(self)->wake(); }, this);
   for (;;) {
     auto const look = next_look();
@@ -174,14 +177,14 @@ inline asio::awaitable<void> pass_through::serve() {
       bool const there = co_await meanwhile();
       gone_ = !there;
     }
-    if (std::exchange(progress_, false)) backoff = fetch_.backoff_first;
+    if (std::exchange(progress_, false)) pauses.reset();
     if (unwanted() || clock::now() >= ends() || gone_ || x_.client_gone()) {
       x_.abort();
       break;
     }
     if (o == outcome::again) continue;
-    co_await pause(backoff);
-    backoff = std::min(backoff * 2, fetch_.backoff_max);
+    auto const length = pauses.next();
+    co_await pause(length);
   }
   x_.on_drain(nullptr, nullptr);
   if (x_.aborted() && x_.notes().failure.empty()) x_.notes().failure = why_ended();
@@ -348,6 +351,7 @@ inline pass_through::opening pass_through::open(upstream::client_exchange const&
 inline void pass_through::start(upstream::client_exchange& up, bool part) {
   auto const& head = up.head();
   x_.start(part ? 206 : 200);
+  x_.notes().more = part && at_.end != at_.length;
   for (auto const* name : {"Content-Type", "Content-Disposition", "ETag", "Last-Modified"})
     if (auto const* f = head.fields.find(name)) x_.field(name, f->value);
   x_.field("Cache-Status", "mgw; fwd=bypass");
@@ -407,7 +411,8 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   bool const waited = std::exchange(wants_newer_link_, false);
   origin_answer got = co_await ask(conditions);
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
-  x_.notes().failure = got.up ? "upstream answered " + std::to_string(status) : got.why;
+  auto const now = static_cast<std::int64_t>(std::time(nullptr));
+  x_.notes().failure = got.up ? answer_text(got.up->head(), got.host, now) : got.why;
   if (status == 200 || status == 206) {
     std::uint64_t skip = 0;
     if (!at_.head_out) {
