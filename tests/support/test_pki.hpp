@@ -48,6 +48,7 @@ struct shape {
   int from_days = -1, to_days = 30;
   bool ca = false;
   std::string extended_key_usage;
+  std::string alternative_names;  // as X509V3_EXT_conf reads them; empty: none
   explicit shape(std::string n, key_kind k = key_kind::p256) : name(std::move(n)), kind(k) {}
 };
 
@@ -88,6 +89,7 @@ inline identity issue(identity const* by, shape const& s) {
   X509_set_issuer_name(c, X509_get_subject_name(by != nullptr ? by->certificate.get() : c));
   if (s.ca) extend(c, NID_basic_constraints, "critical,CA:TRUE");
   if (!s.extended_key_usage.empty()) extend(c, NID_ext_key_usage, s.extended_key_usage.c_str());
+  if (!s.alternative_names.empty()) extend(c, NID_subject_alt_name, s.alternative_names.c_str());
   EVP_PKEY* const signer = by != nullptr ? by->key.get() : made.key.get();
   check(X509_sign(c, signer, digest_for(signer)) != 0);
   return made;
