@@ -587,6 +587,9 @@ def test_check_config(bench):
     status, out, log = gateway_says(bench, '--check-config', '--config', written(bench, good))
     check((status, log) == (0, '') and 'good' in out, f'good: {status} {out} {log}')
     check(not bench.path('state').exists(), 'a check made a directory')
+    for words in (f'"{bench.pki.cert}": CN=localhost, for DNS:localhost IP:127.0.0.1, ', 'days left), EC P-256\n',
+                  'the key of that certificate', f'"{bench.pki.ca}": CN=mgw test CA', 'may make it', 'are free, '):
+        check(words in out, f'good: does not say {words!r}: {out}')
 
     def changed(**more):
         return json.dumps({**good, **more})
@@ -599,6 +602,8 @@ def test_check_config(bench):
         'no JSON': ('{"HTTP": {\n  "Enabled": true,\n}}', (':3:1: ', 'unexpected } after a comma')),
         'wrong type': ('{"Workers":\n true}', (':2:2: ', 'Workers is true', '1 to 1024')),
         'repeated key': ('{"Workers": 1,\n"workers": 2}', (':2:1: ', 'there twice')),
+        'no certificate': (changed(HTTPS={**https, 'ServerCertificate': str(bench.pki.key)}),
+                           ('HTTPS.ServerCertificate', 'there is no certificate in it, it has PRIVATE KEY')),
         'mTLS': (changed(Features={'mTLS': {'Enabled': True}}), ('Features.mTLS.CACertificate', 'a PEM file')),
     }
     wrong = []

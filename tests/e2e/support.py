@@ -170,9 +170,9 @@ def make_pki(directory):
 
     def openssl(*args):
         subprocess.run(['openssl', *args], cwd=directory, check=True, capture_output=True)
-    openssl('req', '-x509', *new_key, '-days', '2', '-subj', '/CN=mgw test CA', '-keyout', 'ca.key', '-out', 'ca.crt')
+    openssl('req', '-x509', *new_key, '-days', '60', '-subj', '/CN=mgw test CA', '-keyout', 'ca.key', '-out', 'ca.crt')
     openssl('req', *new_key, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr')
-    openssl('x509', '-req', '-in', 'server.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2',
+    openssl('x509', '-req', '-in', 'server.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '60',
             '-extfile', 'server.ext', '-out', 'server.crt')
     return Pki(directory)
 

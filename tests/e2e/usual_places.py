@@ -39,3 +39,9 @@ def test_a_key_that_only_root_may_read(bench):
     for words in (f'HTTPS_SERVER_KEY (HTTPS.ServerKey) is "{bench.pki.key}"', 'Permission denied',
                   f'it belongs to uid 0, mode 0600, and we are uid {NOBODY}'):
         check(words in done.stderr, f'it does not say {words!r}: {done.stderr}')
+    check_done = subprocess.run(['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups', program, '--check-config'],
+                                env={**os.environ, **settings}, capture_output=True, text=True, timeout=20)
+    check(check_done.returncode == 1, f'{check_done}')
+    for words in (f'HTTPS_SERVER_KEY (HTTPS.ServerKey) is "{bench.pki.key}"', 'StateDirectory) is "', 'ArtifactsCache.Path) is "',
+                  f'needed: a directory that uid {NOBODY} may write to'):
+        check(words in check_done.stderr, f'--check-config does not say {words!r}: {check_done.stderr}')

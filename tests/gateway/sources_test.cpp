@@ -327,10 +327,14 @@ TEST_CASE("what is missing, and keys that do not match, are found before anythin
                     {"UPSTREAM_SERVER_CA_CERTIFICATE", ca}}});
   };
   CHECK(with(made.server.certificate, made.server.key, made.ca_file) == "");
-  CHECK(has(with(made.server.certificate, made.foreign_server.key, ""), "HTTPS_SERVER_KEY (HTTPS.ServerKey): key "));
-  CHECK(has(with(made.server.key, made.server.key, ""), "HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate), "));
+  CHECK(has(with(made.server.certificate, made.foreign_server.key, ""), "HTTPS_SERVER_KEY (HTTPS.ServerKey) is \"" + made.foreign_server.key + "\", "));
+  CHECK(has(with(made.server.certificate, made.foreign_server.key, ""), "the key is not that of the certificate (CN=localhost, for DNS:"));
+  CHECK(has(with(made.server.key, made.server.key, ""), "HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate) is \"" + made.server.key +
+                "\": there is no certificate in it, it has PRIVATE KEY"));
+  CHECK(has(with(made.server.certificate, made.server.certificate, ""), "there is no private key in it, it has CERTIFICATE"));
   CHECK(has(with(made.server.certificate, made.server.key, made.server.key),
-            "UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate): CA certificates "));
+            "UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate) is \"" + made.server.key +
+                "\": there is no certificate in it, it has PRIVATE KEY"));
   CHECK(has(with(made.server.certificate, made.server.key, "/nonexistent"),
             "UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate) is \"/nonexistent\""));
 }

@@ -1,16 +1,10 @@
 #pragma once
 
+#include "config/check_certificates.hpp"
 #include "config/configuration.hpp"
-#include "config/text_file.hpp"
 
-#include <mgw/net/client_trust.hpp>
-#include <mgw/net/tls_context.hpp>
-
-#include <unistd.h>
-
-#include <cerrno>
+#include <chrono>
 #include <string>
-#include <system_error>
 #include <utility>
 
 namespace gateway {
@@ -29,25 +23,7 @@ inline void check_client_certificates(configuration& c) {
   if (!user && s.mtls.access_token.empty())
     needs(s.mtls.username.empty() ? "Features.mTLS.MenderUsername" : "Features.mTLS.MenderPassword",
           "a management user's name and password, or its token as Features.mTLS.AccessToken");
-  bool usable = !s.mtls.ca_certificate.empty();
-  if (!usable) needs("Features.mTLS.CACertificate", "a PEM file");
-  for (auto const& [key, path] : {std::pair<char const*, std::string>("Features.mTLS.CACertificate", s.mtls.ca_certificate),
-                                  {"Features.mTLS.CRLPath", s.mtls.crl},
-                                  {"Features.mTLS.BlacklistPath", s.mtls.blacklist}}) {
-    if (path.empty() || ::access(path.c_str(), R_OK) == 0) continue;
-    std::error_code const why(errno, std::system_category());
-    c.errors.push_back(c.name(key) + " is " + shown(path) + ": " + file_trouble(path, why));
-    usable = false;
-  }
-  if (usable) try {
-      mgw::net::client_trust_files files;
-      files.ca = s.mtls.ca_certificate;
-      files.crl = s.mtls.crl;
-      files.blacklist = s.mtls.blacklist;
-      mgw::net::client_trust const trust(files);
-    } catch (mgw::net::client_trust_error const& e) {
-      c.errors.push_back("Features.mTLS: " + std::string(e.what()));
-    }
+  if (s.mtls.ca_certificate.empty()) needs("Features.mTLS.CACertificate", "a PEM file");
   if (s.http.enabled && s.mtls.plain_serves_devices)
     c.warnings.push_back(c.name("Features.mTLS.PlainServesDevices") +
                          " is true: devices on the listener without TLS are served without a certificate");
@@ -66,40 +42,19 @@ inline void check(configuration& c) {
   if (!c.errors.empty()) return;
   settings const& s = c.values;
   auto const refuse = [&c](std::string text) { c.errors.push_back(std::move(text)); };
-  auto const readable = [&](char const* key, std::string const& path) {
-    if (::access(path.c_str(), R_OK) == 0) return true;
-    std::error_code const why(errno, std::system_category());
-    refuse(c.name(key) + " is " + shown(path) + ": " + file_trouble(path, why));
-    return false;
-  };
   if (!s.http.enabled && !s.https.enabled)
     refuse(
         "nothing to listen on: set HTTPS_ENABLED=true (with HTTPS_SERVER_CERTIFICATE and HTTPS_SERVER_KEY) or "
         "HTTP_ENABLED=true");
   if (s.upstream.url.empty())
     refuse(c.name("UpstreamServer.URL") + " is not set; accepted: an http:// or https:// URL");
-  if (s.https.enabled) {
-    bool usable = true;
-    auto const needed = [&](char const* key, std::string const& path) {
-      if (path.empty()) refuse(c.name(key) + " is not set, and HTTPS.Enabled is true; accepted: a PEM file");
-      if (path.empty() || !readable(key, path)) usable = false;
-    };
-    needed("HTTPS.ServerCertificate", s.https.certificate);
-    needed("HTTPS.ServerKey", s.https.key);
-    try {
-      if (usable) (void)mgw::net::tls_context::server({s.https.certificate, s.https.key, s.https.minimum_tls});
-    } catch (mgw::net::tls_context_error const& e) {
-      refuse(c.name("HTTPS.ServerCertificate") + ", " + c.name("HTTPS.ServerKey") + ": " + e.what());
-    }
+  certificate_check files(c, std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()));
+  if (s.https.enabled) files.server_pair();
+  if (s.mtls.enabled) {
+    check_client_certificates(c);
+    files.client_trust();
   }
-  if (s.mtls.enabled) check_client_certificates(c);
-  if (!s.upstream.ca_certificate.empty() && readable("UpstreamServer.CACertificate", s.upstream.ca_certificate)) {
-    try {
-      (void)mgw::net::tls_context::client(mgw::net::client_tls(s.upstream.ca_certificate));
-    } catch (mgw::net::tls_context_error const& e) {
-      refuse(c.name("UpstreamServer.CACertificate") + ": " + e.what());
-    }
-  }
+  if (!s.upstream.ca_certificate.empty()) files.upstream_trust();
 }
 
 }  // namespace gateway

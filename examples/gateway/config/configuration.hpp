@@ -57,6 +57,7 @@ public:
   std::vector<std::string> warnings;  ///< it can, but something will not be as it was written
   std::vector<std::string> unknown;   ///< keys nobody knows: warnings too, errors to who asks for a check
   std::vector<unsupported_key> unsupported;
+  std::vector<std::string> notes;  ///< of check(): what files and directories have in them, for who asks for a check
 
   /// Stores a value, or notes an error that names the key, the value and what is accepted. An empty value counts as not
   /// set. Precondition: sources come in the order of origin::source.

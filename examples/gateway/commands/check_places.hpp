@@ -1,0 +1,125 @@
+#pragma once
+
+#include "commands/table.hpp"
+#include "config/configuration.hpp"
+#include "config/settings.hpp"
+#include "config/text_file.hpp"
+#include "verifier/configured.hpp"
+
+#include <mgw/cache/file.hpp>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+namespace gateway {
+
+/// What a start would find in the directories, and in the keys that artifacts are verified with; for who asks for a
+/// check. Makes and changes nothing.
+class places_check {
+public:
+  explicit places_check(configuration& c, mgw::cache::file_ops& ops = mgw::cache::posix_file_ops())
+      : c_(c), ops_(ops) {}
+
+  void run() {
+    settings const& s = c_.values;
+    bool const keeps = s.proxy.enabled && s.cache.enabled;
+    if (s.proxy.enabled || s.mtls.enabled) {
+      std::string const key = "StateDirectory";
+      if (is_usable(key, s.state_directory)) note(key, s.state_directory, "");
+    }
+    if (keeps) cache();
+    if (keeps && s.cache.verify != "off") try {
+        (void)configured_verifier(s);
+      } catch (config_error const& e) {
+        c_.errors.emplace_back(e.what());
+      }
+  }
+
+private:
+  static constexpr auto* cache_key = "Features.ArtifactsProxy.ArtifactsCache.Path";
+
+  std::string at(std::string const& key, std::string const& path) const { return c_.name(key) + " is " + shown(path); }
+  void note(std::string const& key, std::string const& path, std::string const& more) {
+    bool const there = ::access(path.c_str(), F_OK) == 0;
+    c_.notes.push_back(at(key, path) + (there ? ": uid " : ": it is not there, and uid ") +
+                       std::to_string(::geteuid()) + (there ? " may write there" : " may make it") + more);
+  }
+  /// The directory itself, or the nearest one above it that is there.
+  static std::string nearest(std::string const& path) {
+    std::filesystem::path place = std::filesystem::path(path).lexically_normal();
+    std::error_code ec;
+    while (!std::filesystem::exists(place, ec) && !ec && place.has_relative_path()) place = place.parent_path();
+    return place.empty() ? "." : place.string();
+  }
+  bool is_usable(std::string const& key, std::string const& path) {
+    std::string const place = nearest(path);
+    struct stat about{};
+    std::error_code why;
+    if (::stat(place.c_str(), &about) != 0)
+      why = std::error_code(errno, std::system_category());
+    else if (!S_ISDIR(about.st_mode))
+      why = std::make_error_code(std::errc::not_a_directory);
+    else if (::faccessat(AT_FDCWD, place.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+      why = std::error_code(errno, std::system_category());
+    if (!why) return true;
+    bool const above = place != std::filesystem::path(path).lexically_normal().string();
+    c_.errors.push_back(at(key, path) + ": " + (above ? "it is not there, and cannot be made in " + place + ": " : "") +
+                        file_trouble(place, why) + "; needed: a directory that uid " + std::to_string(::geteuid()) +
+                        " may write to (mkdir, chown), or another path");
+    return false;
+  }
+  std::uint64_t bytes_in(std::string const& path) const {
+    std::uint64_t all = 0;
+    std::error_code ec;
+    auto const skip = std::filesystem::directory_options::skip_permission_denied;
+    for (std::filesystem::recursive_directory_iterator i(path, skip, ec), end; !ec && i != end; i.increment(ec)) {
+      std::error_code ignored;
+      if (!i->is_regular_file(ignored)) continue;
+      auto const size = i->file_size(ignored);
+      if (!ignored) all += size;
+    }
+    return all;
+  }
+  void cache() {
+    auto const& cache = c_.values.cache;
+    if (!is_usable(cache_key, cache.path)) return;
+    auto const space = ops_.space(nearest(cache.path));
+    if (!space) {
+      c_.errors.push_back(at(cache_key, cache.path) +
+                          ": its free space cannot be asked for: " + space.error().message());
+      return;
+    }
+    std::uint64_t const most = cache.max_size != 0 ? cache.max_size : space->total / 10 * 9;  // as the store has them
+    std::uint64_t const spare = cache.min_free != 0 ? cache.min_free : space->total / 20;
+    std::uint64_t const reach = space->available + bytes_in(cache.path);
+    std::uint64_t const room = std::min(most, reach - std::min(reach, spare));
+    std::string const bounds = human_size(space->available) + " of " + human_size(space->total) + " are free, " +
+                               human_size(spare) + " of them stay free (MinFree)";
+    std::string const mend = "; free space there, or lower MinFree or MaxSize, or set another path";
+    if (room == 0)
+      c_.warnings.push_back(at(cache_key, cache.path) + ": nothing can be kept in it: " + bounds + mend);
+    else if (cache.max_size != 0 && room < most)
+      c_.warnings.push_back(c_.name("Features.ArtifactsProxy.ArtifactsCache.MaxSize") + " is " + show_size(most) +
+                            ", but there is room for " + human_size(room) + " in " + shown(cache.path) + ": " + bounds +
+                            mend);
+    note(cache_key, cache.path, "; " + bounds + ", and artifacts may take " + human_size(room));
+  }
+
+  configuration& c_;
+  mgw::cache::file_ops& ops_;
+};
+
+/// See places_check.
+inline void check_places(configuration& c) {
+  places_check(c).run();
+}
+
+}  // namespace gateway

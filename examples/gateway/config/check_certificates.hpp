@@ -1,0 +1,128 @@
+#pragma once
+
+#include "config/certificate_facts.hpp"
+#include "config/configuration.hpp"
+#include "config/settings.hpp"
+#include "config/text_file.hpp"
+
+#include <mgw/net/client_trust.hpp>
+#include <mgw/net/tls_context.hpp>
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace gateway {
+
+/// Finds what is wrong with the files of certificates and keys, and notes what is in them: subject, names, dates.
+///
+/// Whether a file can be used is judged by what will use it; certificate_facts gives the words. Opens, changes nothing.
+class certificate_check {
+public:
+  certificate_check(configuration& c, unix_seconds now) : c_(c), now_(now) {}
+
+  /// Whether the file can be read; an error if not.
+  bool readable(std::string const& key, std::string const& path) {
+    if (::access(path.c_str(), R_OK) == 0) return true;
+    std::error_code const why(errno, std::system_category());
+    refuse(at(key, path) + ": " + file_trouble(path, why));
+    return false;
+  }
+
+  /// The pair that devices see. Precondition: TLS is on.
+  void server_pair() {
+    auto const& https = c_.values.https;
+    bool const certificate = needed("HTTPS.ServerCertificate", https.certificate);
+    if (!needed("HTTPS.ServerKey", https.key) || !certificate) return;
+    auto const chain = read_chain(https.certificate);
+    auto const key = read_key(https.key);
+    try {
+      (void)mgw::net::tls_context::server({https.certificate, https.key, https.minimum_tls});
+    } catch (mgw::net::tls_context_error const& e) {
+      return refuse_pair(chain, key, e.what());
+    }
+    note("HTTPS.ServerCertificate", chain);
+    note(at("HTTPS.ServerKey", https.key) + ": " + key.key +
+         (key.key == "RSA" ? ' ' + std::to_string(key.key_bits) : "") + ", the key of that certificate");
+  }
+
+  /// Those whom clients' certificates are to come from, with what is revoked. Precondition: mTLS is on.
+  void client_trust() {
+    auto const& mtls = c_.values.mtls;
+    bool usable = !mtls.ca_certificate.empty() && readable("Features.mTLS.CACertificate", mtls.ca_certificate);
+    if (!mtls.crl.empty() && !readable("Features.mTLS.CRLPath", mtls.crl)) usable = false;
+    if (!mtls.blacklist.empty() && !readable("Features.mTLS.BlacklistPath", mtls.blacklist)) usable = false;
+    if (!usable) return;
+    auto const chain = read_chain(mtls.ca_certificate);
+    try {
+      mgw::net::client_trust_files files;
+      files.ca = mtls.ca_certificate;
+      files.crl = mtls.crl;
+      files.blacklist = mtls.blacklist;
+      mgw::net::client_trust const trust(files);
+    } catch (mgw::net::client_trust_error const& e) {
+      return chain.good() ? refuse("Features.mTLS: " + std::string(e.what()))
+                          : refuse("Features.mTLS.CACertificate", chain);
+    }
+    note("Features.mTLS.CACertificate", chain);
+    if (!mtls.crl.empty()) note(at("Features.mTLS.CRLPath", mtls.crl) + ": read");
+    if (!mtls.blacklist.empty()) note(at("Features.mTLS.BlacklistPath", mtls.blacklist) + ": read");
+  }
+
+  /// Those whom the upstream's certificate is to come from. Precondition: they are set.
+  void upstream_trust() {
+    auto const& path = c_.values.upstream.ca_certificate;
+    constexpr auto* key = "UpstreamServer.CACertificate";
+    if (!readable(key, path)) return;
+    auto const chain = read_chain(path);
+    try {
+      (void)mgw::net::tls_context::client(mgw::net::client_tls(path));
+    } catch (mgw::net::tls_context_error const& e) {
+      return chain.good() ? refuse(c_.name(key) + ": " + e.what()) : refuse(key, chain);
+    }
+    note(key, chain);
+  }
+
+private:
+  std::string at(std::string const& key, std::string const& path) const { return c_.name(key) + " is " + shown(path); }
+  void refuse(std::string text) { c_.errors.push_back(std::move(text)); }
+  void refuse(std::string const& key, chain_facts const& chain) { refuse(at(key, chain.file) + ": " + chain.trouble); }
+  void note(std::string text) { c_.notes.push_back(std::move(text)); }
+  /// A bundle of many is not listed one by one.
+  void note(std::string const& key, chain_facts const& chain) {
+    constexpr std::size_t most = 10;
+    std::size_t const all = chain.certificates.size();
+    for (std::size_t i = 0; i < all && i < most; ++i)
+      note(at(key, chain.file) + (all == 1 ? "" : ", no. " + std::to_string(i + 1)) + ": " +
+           described(chain.certificates[i], now_));
+    if (all > most) note(at(key, chain.file) + ": " + std::to_string(all) + " certificates in all");
+  }
+  bool needed(std::string const& key, std::string const& path) {
+    if (path.empty()) refuse(c_.name(key) + " is not set, and HTTPS.Enabled is true; accepted: a PEM file");
+    return !path.empty() && readable(key, path);
+  }
+  void refuse_pair(chain_facts const& chain, key_facts const& key, std::string const& otherwise) {
+    if (!chain.good()) refuse("HTTPS.ServerCertificate", chain);
+    if (!key.good()) refuse(at("HTTPS.ServerKey", key.file) + ": " + key.trouble);
+    if (!chain.good() || !key.good()) return;
+    auto const place = place_of(key, chain);
+    std::string const pair = at("HTTPS.ServerKey", key.file) + ", " + at("HTTPS.ServerCertificate", chain.file) + ": ";
+    if (!place)
+      refuse(pair + "a mismatch, the key is not that of the certificate (" + described(chain.certificates[0], now_) +
+             "); needed: the two files that were made together");
+    else if (*place != 0)
+      refuse(pair + "the key is that of certificate no. " + std::to_string(*place + 1) +
+             " of the file; needed: the server's own certificate first, then those that have issued it");
+    else
+      refuse(c_.name("HTTPS.ServerCertificate") + ", " + c_.name("HTTPS.ServerKey") + ": " + otherwise);
+  }
+
+  configuration& c_;
+  unix_seconds now_;
+};
+
+}  // namespace gateway
