@@ -15,8 +15,36 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace gateway {
+
+/// What devices will refuse although the files can be used: each a phrase, for a sentence that names the file.
+inline std::vector<std::string> server_certificate_warnings(chain_facts const& chain, unix_seconds now) {
+  constexpr long soon = 30;
+  std::vector<std::string> out;
+  if (chain.certificates.empty()) return out;
+  for (std::size_t i = 0; i < chain.certificates.size(); ++i) {
+    auto const& c = chain.certificates[i];
+    std::string const which = i == 0 ? "it" : "certificate no. " + std::to_string(i + 1) + " of it (" + c.subject + ')';
+    if (c.expired(now))
+      out.push_back(which + " has expired on " + date_text(c.not_after) + ": devices refuse it; renew it");
+    else if (c.not_yet_valid(now))
+      out.push_back(which + " is not valid before " + date_text(c.not_before) +
+                    ": devices refuse it until then; is our clock right? It says " + date_text(now));
+    else if (c.days_left(now) < soon)
+      out.push_back(which + " ends on " + date_text(c.not_after) + ", in " + std::to_string(c.days_left(now)) +
+                    (c.days_left(now) == 1 ? " day" : " days") + "; renew it before");
+  }
+  if (chain.certificates[0].names.empty())
+    out.push_back("it has no subject alternative name (" + described(chain.certificates[0], now) +
+                  "): clients look at no other name; make one with subjectAltName=DNS:NAME, or IP:ADDRESS");
+  if (!chain.ordered())
+    out.push_back("certificate no. " + std::to_string(chain.in_order + 1) +
+                  " of it has not issued the one before it: some clients then find no path to their root; put the "
+                  "server's own first, each one's issuer after it, and leave out the others");
+  return out;
+}
 
 /// Finds what is wrong with the files of certificates and keys, and notes what is in them: subject, names, dates.
 ///
@@ -45,6 +73,8 @@ public:
     } catch (mgw::net::tls_context_error const& e) {
       return refuse_pair(chain, key, e.what());
     }
+    for (std::string const& w : server_certificate_warnings(chain, now_))
+      c_.warnings.push_back(at("HTTPS.ServerCertificate", https.certificate) + ": " + w);
     note("HTTPS.ServerCertificate", chain);
     note(at("HTTPS.ServerKey", https.key) + ": " + key.key +
          (key.key == "RSA" ? ' ' + std::to_string(key.key_bits) : "") + ", the key of that certificate");
