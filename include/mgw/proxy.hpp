@@ -8,6 +8,7 @@
 #include <mgw/proxy/body_verifier.hpp>
 #include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/call_pace.hpp>
+#include <mgw/proxy/certificate_refusals.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>

@@ -12,6 +12,7 @@
 #include <mgw/net/tls_context.hpp>
 #include <mgw/net/tls_stream.hpp>
 #include <mgw/net/worker_pool.hpp>
+#include <mgw/proxy/certificate_refusals.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/handler.hpp>
 #include <mgw/proxy/options.hpp>
@@ -58,7 +59,8 @@ public:
         handler_(std::move(handler)),
         log_(std::move(log)),
         live_(workers.size()),
-        peers_(options_.max_connections_per_peer) {}
+        peers_(options_.max_connections_per_peer),
+        refusals_(log_) {}
 
   /// Opens a listener on every worker. Returns the address really bound (a port of 0 is chosen by the kernel).
   /// Throws std::system_error naming the address.
@@ -226,7 +228,8 @@ private:
         ec = net::verify_error(X509_V_ERR_CERT_REJECTED);
     }
     if (ec) {
-      // A client that shows a bad certificate is one that somebody will look for.
+      // A client that refuses our certificate, or shows a bad one, is one that somebody will look for.
+      if (self.refusals_.tell(ec, peer.address.address().to_string())) co_return;
       bool const refused = net::is_verify_error(ec) && self.untrusted_.due();
       if (self.log_)
         self.log_(refused ? log_level::warn : log_level::debug,
@@ -265,6 +268,7 @@ private:
   // One line in ten seconds for each.
   seldom crowded_{std::chrono::seconds(10)}, hogged_{std::chrono::seconds(10)}, pausing_{std::chrono::seconds(10)},
       untrusted_{std::chrono::seconds(10)};
+  certificate_refusals refusals_;
   std::atomic<bool> draining_{false};
 };
 
