@@ -62,12 +62,10 @@ private:
        "\"certificate expired\" (alert 45); either it has, or the device's clock is ahead"},
       {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE,
        "\"bad certificate\" (alert 42); look at the device's clock (one that starts at 1970 finds it not yet valid), "
-       "at "
-       "the name that it connects to, and at the CA that it trusts"},
+       "at the name that it connects to, and at the CA that it trusts"},
       {SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN,
        "\"certificate unknown\" (alert 46); look at the device's clock (one that starts at 1970 finds it not yet "
-       "valid), "
-       "at the name that it connects to, and at the CA that it trusts"},
+       "valid), at the name that it connects to, and at the CA that it trusts"},
       {SSL_R_TLSV1_ALERT_UNKNOWN_CA,
        "\"unknown CA\" (alert 48); the device needs the CA that has issued it, and we must send all certificates "
        "between"},
