@@ -1,6 +1,7 @@
 #pragma once
 
 #include "commands/cache.hpp"
+#include "commands/setup.hpp"
 #include "commands/verify.hpp"
 #include "config/file.hpp"
 #include "config/load.hpp"
@@ -23,6 +24,7 @@ struct command_line {
   bool print = false;                    ///< --print-config
   std::optional<int> exit_code;          ///< set: the question is answered (--help, --version, a mistake)
   std::optional<verify_request> verify;  ///< set: a file is to be verified, whatever the settings
+  std::optional<setup_request> setup;    ///< set: files are to be made, whatever the settings
   std::optional<cache_command> cache;    ///< set: something is to be done with the cache of the settings
 };
 
@@ -39,6 +41,8 @@ inline command_line read_command_line(int argc, char** argv) {
   app.set_version_flag("--version", MGW_VERSION);
   verify_request to_verify;
   CLI::App const* const verify = add_verify(app, to_verify);
+  setup_request to_make;
+  CLI::App const* const setup = add_setup(app, to_make);
   cache_command to_do;
   CLI::App const* const cache = add_cache(app, to_do);
   std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
@@ -54,6 +58,10 @@ inline command_line read_command_line(int argc, char** argv) {
   }
   if (verify->parsed()) {
     out.verify = to_verify;
+    return out;
+  }
+  if (setup->parsed()) {
+    out.setup = to_make;
     return out;
   }
   if (cache->parsed()) out.cache = to_do;
