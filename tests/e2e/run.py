@@ -27,19 +27,32 @@ import support  # noqa: E402
 HERE = pathlib.Path(__file__).resolve().parent
 NAMESPACE = 'MGW_E2E_NAMESPACE'  # the scratch directory of the process that runs in its own mount namespace
 # Tests that mostly wait, and files of such: they run beside the others, which run one after another.
-CONCURRENT = ('client_commit', 'client_cut', 'disk_trouble.disk_hangs', 'disk_trouble.end_while_the_disk_hangs')
+CONCURRENT = ('client_commit', 'client_cut', 'disk_trouble.disk_hangs', 'disk_trouble.end_while_the_disk_hangs',
+              'real_clients')
+MODULES = pathlib.Path('/usr/share/mender/modules/v3')
+CONFIGURE = '''#!/bin/sh
+# Stands in for mender-configure's update module: keeps the configuration where only this device has it.
+case $1 in
+  NeedsArtifactReboot | SupportsRollback) echo No ;;
+  ArtifactInstall) cp "$2/header/meta-data" "$2/../../../../../device-config.json" ;;
+esac
+'''
 
 
 def client_files(scratch):
     """What Mender's client wants at places that are compiled in: {path on the machine: its stand-in}."""
-    identity, inventory, etc = scratch / 'identity', scratch / 'inventory', scratch / 'etc'
+    identity, inventory, etc, modules = (scratch / name for name in ('identity', 'inventory', 'etc', 'modules'))
+    shutil.copytree(MODULES, modules)
+    (modules / 'mender-configure').write_text(CONFIGURE)
+    (modules / 'mender-configure').chmod(0o755)
     for directory in (identity, inventory, etc):
         directory.mkdir()
     script = identity / 'mender-device-identity'
     script.write_text('#!/bin/sh\necho "mac=$MGW_E2E_DEVICE"\n')
     script.chmod(0o755)
     (etc / 'artifact_info').write_text('artifact_name=release-1\n')
-    return {'/usr/share/mender/identity': identity, '/usr/share/mender/inventory': inventory, '/etc/mender': etc}
+    return {'/usr/share/mender/identity': identity, '/usr/share/mender/inventory': inventory, '/etc/mender': etc,
+            str(MODULES): modules}
 
 
 def missing():
@@ -72,7 +85,7 @@ def collect(names):
     """[(file.test, function, whether it needs Mender's client)]"""
     found = []
     for path in sorted(HERE.glob('*.py')):
-        if path.stem in ('run', 'support'):
+        if path.stem in ('run', 'support', 'fleet_server', 'clients'):
             continue
         module = importlib.import_module(path.stem)
         if getattr(module, 'BY_NAME', False) and not any(n.startswith(path.stem) for n in names):
