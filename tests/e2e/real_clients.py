@@ -1,6 +1,7 @@
 """Debian's mender-client in whatever happens to it and to its server: what the device did, and what crossed the link."""
 import json
 import subprocess
+import time
 
 from client_update import reported, succeeded
 from fleet_server import FleetServer, Relay
@@ -90,6 +91,61 @@ def test_a_link_expires_in_mid_download(bench):
         check(device.payload() == payload, 'a device installed other bytes than were packed')
         check(not device.noticed_a_cut(), 'a device noticed a cut')
     check(server.stats()['artifact_bytes'] == size, f'{server.stats()["artifact_bytes"]} bytes of {size} crossed the link')
+
+
+def test_a_link_has_expired_before_the_first_byte(bench):
+    """The first GET is held, and gets its 200 by the link that another device brings."""
+    artifact, payload = make_artifact(bench, 'release-2', SIZE)
+    server = MiniMender(bench, artifact, 'release-2', '--link-life', 1)
+    server.post('/demo/pause')
+    gateway = start_gateway(bench, server.url)
+    first = Device(bench, 1, gateway.port)
+    until(lambda: server.stats()['artifact_requests'], 60, 'the storage to be asked')
+    asked = time.monotonic()
+    until(lambda: time.monotonic() - asked > 2.1, 5, 'the link to expire')  # which is judged in whole seconds
+    server.post('/demo/resume')
+    until(lambda: 'a newer one is waited for' in gateway.log, 20, 'the link to be refused')
+    check(server.stats()['artifact_bytes'] == 0, 'the storage sent something')
+    second = Device(bench, 2, gateway.port)
+    until(lambda: succeeded(server) == 2, 60, 'success of both devices')
+    for device in (first, second):
+        check(device.payload() == payload, 'a device installed other bytes than were packed')
+    check(gateway.log.count('/artifacts/{key}/{token}" status=200') == 2, 'a download was tried more than once')
+    check(server.stats()['artifact_bytes'] == artifact.stat().st_size, f'crossed the link: {server.stats()}')
+
+
+def test_gateway_restarted_in_mid_download(bench):
+    """It ends the download before it ends itself, and the device's reports wait for the next one."""
+    artifact, payload = make_artifact(bench, 'release-2', SIZE)
+    size = artifact.stat().st_size
+    server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2)
+    gateway = start_gateway(bench, server.url)
+    device = Device(bench, 1, gateway.port, retry=1)
+    until(lambda: server.stats()['artifact_bytes'] > size // 4, 60, 'a quarter of the download')
+    check(gateway.stop(40) == 0, 'the gateway did not end cleanly')
+    check(f'upstream_bytes={size}' in gateway.log, 'it did not end the download')
+    start_gateway(bench, server.url, HTTPS_LISTEN=f'127.0.0.1:{gateway.port}')
+    until(lambda: succeeded(server), 60, 'success of the device')
+    check(device.payload() == payload, 'the device installed other bytes than were packed')
+    check(not device.noticed_a_cut(), 'the device was cut')
+    check(reported(server, 'failure') == 0, f'reported: {all_statuses(server)}')
+    stats = server.stats()
+    check(stats['artifact_bytes'] == size and stats['artifact_requests'] == 1, f'crossed the link: {stats}')
+
+
+def test_upstream_gone_at_the_beginning(bench):
+    artifact, payload = make_artifact(bench, 'release-2', SIZE)
+    between = bench.enter(Relay())
+    server = MiniMender(bench, artifact, 'release-2', '--public-url', between.url)
+    between.target = server.port
+    between.down()
+    gateway = start_gateway(bench, between.url)
+    device = Device(bench, 1, gateway.port, retry=1)
+    until(lambda: gateway.log.count('status=502') > 2, 60, 'the device to be told three times')
+    between.up()
+    until(lambda: succeeded(server), 60, 'success after the outage')
+    check(device.payload() == payload, 'the device installed other bytes than were packed')
+    check(server.stats()['artifact_bytes'] == artifact.stat().st_size, f'crossed the link: {server.stats()}')
 
 
 def test_upstream_gone_for_a_while(bench):
