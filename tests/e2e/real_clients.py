@@ -19,6 +19,14 @@ def write(bench, name, kind, *arguments):
     return out
 
 
+def start_device(bench, number, port, **more):
+    """A device with a key at hand: making one of RSA takes it seconds."""
+    key = bench.path('keys', f'{number}.key')
+    subprocess.run(['openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', key], check=True,
+                   capture_output=True)
+    return Device(bench, number, port, Security={'AuthPrivateKey': str(key)}, **more)
+
+
 def all_statuses(server):
     return [d['statuses'] for d in server.stats()['devices'].values()]
 
@@ -29,7 +37,7 @@ def test_a_script_that_fails(bench):
     artifact = write(bench, 'release-2', 'script', '-f', 'install.sh')
     server = bench.enter(FleetServer(artifact.read_bytes()))
     gateway = start_gateway(bench, server.url)
-    Device(bench, 1, gateway.port)
+    start_device(bench, 1, gateway.port)
     until(lambda: server.reported('failure'), 60, 'the device to report the failure')
     device, = server.devices.values()
     until(lambda: device['log'], 20, 'the log')
@@ -46,7 +54,7 @@ def test_aborted_in_mid_download(bench):
     server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2)
     server.post('/demo/pause')
     gateway = start_gateway(bench, server.url)
-    device = Device(bench, 1, gateway.port)
+    device = start_device(bench, 1, gateway.port)
     until(lambda: server.stats()['artifact_requests'], 60, 'the storage to be asked')
     server.post('/demo/abort')
     server.post('/demo/resume')
@@ -64,7 +72,7 @@ def test_two_at_once(bench):
     server = MiniMender(bench, artifact, 'release-2')
     server.post('/demo/pause')
     gateway = start_gateway(bench, server.url)
-    devices = [Device(bench, n, gateway.port) for n in (1, 2)]
+    devices = [start_device(bench, n, gateway.port) for n in (1, 2)]
     until(lambda: reported(server, 'downloading') == 2, 60, 'both devices to download')
     server.post('/demo/resume')
     until(lambda: succeeded(server) == 2, 60, 'success of both devices')
@@ -82,10 +90,10 @@ def test_a_link_expires_in_mid_download(bench):
     server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 4, '--link-life', 1)
     server.post(f'/demo/cut?after={size * 3 // 4}')  # which takes three seconds
     gateway = start_gateway(bench, server.url)
-    first = Device(bench, 1, gateway.port)
+    first = start_device(bench, 1, gateway.port)
     until(lambda: 'a newer one is waited for' in gateway.log, 60, 'the link to have expired')
     check(server.stats()['artifact_bytes'] == size * 3 // 4, f'{server.stats()["artifact_bytes"]} of {size} bytes before')
-    second = Device(bench, 2, gateway.port)
+    second = start_device(bench, 2, gateway.port)
     until(lambda: succeeded(server) == 2, 60, 'success of both devices')
     for device in (first, second):
         check(device.payload() == payload, 'a device installed other bytes than were packed')
@@ -99,14 +107,14 @@ def test_a_link_has_expired_before_the_first_byte(bench):
     server = MiniMender(bench, artifact, 'release-2', '--link-life', 1)
     server.post('/demo/pause')
     gateway = start_gateway(bench, server.url)
-    first = Device(bench, 1, gateway.port)
+    first = start_device(bench, 1, gateway.port)
     until(lambda: server.stats()['artifact_requests'], 60, 'the storage to be asked')
     asked = time.monotonic()
     until(lambda: time.monotonic() - asked > 2.1, 5, 'the link to expire')  # which is judged in whole seconds
     server.post('/demo/resume')
     until(lambda: 'a newer one is waited for' in gateway.log, 20, 'the link to be refused')
     check(server.stats()['artifact_bytes'] == 0, 'the storage sent something')
-    second = Device(bench, 2, gateway.port)
+    second = start_device(bench, 2, gateway.port)
     until(lambda: succeeded(server) == 2, 60, 'success of both devices')
     for device in (first, second):
         check(device.payload() == payload, 'a device installed other bytes than were packed')
@@ -120,7 +128,7 @@ def test_gateway_restarted_in_mid_download(bench):
     size = artifact.stat().st_size
     server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2)
     gateway = start_gateway(bench, server.url)
-    device = Device(bench, 1, gateway.port, retry=1)
+    device = start_device(bench, 1, gateway.port, retry=1)
     until(lambda: server.stats()['artifact_bytes'] > size // 4, 60, 'a quarter of the download')
     check(gateway.stop(40) == 0, 'the gateway did not end cleanly')
     check(f'upstream_bytes={size}' in gateway.log, 'it did not end the download')
@@ -140,7 +148,7 @@ def test_upstream_gone_at_the_beginning(bench):
     between.target = server.port
     between.down()
     gateway = start_gateway(bench, between.url)
-    device = Device(bench, 1, gateway.port, retry=1)
+    device = start_device(bench, 1, gateway.port, retry=1)
     until(lambda: gateway.log.count('status=502') > 2, 60, 'the device to be told three times')
     between.up()
     until(lambda: succeeded(server), 60, 'success after the outage')
@@ -155,7 +163,7 @@ def test_upstream_gone_for_a_while(bench):
     server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2, '--public-url', between.url)
     between.target = server.port
     gateway = start_gateway(bench, between.url)
-    device = Device(bench, 1, gateway.port)
+    device = start_device(bench, 1, gateway.port)
     until(lambda: server.stats()['artifact_bytes'] > size // 4, 60, 'a quarter of the download')
     between.down()
     until(lambda: gateway.log.count('next try from byte') > 2, 60, 'three tries in the outage')
@@ -174,7 +182,7 @@ def test_over_plain_http(bench):
     server = MiniMender(bench, artifact, 'release-2')
     gateway = start_gateway(bench, server.url, HTTP_ENABLED='true', HTTP_LISTEN='127.0.0.1:0')
     port = gateway.wait_for(r'listening on http://127\.0\.0\.1:(\d+)\n', 20)[1]
-    device = Device(bench, 1, gateway.port, ServerURL=f'http://localhost:{port}')
+    device = start_device(bench, 1, gateway.port, ServerURL=f'http://localhost:{port}')
     until(lambda: succeeded(server), 60, 'success of the device')
     check(device.payload() == payload, 'the device installed other bytes than were packed')
     check(f'http://localhost:{port}/api/gateway/v1/artifacts/' in device.log, 'the link is not one of plain HTTP')
@@ -190,8 +198,8 @@ def test_a_self_signed_certificate(bench):
     artifact, payload = make_artifact(bench, 'release-2', SIZE)
     server = MiniMender(bench, artifact, 'release-2')
     gateway = start_gateway(bench, server.url, HTTPS_SERVER_CERTIFICATE=str(cert), HTTPS_SERVER_KEY=str(key))
-    stranger = Device(bench, 2, gateway.port)
-    device = Device(bench, 1, gateway.port, ServerCertificate=str(cert))
+    stranger = start_device(bench, 2, gateway.port)
+    device = start_device(bench, 1, gateway.port, ServerCertificate=str(cert))
     until(lambda: succeeded(server), 60, 'success of the device')
     check(device.payload() == payload, 'the device installed other bytes than were packed')
     until(lambda: 'certificate' in stranger.log and 'ailed' in stranger.log, 20, 'the other device to refuse it')
@@ -204,7 +212,7 @@ def test_a_server_that_codes_with_gzip(bench):
     artifact, payload = make_artifact(bench, 'release-2', SIZE)
     server = bench.enter(FleetServer(artifact.read_bytes(), coded=True))
     gateway = start_gateway(bench, server.url)
-    device = Device(bench, 1, gateway.port)
+    device = start_device(bench, 1, gateway.port)
     until(lambda: server.reported('success'), 60, 'success of the device')
     check(device.payload() == payload, 'the device installed other bytes than were packed')
     check(any(path.endswith('/next') for path in server.coded_answers), f'coded: {server.coded_answers}')
@@ -222,7 +230,7 @@ def test_configurations_of_two_devices(bench):
         own[f'{bench.name}-{n}'] = write(bench, 'configuration-1', 'mender-configure', '-m', 'config.json').read_bytes()
     server = bench.enter(FleetServer(own=own, name='configuration-1'))
     gateway = start_gateway(bench, server.url)
-    devices = {n: Device(bench, n, gateway.port) for n in (1, 2)}
+    devices = {n: start_device(bench, n, gateway.port) for n in (1, 2)}
     until(lambda: server.reported('success') == 2, 60, 'success of both devices')
     for n, device in devices.items():
         check(json.loads((device.data / 'device-config.json').read_text()) == wanted[n], 'not its own configuration')
