@@ -1,5 +1,6 @@
 #include <mgw/mender/artifact_route.hpp>
 
+#include <support/artifact_handler.hpp>
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
@@ -34,11 +35,7 @@ struct site {
   site() : g(directory.path(), origin.authority(), options(links)) {}
   static test::caching_options options(link_sealer const& sealer) {
     test::caching_options o;
-    o.handler = [&sealer](test::caching_gateway& at) -> test::any_handler {
-      auto const own = std::make_shared<own_copies>(at.base().upstreams, test::quick_tee());  // not used here
-      auto const route = std::make_shared<artifact_route<cache::disk_store>>(sealer, at.tee(), *own);
-      return [own, route](proxy::exchange& x) { return (*route)(x); };
-    };
+    o.handler = [&sealer](test::caching_gateway& at) { return test::artifact_handler(sealer, at); };
     return o;
   }
   /// The link to `path` at the origin, issued and expiring so many seconds from now.

@@ -3,6 +3,7 @@
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/cache/sha256.hpp>
 
+#include <support/artifact_handler.hpp>
 #include <support/gated_files.hpp>
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
@@ -60,11 +61,7 @@ struct site {
     test::caching_options o;
     o.ops = &disk;
     o.tee.reader.look = std::chrono::milliseconds(10);
-    o.handler = [this](test::caching_gateway& at) -> test::any_handler {
-      auto const own = std::make_shared<own_copies>(at.base().upstreams, test::quick_tee());  // not used here
-      auto const route = std::make_shared<artifact_route<cache::disk_store>>(links, at.tee(), *own);
-      return [own, route](proxy::exchange& x) { return (*route)(x); };
-    };
+    o.handler = [this](test::caching_gateway& at) { return test::artifact_handler(links, at); };
     return o;
   }
   std::unique_ptr<http_client> ask() const {
