@@ -401,7 +401,8 @@ inline asio::awaitable<bool> device_relay::within_reach(proxy::exchange& x, std:
 inline std::optional<artifact_source> device_relay::usable_source(std::string_view json) const {
   auto found = find_artifact_source(json);
   if (!found || !*found) {
-    warn("a deployment is not as expected: its link is left as it is");
+    std::string const why = found ? "no artifact's link where one should be" : found.error().message();
+    warn("a deployment is not as expected (" + why + "): its link is left as it is");
     return std::nullopt;
   }
   auto const uri = http::parse_uri((*found)->uri);

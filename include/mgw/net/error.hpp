@@ -39,6 +39,8 @@ public:
   std::string message(int value) const override {
     if (value >= openssl_base) {
       auto const packed = ERR_PACK(value / openssl_base, 0, value % openssl_base);
+      if (packed == ERR_PACK(ERR_LIB_SSL, 0, SSL_R_WRONG_VERSION_NUMBER))
+        return "wrong version number: the peer speaks no TLS on this port, or an old version of it";
       char const* const reason = ERR_reason_error_string(packed);
       return reason != nullptr ? reason : "TLS error " + std::to_string(value % openssl_base);
     }
