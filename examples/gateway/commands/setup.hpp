@@ -32,7 +32,7 @@ inline CLI::App* add_setup(CLI::App& app, setup_request& asked) {
   text("--out", asked.out, "DIR", "the directory to make; the gateway's cache will be there, too");
   text("--port", asked.port, "PORT", "where the gateway listens (443)");
   text("--days", asked.days, "DAYS",
-       "how long the server certificate is good (825: the most that any client takes; the CA has 20 years)");
+       "how long the server certificate is good (825, the most that strict clients take; the CA: 20 years)");
   text("--device-ca", asked.device_ca, "PATH", "where devices have the CA certificate (/etc/mender/gateway-ca.crt)");
   command->add_flag("--renew", asked.renew,
                     "a new server certificate by the CA in DIR, for the same hosts unless --host says others; nothing "
