@@ -69,6 +69,9 @@ def test_renewal(bench):
     out = bench.dir / 'gateway'
     arguments = ('--host', 'localhost', '--upstream', 'https://localhost:1', '--out', out)
     check(setup(*arguments).returncode == 0, 'nothing was made')
+    checked = subprocess.run(['sh', '-c', 'set -a; . "$0"; exec "$1" --check-config', out / 'gateway.env', BIN / 'mgw-gateway'],
+                             capture_output=True, text=True)
+    check(checked.returncode == 0 and not checked.stderr, f'{checked.returncode}: {checked.stderr}')
     gateway = start(bench, out)
     check(alive(out, gateway.port), 'the gateway is not there')
     gateway.stop()
