@@ -69,7 +69,7 @@ one() {
 packages=(clang-19 clang-tools-19 libclang-rt-19-dev g++-12 cmake ninja-build libasio-dev libssl-dev doctest-dev
   libcli11-dev libspdlog-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev zlib1g-dev libarchive-dev
   liblzma-dev libzstd-dev libseccomp-dev openssl
-  ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon)
+  ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon haproxy)
 [ -z "$all" ] || packages+=(squid)
 
 install_missing() {

@@ -2,11 +2,12 @@
 import hashlib
 import os
 import re
+import subprocess
 import threading
 import time
 
-from support import (BIN, DEVICE_TYPE, POLL, Connection, Forwarder, MiniMender, Origin, check, link, make_artifact, request,
-                     start_gateway, until)
+from support import (BIN, DEVICE_TYPE, POLL, Connection, Forwarder, MiniMender, Origin, check, link, request, start_gateway,
+                     until)
 
 SIZE = 4 << 20
 
@@ -17,6 +18,14 @@ def stage(bench, name, upstream, **more):
     cache.mkdir()
     state.mkdir()
     return start_gateway(bench, upstream, ARTIFACTS_PROXY_CACHE_PATH=str(cache), STATE_DIRECTORY=str(state), **more)
+
+
+def packed(bench, size):
+    """An artifact release-2 of random bytes, without Mender's own tools."""
+    out = bench.path('release-2.mender')
+    subprocess.run([BIN / 'mgw-mini-mender', '--make-artifact', out, '--artifact-name', 'release-2', '--device-type', DEVICE_TYPE,
+                    '--size', str(size)], check=True, capture_output=True, timeout=60)
+    return out
 
 
 def downloads(gateway):
@@ -31,7 +40,7 @@ class Stages:
 
     def __init__(self, bench, *args, cut_after=1 << 60):
         self.bench = bench
-        self.artifact, _ = make_artifact(bench, 'release-2', SIZE)
+        self.artifact = packed(bench, SIZE)
         self.size = self.artifact.stat().st_size
         self.server = MiniMender(bench, self.artifact, 'release-2', *args)
         self.middle = stage(bench, 'middle', self.server.url)
