@@ -3,8 +3,8 @@
 #
 #   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
 #   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer and
-#                              behind squid, 20 kills of tests/crash_loop.sh, programs under g++, 300 s of each fuzzer,
-#                              and signed links to storage servers from npm
+#                              behind squid, clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
+#                              g++, 300 s of each fuzzer, and signed links to storage servers from npm
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage (may be given several times)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
@@ -249,6 +249,8 @@ step_e2e() {
   if [ -n "$all" ]; then
     headline "e2e behind Debian's squid"
     end_to_end e2e-squid release squid
+    headline "e2e with clients that wait for minutes"
+    end_to_end e2e-long release long_clients
     headline "crash loop: the gateway killed 20 times under load"
     one crash-loop 600 env MGW_BIN="$PWD/build/release/bin" tests/crash_loop.sh 20
     headline "e2e under AddressSanitizer"

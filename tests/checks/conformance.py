@@ -48,8 +48,9 @@ COMPATIBILITY = """# Compatibility
 What Mender's clients and servers do, what those who run gateways have reported, and what the original gateway offers: what
 of it holds here, where, and which tests show it. Made by `tests/checks/conformance.py --write` from
 `tests/checks/compatibility_rules.txt` and the names of the tests; a test that is renamed or taken away makes the check
-fail. Headers are those under `include/mgw/` or `examples/gateway/`. Tests whose name begins with `client_` run Mender's own
-client; tests that are lines of a table of raw exchanges are marked †.
+fail. Headers are those under `include/mgw/` or `examples/gateway/`. Tests whose name begins with `client_`,
+`real_clients` or `long_clients` run Mender's own client (the last with `tests/run.sh --all` only), `scripted_clients` what
+behaves as the C++ client and as mender-mcu; tests that are lines of a table of raw exchanges are marked †.
 
 **Not done**, **only warns**, **refuses to start** and **absent** mean what they say. [cache.md](cache.md) has the rules of
 the cache, [configuration.md](configuration.md) all settings, [conformance.md](conformance.md) what HTTP requires.
