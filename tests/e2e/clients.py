@@ -30,11 +30,17 @@ class Client:
     USER_AGENT = None
     POLL = 0.2  # seconds
 
-    def __init__(self, bench, number, port):
+    def __init__(self, bench, number, port, certificate=None):
+        """`certificate`: has `cert` and `key`, paths of a client certificate (the C++ client sends the first one of its file
+        only) and of its key, which is the device's, too."""
         self.mac, self.port, self.has = f'{bench.name}-{number}', port, 'release-1'
-        self.key = bench.path('clients', f'{number}.key')
-        self.openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', self.key)
         context = self.make_context(bench.pki)
+        if certificate:
+            self.key = certificate.key
+            context.load_cert_chain(certificate.cert, certificate.key)
+        else:
+            self.key = bench.path('clients', f'{number}.key')
+            self.openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', self.key)
         self.trust = type('Trust', (), {'client': lambda _: context})()
         self.token = self.outcome = self.deployment = None
         self.body, self.statuses, self.answers, self.connections = bytearray(), [], [], 0
@@ -179,8 +185,9 @@ class CppClient(Client):
     other answer wedges it. There are `tries` in all, whatever comes in between."""
     TIER, AUTHORIZATION, BEFORE_SUCCESS = 'standard', ('Authorization: API_KEY',), ()
 
-    def __init__(self, bench, number, port, silence=300, retry_wait=60, tries=10, user_agent='Mender/5.1.0'):
-        super().__init__(bench, number, port)
+    def __init__(self, bench, number, port, silence=300, retry_wait=60, tries=10, user_agent='Mender/5.1.0',
+                 certificate=None):
+        super().__init__(bench, number, port, certificate)
         self.silence, self.retry_wait, self.tries = silence, retry_wait, tries
         self.USER_AGENT = user_agent  # before 5.1 there was none
         self.lost_tries, self.length = 0, None

@@ -5,6 +5,7 @@ import socket
 from client_update import reported, succeeded
 from clients import CppClient, McuClient, check_success
 from fleet_server import FleetServer
+from mtls import USER, Certificate
 from support import MiniMender, check, make_artifact, start_gateway, until
 
 SIZE = 2 << 20
@@ -148,6 +149,24 @@ def test_cpp_refused_artifact(bench):
     check(second.answers == [403] and second.lost_tries == 0, f'answers {second.answers}')
     check(second.statuses == ['downloading', 'failure'] and reported(server, 'failure'), f'reported: {second.statuses}')
     check(server.stats()['artifact_bytes'] - sent < len(bad) // 2, 'the bad artifact crossed the link again')
+
+
+def test_cpp_sends_no_intermediate(bench):
+    """Its certificate is by an intermediate CA, which it does not send: the gateway has that among its CA certificates."""
+    clients = bench.path('clients', 'x').parent
+    root = Certificate(bench, 'of-the-root')
+    root.openssl('req', '-x509', *root.new_key(), '-days', '2', '-subj', '/CN=between', '-CA', 'device-ca.crt', '-CAkey',
+                 'device-ca.key', '-keyout', 'between.key', '-out', 'between.crt')
+    (clients / 'all.crt').write_text((clients / 'device-ca.crt').read_text() + (clients / 'between.crt').read_text())
+    site = Site(bench, *USER, MTLS_ENABLED='true', MTLS_MENDER_USERNAME=USER[1], MTLS_MENDER_PASSWORD=USER[3],
+                MTLS_CA_CERTIFICATE=str(clients / 'all.crt'))
+    client = CppClient(bench, 1, site.gateway.port, certificate=Certificate(bench, 'leaf', ca='between')).start()
+    without = CppClient(bench, 2, site.gateway.port).start()
+    ended(client)
+    check_success(client, site.artifact)
+    site.check_link(requests=1)
+    until(lambda: without.connections > 2, 20, 'the device without a certificate to try')
+    check(len(site.server.stats()['devices']) == 1, 'a device without a certificate got to the server')
 
 
 def test_mcu_updates(bench):
