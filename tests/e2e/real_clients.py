@@ -1,5 +1,6 @@
 """Debian's mender-client in whatever happens to it and to its server: what the device did, and what crossed the link."""
 import json
+import signal
 import subprocess
 import time
 
@@ -9,6 +10,8 @@ from support import DEVICE_TYPE, Device, MiniMender, check, make_artifact, start
 
 NEEDS_CLIENT = True
 SIZE = 4 << 20
+# The link is slow until something has happened, and fast from then on: it happens in time on any machine.
+SLOWLY, AT_ONCE = ('--rate', SIZE // 20), '/demo/rate?bytes_per_s=0'
 
 
 def write(bench, name, kind, *arguments):
@@ -51,7 +54,7 @@ def test_aborted_in_mid_download(bench):
     """The server's 409 reaches the device, which installs nothing; the artifact is whole here for the next one."""
     artifact, _ = make_artifact(bench, 'release-2', SIZE)
     size = artifact.stat().st_size
-    server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2)
+    server = MiniMender(bench, artifact, 'release-2', *SLOWLY)
     server.post('/demo/pause')
     gateway = start_gateway(bench, server.url)
     device = start_device(bench, 1, gateway.port)
@@ -60,6 +63,7 @@ def test_aborted_in_mid_download(bench):
     server.post('/demo/resume')
     until(lambda: reported(server, 'failure'), 60, 'the device to end the deployment')
     check(server.stats()['artifact_bytes'] < size, 'the download was at its end before')
+    server.post(AT_ONCE)
     check(all_statuses(server) == [['downloading', 'downloading', 'failure']], f'reported: {all_statuses(server)}')
     check(device.payload() is None, 'the device installed it')
     until(lambda: 'complete, ' in gateway.log, 30, 'the artifact to be whole here')
@@ -126,11 +130,13 @@ def test_gateway_restarted_in_mid_download(bench):
     """It ends the download before it ends itself, and the device's reports wait for the next one."""
     artifact, payload = make_artifact(bench, 'release-2', SIZE)
     size = artifact.stat().st_size
-    server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2)
+    server = MiniMender(bench, artifact, 'release-2', *SLOWLY)
     gateway = start_gateway(bench, server.url)
     device = start_device(bench, 1, gateway.port, retry=1)
-    until(lambda: server.stats()['artifact_bytes'] > size // 4, 60, 'a quarter of the download')
-    check(gateway.stop(40) == 0, 'the gateway did not end cleanly')
+    until(lambda: server.stats()['artifact_bytes'] > size // 10, 60, 'a tenth of the download')
+    gateway.child.send_signal(signal.SIGTERM)
+    server.post(AT_ONCE)
+    check(gateway.child.wait(40) == 0, 'the gateway did not end cleanly')
     check(f'upstream_bytes={size}' in gateway.log, 'it did not end the download')
     start_gateway(bench, server.url, HTTPS_LISTEN=f'127.0.0.1:{gateway.port}')
     until(lambda: succeeded(server), 60, 'success of the device')
@@ -160,12 +166,13 @@ def test_upstream_gone_for_a_while(bench):
     """Server and storage refuse connections in mid-download: the device notices nothing."""
     artifact, payload = make_artifact(bench, 'release-2', SIZE)
     size, between = artifact.stat().st_size, bench.enter(Relay())
-    server = MiniMender(bench, artifact, 'release-2', '--rate', SIZE // 2, '--public-url', between.url)
+    server = MiniMender(bench, artifact, 'release-2', *SLOWLY, '--public-url', between.url)
     between.target = server.port
     gateway = start_gateway(bench, between.url)
     device = start_device(bench, 1, gateway.port)
-    until(lambda: server.stats()['artifact_bytes'] > size // 4, 60, 'a quarter of the download')
+    until(lambda: server.stats()['artifact_bytes'] > size // 10, 60, 'a tenth of the download')
     between.down()
+    server.post(AT_ONCE)
     until(lambda: gateway.log.count('next try from byte') > 2, 60, 'three tries in the outage')
     check(not succeeded(server), 'the download was at its end before')
     between.up()
