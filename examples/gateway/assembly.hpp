@@ -10,6 +10,7 @@
 #include "health.hpp"
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
+#include "listening.hpp"
 #include "open_cache.hpp"
 #include "periodic.hpp"
 #include "private_host_warning.hpp"
@@ -57,6 +58,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -247,7 +249,13 @@ private:
   void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
     auto const where = mgw::net::parse_listen_address(address);
     if (!where) throw config_error(key + " is \"" + address + "\"; accepted: [HOST]:PORT, such as :443 or 127.0.0.1:8443");
-    auto const bound = server_->listen(*where, std::move(tls));
+    auto const bound = [&] {
+      try {
+        return server_->listen(*where, std::move(tls));
+      } catch (std::system_error const& e) {
+        throw std::runtime_error(listen_trouble(key, address, where->port(), e.code()));
+      }
+    }();
     listening_.add(bound);
     std::string const host = bound.address().is_v6() ? '[' + bound.address().to_string() + ']' : bound.address().to_string();
     addresses_.push_back(scheme + host + ':' + std::to_string(bound.port()));

@@ -3,8 +3,9 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
-from support import BIN, Skip, check, gateway_environment
+from support import BIN, Skip, check, gateway_environment, until
 
 NEEDS_CLIENT = True  # for the mount namespace that its tests run in: /etc/mender is a directory of their own
 FILE = pathlib.Path('/etc/mender/mender-gateway.conf')
@@ -45,3 +46,55 @@ def test_a_key_that_only_root_may_read(bench):
     for words in (f'HTTPS_SERVER_KEY (HTTPS.ServerKey) is "{bench.pki.key}"', 'StateDirectory) is "', 'ArtifactsCache.Path) is "',
                   f'needed: a directory that uid {NOBODY} may write to'):
         check(words in check_done.stderr, f'--check-config does not say {words!r}: {check_done.stderr}')
+
+
+def test_a_low_port_without_the_right(bench):
+    program = bench.path('mgw-gateway')
+    shutil.copy(BIN / 'mgw-gateway', program)
+    bench.dir.chmod(0o755)
+    settings = {'HTTP_ENABLED': 'true', 'HTTP_LISTEN': ':80', 'UPSTREAM_SERVER_URL': 'http://localhost:1',
+                'ARTIFACTS_PROXY_ENABLED': 'false'}
+    # A network of its own: which ports are free to all is set for each.
+    done = subprocess.run(['unshare', '--net', 'setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups', program],
+                          env={**os.environ, **settings}, capture_output=True, text=True, timeout=20)
+    check(done.returncode == 1, f'{done}')
+    for words in ('HTTP_LISTEN (HTTP.Listen) is ":80": cannot listen there: Permission denied',
+                  f'uid {NOBODY} may take no port below 1024', 'AmbientCapabilities=CAP_NET_BIND_SERVICE',
+                  'net.ipv4.ip_unprivileged_port_start=80'):
+        check(words in done.stderr, f'it does not say {words!r}: {done.stderr}')
+
+
+# Where no interface was ever up, Linux takes any address to listen on.
+WITH_LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as s:
+    fcntl.ioctl(s, 0x8914, struct.pack('16sH', b'lo', 0x1))  # SIOCSIFFLAGS, IFF_UP
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+ADD_ADDRESS = """
+import socket, struct
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
+    address = socket.inet_aton('192.0.2.1')
+    body = struct.pack('=BBBBi', socket.AF_INET, 32, 0, 0, socket.if_nametoindex('lo'))
+    for kind in (1, 2):  # IFA_ADDRESS, IFA_LOCAL
+        body += struct.pack('=HH', 8, kind) + address
+    s.send(struct.pack('=IHHII', 16 + len(body), 20, 0x605, 1, 0) + body)  # RTM_NEWADDR; request, ack, create, exclusive
+    assert struct.unpack_from('=i', s.recv(4096), 16)[0] == 0
+"""
+
+
+def test_an_address_that_is_not_up_yet(bench):
+    settings = gateway_environment(bench, 'https://localhost:1')
+    settings['HTTPS_LISTEN'] = '192.0.2.1:8443'
+    alone = ['unshare', '--net', sys.executable, '-c', WITH_LOOPBACK, BIN / 'mgw-gateway']
+    late = bench.start('late', alone, settings)
+    until(lambda: 'no interface has this address yet; it is tried again for 2m' in late.log or late.child.poll() is not None,
+          10, 'the gateway to wait')
+    check(late.child.poll() is None, f'it has ended: {late.log}')
+    subprocess.run(['nsenter', f'--net=/proc/{late.child.pid}/ns/net', sys.executable, '-c', ADD_ADDRESS], check=True, timeout=20)
+    until(lambda: 'mgw-gateway listening on https://192.0.2.1:8443\n' in late.out, 10, 'it to listen')
+    check('the address is there, after ' in late.log, f'it does not say that it is there: {late.log}')
+    never = bench.start('never', alone, {**settings, 'LISTEN_TIMEOUT': '100ms', 'ARTIFACTS_PROXY_CACHE_ENABLED': 'false'})
+    until(lambda: never.child.poll() is not None, 10, 'the end of the wait')
+    check(never.child.returncode == 1 and 'no interface of this machine has this address' in never.log,
+          f'{never.child.returncode}: {never.log}')

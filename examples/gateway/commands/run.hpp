@@ -5,6 +5,7 @@
 #include "config/check.hpp"
 #include "config/configuration.hpp"
 #include "config/settings.hpp"
+#include "listening.hpp"
 #include "open_files.hpp"
 
 #include <mgw/version.hpp>
@@ -49,6 +50,8 @@ inline int run(configuration c) {
   }
   spdlog::info("msg=\"starting mgw-gateway\" version={} upstream={} verify={}", MGW_VERSION, in_quotes(s.upstream.url),
                !s.upstream.insecure_skip_verify);
+  if (s.https.enabled) wait_for_address(c.name("HTTPS.Listen"), s.https.listen, s.listen_wait, log_line);
+  if (s.http.enabled) wait_for_address(c.name("HTTP.Listen"), s.http.listen, s.listen_wait, log_line);
   auto gateway = std::make_unique<assembly>(s, log_line);
   for (auto const& address : gateway->addresses()) {
     spdlog::info("msg=running address={}", address);

@@ -90,6 +90,7 @@ struct settings {
   std::string state_directory = "/var/lib/mender-gateway";
   std::size_t workers = 0;
   std::chrono::milliseconds drain{30'000};
+  std::chrono::milliseconds listen_wait{120'000};  ///< for an address that no interface has yet
   std::string log_level = "info";
   bool debug_log = false;  ///< the original's older word for log_level debug
 };
