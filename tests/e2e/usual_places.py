@@ -98,3 +98,16 @@ def test_an_address_that_is_not_up_yet(bench):
     until(lambda: never.child.poll() is not None, 10, 'the end of the wait')
     check(never.child.returncode == 1 and 'no interface of this machine has this address' in never.log,
           f'{never.child.returncode}: {never.log}')
+
+
+def test_a_machine_without_ca_certificates(bench):
+    settings = gateway_environment(bench, 'https://localhost:1')
+    del settings['UPSTREAM_SERVER_CA_CERTIFICATE']
+    empty = bench.path('empty')
+    empty.mkdir()
+    bare = {**settings, 'SSL_CERT_DIR': str(empty), 'SSL_CERT_FILE': '/nonexistent'}
+    done = subprocess.run([BIN / 'mgw-gateway'], env={**os.environ, **bare}, capture_output=True, text=True, timeout=20)
+    check(done.returncode == 2, f'{done}')
+    for words in ('UPSTREAM_SERVER_URL (UpstreamServer.URL) is "https://localhost:1"', 'there are no CA certificates',
+                  f'none in {empty}', 'UPSTREAM_SERVER_CA_CERTIFICATE'):
+        check(words in done.stderr, f'it does not say {words!r}: {done.stderr}')

@@ -2,6 +2,7 @@
 
 #include "config/check_certificates.hpp"
 #include "config/configuration.hpp"
+#include "config/trust_store.hpp"
 
 #include <chrono>
 #include <string>
@@ -37,8 +38,8 @@ inline void check_client_certificates(configuration& c) {
 }
 
 /// Notes in `c` what cannot work although each value alone is good; nothing if some value was not. Opens certificates
-/// and keys, changes nothing.
-inline void check(configuration& c) {
+/// and keys, changes nothing. `roots`: the machine's CA certificates.
+inline void check(configuration& c, trust_store const& roots = trust_store::of_machine()) {
   if (!c.errors.empty()) return;
   settings const& s = c.values;
   auto const refuse = [&c](std::string text) { c.errors.push_back(std::move(text)); };
@@ -55,6 +56,13 @@ inline void check(configuration& c) {
     files.client_trust();
   }
   if (!s.upstream.ca_certificate.empty()) files.upstream_trust();
+  if (s.upstream.ca_certificate.empty() && !s.upstream.insecure_skip_verify && s.upstream.url.starts_with("https://") &&
+      !roots.has_any())
+    refuse(c.name("UpstreamServer.URL") + " is " + shown(s.upstream.url) +
+           ", and there are no CA certificates to verify it with: none in the file " + roots.file +
+           " (SSL_CERT_FILE) and none in " + roots.directories +
+           " (SSL_CERT_DIR); install the package ca-certificates, or set " + c.name("UpstreamServer.CACertificate") +
+           " to a PEM file");
 }
 
 }  // namespace gateway
