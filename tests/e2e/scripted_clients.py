@@ -4,7 +4,7 @@ import socket
 
 from client_update import reported, succeeded
 from clients import CppClient, McuClient, check_success
-from fleet_server import FleetServer
+from fleet_server import FleetServer, Relay
 from mtls import USER, Certificate
 from support import MiniMender, check, make_artifact, start_gateway, until
 
@@ -16,17 +16,20 @@ SLOWLY, AT_ONCE = ('--rate', SIZE // 20), '/demo/rate?bytes_per_s=0'
 class Site:
     """A server with an artifact, and a gateway."""
 
-    def __init__(self, bench, *server_args, size=SIZE, **gateway):
+    def __init__(self, bench, *server_args, size=SIZE, upstream=None, **gateway):
         self.bench, path = bench, make_artifact(bench, 'release-2', size)[0]
         self.artifact = path.read_bytes()
         self.size = len(self.artifact)
         self.server = MiniMender(bench, path, 'release-2', *server_args)
         self.settings = gateway
-        self.gateway = start_gateway(bench, self.server.url, **gateway)
+        if upstream:  # a relay before the server
+            upstream.target = self.server.port
+        self.upstream = upstream.url if upstream else self.server.url
+        self.gateway = start_gateway(bench, self.upstream, **gateway)
 
     def again(self):
         """The gateway once more, at the same port."""
-        self.gateway = start_gateway(self.bench, self.server.url,
+        self.gateway = start_gateway(self.bench, self.upstream,
                                      **{**self.settings, 'HTTPS_LISTEN': f'127.0.0.1:{self.gateway.port}'})
 
     def sent(self):
@@ -74,6 +77,26 @@ def test_cpp_gateway_killed_in_mid_download(bench):
     check(client.lost_tries, 'it noticed nothing')
     check([a for a in client.answers if a] == [200, 206], f'answers {client.answers}')
     site.check_link(most=1.2)  # what was not on disk yet: a second's worth
+
+
+def test_cpp_gateway_killed_in_an_outage(bench):
+    """What asks to go on finds a gateway that has less than itself, and no upstream: it is held and closed, never refused."""
+    between = bench.enter(Relay())
+    site = Site(bench, *SLOWLY, '--public-url', between.url, upstream=between, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s')
+    client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5).start()
+    until(lambda: len(client.body) > site.size // 10, 60, 'a tenth of the download')
+    between.down()
+    site.gateway.child.send_signal(signal.SIGKILL)
+    site.gateway.child.wait()
+    site.server.post(AT_ONCE)
+    site.again()
+    until(lambda: client.answers[1:].count(None) > 1, 60, 'two tries in the outage')
+    check(client.answers[0] == 200 and set(client.answers[1:]) <= {None, 206}, f'answers {client.answers}')
+    between.up()
+    ended(client)
+    check_success(client, site.artifact)
+    check(client.answers[0] == 200 and set(client.answers[1:]) <= {None, 206}, f'answers {client.answers}')
+    site.check_link(most=1.2)
 
 
 def test_cpp_storage_down_at_the_first_get(bench):
