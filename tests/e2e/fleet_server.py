@@ -75,8 +75,8 @@ class FleetServer(Origin):
             return handler.end_headers()
         uri = f'{self.url}{self.PATH}?{self.query}'
         if mac in self.own:
-            uri = f'{self.url}{self.CONFIGURATION}/{self.ID}/{DEVICE_TYPE}/{mac}?tenant_id=t&x-men-expire=2036-03-11T13:03:17Z' \
-                  '&x-men-signature=abc'
+            uri = f'{self.url}{self.CONFIGURATION}/{self.ID}/{DEVICE_TYPE}/{mac}' \
+                  '?tenant_id=t&x-men-expire=2036-03-11T13:03:17Z&x-men-signature=abc'
         return self.reply(handler, 200, json.dumps({
             'id': self.ID, 'artifact': {'artifact_name': self.name, 'device_types_compatible': [DEVICE_TYPE],
                                         'source': {'uri': uri, 'expire': '2036-03-11T13:03:17Z'}}}).encode())

@@ -17,8 +17,8 @@ SLOWLY, AT_ONCE = ('--rate', SIZE // 20), '/demo/rate?bytes_per_s=0'
 def write(bench, name, kind, *arguments):
     """An artifact of another kind."""
     out = bench.path(f'{name}.mender')
-    subprocess.run(['mender-artifact', 'write', 'module-image', '-T', kind, '-n', name, '-t', DEVICE_TYPE, '-o', out, *arguments],
-                   cwd=bench.dir, check=True, capture_output=True)
+    subprocess.run(['mender-artifact', 'write', 'module-image', '-T', kind, '-n', name, '-t', DEVICE_TYPE, '-o', out,
+                    *arguments], cwd=bench.dir, check=True, capture_output=True)
     return out
 
 
