@@ -424,6 +424,12 @@ private:
         s.limits.max_held_reports != 0 ? s.limits.max_held_reports : std::max<std::size_t>(1, s.limits.max_connections / 4);
     o.rewrite_links = s.proxy.enabled;
     o.gateway_url = s.proxy.gateway_url;
+    auto const port = [](bool enabled, std::string const& listen) -> std::uint16_t {
+      auto const where = mgw::net::parse_listen_address(listen);
+      return enabled && where ? where->port() : std::uint16_t{0};
+    };
+    o.tls_port = port(s.https.enabled, s.https.listen);
+    o.plain_port = port(s.http.enabled, s.http.listen);
     o.allowed_hosts = allowed_hosts(s);
     o.reach = reach(s);
     o.link_life = std::chrono::duration_cast<std::chrono::seconds>(s.cache.link_life);

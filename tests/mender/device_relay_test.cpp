@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <ctime>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -385,6 +386,40 @@ TEST_CASE("hosts that are not listed keep their links, and are named once") {
   CHECK(s.warnings.count("evil.example") == 1);
   CHECK(s.warnings.count("worse.example") == 1);
   CHECK(s.warnings.count("DomainWhitelist") == 2);
+}
+
+TEST_CASE("a Host without a port where we listen on another than the scheme's own is told once, with the key to set") {
+  auto const polls = [](site& s, std::initializer_list<char const*> hosts) {
+    s.answers(deployment("https://s3.example/a"));
+    std::string links;
+    for (char const* const host : hosts) {
+      http_client c(s.g.port());
+      c.send("GET " + std::string(next_v1) + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n");
+      std::string const uri = uri_in(c.read_reply().body);
+      links += uri.substr(0, uri.find("/api")) + ' ';
+    }
+    return links;
+  };
+  constexpr auto* key = "set ARTIFACTS_PROXY_GATEWAY_URL (Features.ArtifactsProxy.GatewayURL) to http://";
+  site s([](relay_options& o) { o.plain_port = 8080; });
+  CHECK(polls(s, {"gw:8080", "gw:9000", "[::1]:8080"}) == "http://gw:8080 http://gw:9000 http://[::1]:8080 ");
+  CHECK(s.warnings.count("without a port") == 0);
+  // Behind a port mapping this is the right link.
+  CHECK(polls(s, {"gw", "[fd00::1]", "other"}) == "http://gw http://[fd00::1] http://other ");
+  CHECK(s.warnings.count("without a port") == 1);
+  CHECK(s.warnings.count(std::string(key) + "gw:8080") == 1);
+  site six([](relay_options& o) { o.plain_port = 8080; });
+  (void)polls(six, {"[fd00::1]"});
+  CHECK(six.warnings.count(std::string(key) + "[fd00::1]:8080") == 1);
+  site usual([](relay_options& o) { o.plain_port = 80; });
+  CHECK(polls(usual, {"gw"}) == "http://gw ");
+  CHECK(usual.warnings.count("without a port") == 0);
+  site set([](relay_options& o) {
+    o.plain_port = 8080;
+    o.gateway_url = "http://gw.example:8080";
+  });
+  CHECK(polls(set, {"gw"}) == "http://gw.example:8080 ");
+  CHECK(set.warnings.count("without a port") == 0);
 }
 
 TEST_CASE("a Host no link can be made of leaves the link") {

@@ -161,6 +161,11 @@ inline bool is_plain_authority(std::string_view host) noexcept {
          number <= 65535;
 }
 
+/// A Host without its port. Precondition: is_plain_authority(host).
+inline std::string_view without_port(std::string_view host) noexcept {
+  return host.substr(0, host.find(':', host.starts_with('[') ? host.find(']') : 0));
+}
+
 /// What comes before the path of a link: `gateway_url` if it is set (a path prefix is allowed, slashes at its end are
 /// dropped), else the scheme and Host of the request. Empty if that Host is nothing to build a link from.
 inline std::string link_base(std::string_view gateway_url, bool tls, std::string_view host) {

@@ -28,6 +28,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <ctime>
 #include <functional>
 #include <memory>
@@ -48,6 +49,9 @@ struct relay_options {
   std::size_t max_large_inventories = 64;
   bool rewrite_links = true;
   std::string gateway_url;    ///< prefix of links; empty: scheme and Host as the device sent them
+  /// The ports that devices are served on; where gateway_url is empty, one is not the scheme's and a Host comes without
+  /// it, that is told once. 0: not known.
+  std::uint16_t tls_port = 0, plain_port = 0;
   domain_list allowed_hosts;  ///< empty: what the upstream names
   /// To which addresses of a link's host the gateway may connect (upstream::address_rules). Empty: anywhere.
   std::function<upstream::reach(http::uri const&)> reach;
@@ -104,6 +108,7 @@ private:
     std::atomic<std::size_t> large_inventories{0};
     std::optional<proxy::held_requests> reports;
     seldom crowded{std::chrono::seconds(10)};
+    std::atomic<bool> port_told{false};
   };
   static constexpr std::size_t max_warned = 64;
   /// A status report that waits for its next try, and ends when others need its place.
@@ -131,6 +136,7 @@ private:
   asio::awaitable<bool> within_reach(proxy::exchange& x, std::string_view url) const;
   std::optional<std::string> rewrite(proxy::exchange const& x, std::string_view json, artifact_source const& source,
                                      std::optional<cache::key> const& import) const;
+  void tell_port(proxy::exchange const& x) const;
   bool host_allowed(http::uri const& link) const;
   void warn(std::string const& text) const {
     if (shared_->options.log) shared_->options.log(log_level::warn, text);
@@ -421,6 +427,20 @@ inline std::optional<artifact_source> device_relay::usable_source(std::string_vi
   return *std::move(found);
 }
 
+/// A Host without a port means the scheme's own (RFC 9110 7.2), and so do our links. That is right where that port leads
+/// to ours; but old clients, and those of microcontrollers, leave out any port.
+inline void device_relay::tell_port(proxy::exchange const& x) const {
+  auto const& o = shared_->options;
+  bool const tls = x.peer().tls;
+  unsigned const ours = tls ? o.tls_port : o.plain_port, usual = tls ? 443 : 80;
+  std::string const host(x.authority());
+  if (ours == 0 || ours == usual || without_port(host) != host || shared_->port_told.exchange(true)) return;
+  warn("a device asks for Host \"" + host + "\" without a port, so its artifact links lead to port " +
+       std::to_string(usual) + ", and we listen on " + std::to_string(ours) +
+       "; if nothing maps the one to the other, set ARTIFACTS_PROXY_GATEWAY_URL (Features.ArtifactsProxy.GatewayURL) to " +
+       (tls ? "https://" : "http://") + host + ':' + std::to_string(ours));
+}
+
 inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x, std::string_view json,
                                                         artifact_source const& source,
                                                         std::optional<cache::key> const& import) const {
@@ -432,6 +452,7 @@ inline std::optional<std::string> device_relay::rewrite(proxy::exchange const& x
     warn("no link can be made for Host \"" + std::string(x.authority()) + "\": it is left as it is");
     return std::nullopt;
   }
+  if (o.gateway_url.empty()) tell_port(x);
   link_claims claims;
   claims.url = source.uri;
   claims.headers = source.headers;
