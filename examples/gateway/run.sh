@@ -98,7 +98,7 @@ trap 'exit 143' TERM
 make_certificates() {
   local since until
   since=$(date -u -d yesterday +%Y%m%d%H%M%SZ)
-  until=$(date -u -d '30 days' +%Y%m%d%H%M%SZ)
+  until=$(date -u -d '60 days' +%Y%m%d%H%M%SZ)
   mkdir "$work/ca"
   : > "$work/ca/index"
   cat > "$work/ca/conf" << CONF
