@@ -16,6 +16,7 @@
 #include "private_host_warning.hpp"
 #include "served_counts.hpp"
 #include "state.hpp"
+#include "upstream_settings.hpp"
 #include "verifier/child_verifier.hpp"
 #include "verifier/configured.hpp"
 #include "verifier/probe.hpp"
@@ -234,13 +235,7 @@ private:
   }
 
   mgw::mender::management_options management_options(settings const& s, mgw::http::uri const& upstream) const {
-    mgw::mender::management_options o;
-    o.upstream = mgw::upstream::endpoint(upstream);
-    o.host = upstream.authority;
-    o.path_prefix = upstream.path == "/" ? std::string() : std::string(upstream.path);
-    o.username = s.mtls.username;
-    o.password = s.mtls.password;
-    o.access_token = s.mtls.access_token;
+    auto o = management_account(s, upstream);
     o.exchange.limit = limit_;
     o.log = log_;
     return o;
@@ -332,27 +327,12 @@ private:
   }
   /// From HTTP_PROXY and its kin; null: none.
   std::shared_ptr<mgw::upstream::proxy_rules const> proxies(settings const& s) const {
-    auto const read = [](std::string const& text) {
-      std::optional<mgw::upstream::http_proxy> out;
-      if (auto proxy = mgw::upstream::http_proxy::parse(text); !text.empty() && proxy) out = *std::move(proxy);
-      return out;
-    };
-    auto rules = std::make_shared<mgw::upstream::proxy_rules const>(read(s.upstream.http_proxy), read(s.upstream.https_proxy),
-                                                                    s.upstream.no_proxy);
-    if (rules->empty()) return nullptr;
+    auto rules = http_proxies(s);
+    if (!rules) return nullptr;
     log_(mgw::log_level::info,
          "servers are connected to through an HTTP proxy, which looks their names up: of hosts that artifacts come from, "
          "only those that are addresses themselves are told to be private");
     return rules;
-  }
-  /// Whose addresses an artifact may come from: of listed hosts and the upstream's own any but ours.
-  static std::function<mgw::upstream::reach(mgw::http::uri const&)> reach(settings const& s) {
-    bool const any_host = s.upstream.allow_private_addresses || !s.proxy.whitelist.empty();
-    std::string const own(mgw::http::parse_uri(s.upstream.url)->authority);
-    return [any_host, own](mgw::http::uri const& u) {
-      using mgw::upstream::reach;
-      return any_host || mgw::http::is_authority_of(u, own) ? reach::elsewhere : reach::outside;
-    };
   }
   mgw::proxy::tee_options tee_options(settings const& s) const {
     mgw::proxy::tee_options o;
@@ -372,7 +352,7 @@ private:
     }
     o.fetch.log = log_;
     if (verifies(s)) o.fetch.verifier = artifact_verifiers(configured_verifier(s));
-    o.fetch.reach = reach(s);
+    o.fetch.reach = artifact_reach(s);
     if (!s.proxy.whitelist.empty())
       o.fetch.allows = [hosts = allowed_hosts(s), own = s.upstream.url](mgw::http::uri const& u) {
         return hosts.allows(u.host) || mgw::http::is_authority_of(u, mgw::http::parse_uri(own)->authority);
@@ -431,7 +411,7 @@ private:
     o.tls_port = port(s.https.enabled, s.https.listen);
     o.plain_port = port(s.http.enabled, s.http.listen);
     o.allowed_hosts = allowed_hosts(s);
-    o.reach = reach(s);
+    o.reach = artifact_reach(s);
     o.link_life = std::chrono::duration_cast<std::chrono::seconds>(s.cache.link_life);
     o.decode = inflate;
     o.seen_link = [cache = cache_.get()](mgw::cache::key const& k, mgw::proxy::fetch_source link) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "commands/cache.hpp"
+#include "commands/doctor.hpp"
 #include "commands/setup.hpp"
 #include "commands/verify.hpp"
 #include "config/file.hpp"
@@ -26,6 +27,7 @@ struct command_line {
   std::optional<verify_request> verify;  ///< set: a file is to be verified, whatever the settings
   std::optional<setup_request> setup;    ///< set: files are to be made, whatever the settings
   std::optional<cache_command> cache;    ///< set: something is to be done with the cache of the settings
+  std::optional<doctor_command> doctor;  ///< set: the installation is to be looked at
 };
 
 /// Reads the flags alone; nothing else is read before. Throws config_error for a --log-level that is none.
@@ -45,6 +47,8 @@ inline command_line read_command_line(int argc, char** argv) {
   CLI::App const* const setup = add_setup(app, to_make);
   cache_command to_do;
   CLI::App const* const cache = add_cache(app, to_do);
+  doctor_command to_look_at;
+  CLI::App const* const doctor = add_doctor(app, to_look_at);
   std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
   for (option const& o : options())
     footer += "  " + o.key + (o.environment.empty() ? "" : "  " + o.environment) + "\n      " + o.help + "; " +
@@ -65,6 +69,7 @@ inline command_line read_command_line(int argc, char** argv) {
     return out;
   }
   if (cache->parsed()) out.cache = to_do;
+  if (doctor->parsed()) out.doctor = to_look_at;
   configuration level;
   level.set(*find_option("Log.Level"), out.given.log_level, origin::flag("--log-level"));
   if (!level.errors.empty()) throw config_error(level.errors.front());
