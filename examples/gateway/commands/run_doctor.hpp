@@ -4,7 +4,12 @@
 #include "commands/table.hpp"
 #include "config/check.hpp"
 #include "config/configuration.hpp"
+#include "doctor/artifact_hosts.hpp"
+#include "doctor/device_view.hpp"
+#include "doctor/directories.hpp"
 #include "doctor/finding.hpp"
+#include "doctor/listening.hpp"
+#include "doctor/management.hpp"
 #include "doctor/report.hpp"
 #include "doctor/upstream.hpp"
 
@@ -44,13 +49,25 @@ inline findings look_at(configuration c, doctor_command const& asked) {
     for (auto& f : more) out.push_back(std::move(f));
   };
   settings const& s = c.values;
+  milliseconds const step = std::chrono::seconds(asked.timeout);
+  auto const now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  device_trust const devices{asked.ca, asked.host};
+  add(check_ports(s, step));
+  add(check_certificate(s, devices, now));
+  add(check_directories(s, step));
+  if (s.upstream.url.empty()) return out;
   std::optional<connecting> how;
   try {
-    how.emplace(s, std::chrono::seconds(asked.timeout));
+    how.emplace(s, step);
   } catch (mgw::net::tls_context_error const&) {
     return out;  // the configuration says it
   }
-  if (!s.upstream.url.empty()) add(check_upstream(s, *how));
+  auto upstream = check_upstream(s, *how);
+  bool const reached = !any_problem(upstream);
+  add(std::move(upstream));
+  if (reached) add(check_management(s, *how));
+  add(check_artifact_host(s, *how, asked.artifact_url));
+  add(check_tenants(s, tenants_option()));
   return out;
 }
 

@@ -1,0 +1,193 @@
+#pragma once
+
+#include "commands/table.hpp"
+#include "config/settings.hpp"
+#include "config/text_file.hpp"
+#include "doctor/finding.hpp"
+
+#include <mgw/upstream/name_lookup.hpp>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace gateway::doctor {
+
+/// Runs `look` on a thread of its own: a disk that hangs costs `limit` and no more.
+inline findings with_limit(std::chrono::milliseconds limit, std::string const& check, std::string const& path,
+                           std::function<findings()> look) {
+  auto const promised = std::make_shared<std::promise<findings>>();
+  auto result = promised->get_future();
+  auto const failed = mgw::upstream::lookup_threads::common()->start([promised, look = std::move(look), check] {
+    findings out;
+    try {
+      out = look();
+    } catch (std::exception const& e) {
+      out.emplace_back(level::problem, check, std::string("cannot be looked at: ") + e.what(), "see the reason");
+    }
+    promised->set_value(std::move(out));
+  });
+  if (failed) return {finding(level::warning, check, "not looked at: " + failed.message(), "try again")};
+  if (result.wait_for(limit) == std::future_status::ready) return result.get();
+  return {finding(level::problem, check, path + " does not answer",
+                  "its disk or file server hangs: look at it (dmesg, mount), and choose a local disk")};
+}
+
+namespace directories_detail {
+
+namespace fs = std::filesystem;
+
+/// A file without a name is made and written there: what else would say that a quota or an i/o error is in the way?
+inline std::error_code try_to_write(std::string const& directory) {
+  int const fd = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    bool const unknown = errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT || errno == EINVAL;
+    if (!unknown) return {errno, std::generic_category()};
+    if (::access(directory.c_str(), W_OK | X_OK) == 0) return {};
+    return {errno, std::generic_category()};
+  }
+  static constexpr std::array<char, 4096> block{};
+  std::error_code ec;
+  ssize_t const n = ::write(fd, block.data(), block.size());
+  if (n < 0 || ::fsync(fd) != 0)
+    ec = {errno, std::generic_category()};
+  else if (n != static_cast<ssize_t>(block.size()))
+    ec = {ENOSPC, std::generic_category()};
+  ::close(fd);
+  return ec;
+}
+
+inline std::string write_advice(std::error_code ec, std::string const& path) {
+  switch (ec.value()) {
+    case ENOSPC:
+    case EDQUOT: return "make room on its file system, or choose another directory";
+    case EROFS:
+      return "its file system is read-only: mount it for writing (a container: add a volume), or choose another "
+             "directory";
+    case EACCES:
+    case EPERM:
+      return "let the gateway's user write there: chown USER " + path + " (we are uid " + std::to_string(::geteuid()) +
+             ")";
+    case EIO: return "its disk is broken: look at dmesg";
+    default: return "choose another directory";
+  }
+}
+
+/// The directory, or what is nearest above it if it is still to be made.
+inline fs::path nearest(fs::path path, std::error_code& ec) {
+  for (path = fs::absolute(path); path != path.root_path(); path = path.parent_path()) {
+    auto const what = fs::status(path, ec);
+    if (what.type() != fs::file_type::not_found) break;
+  }
+  ec.clear();
+  return path;
+}
+
+}  // namespace directories_detail
+
+/// Whether the gateway can keep things in this directory, which it makes where it is missing. Nothing is changed.
+/// `key`: what sets it.
+inline finding check_directory(std::string const& path, std::string const& check, std::string const& key) {
+  using namespace directories_detail;
+  std::error_code ec;
+  fs::path const at = nearest(path, ec);
+  bool const there = at == fs::absolute(path);
+  auto const what = fs::status(at, ec);
+  if (!fs::is_directory(what))
+    return {level::problem, check, at.string() + (ec ? ": " + ec.message() : " is no directory"),
+            "set " + key + " to a directory, or move away what is there"};
+  ec = try_to_write(at.string());
+  if (ec)
+    return {level::problem, check,
+            (there ? path + " cannot be written to: " : path + " is not there, and cannot be made: ") +
+                file_trouble(at.string(), ec),
+            write_advice(ec, at.string())};
+  return {level::ok, check, there ? path + " can be written to" : path + " is not there yet; the gateway makes it"};
+}
+
+/// Space against the cache's limits. `used`: what the cache has taken already; `total` and `available` of the file
+/// system, the latter for whom the gateway runs as.
+inline finding judge_space(std::uint64_t total, std::uint64_t available, std::uint64_t used, std::uint64_t max_size,
+                           std::uint64_t min_free) {
+  std::string const check = "cache space";
+  std::uint64_t const most = max_size != 0 ? max_size : total / 10 * 9, spare = min_free != 0 ? min_free : total / 20;
+  std::uint64_t const reach = used + (available > spare ? available - spare : 0), room = std::min(reach, most);
+  std::string const found = human_size(used) + " used, " + human_size(available) + " free; the cache may take " +
+                            human_size(most) + " and leaves " + human_size(spare) + " free: room for " +
+                            human_size(room);
+  constexpr std::uint64_t little = std::uint64_t{1} << 30;
+  constexpr auto* more =
+      "make room on the file system, give the cache a larger one (ARTIFACTS_PROXY_CACHE_PATH), or leave less of it "
+      "free (ARTIFACTS_PROXY_CACHE_MIN_FREE)";
+  if (room == 0)
+    return {level::problem, check, found, std::string("nothing can be kept, every device fetches for itself: ") + more};
+  if (max_size > reach)
+    return {level::warning, check, found,
+            std::string("the disk is smaller than ARTIFACTS_PROXY_CACHE_MAX_SIZE: set what there is, or ") + more};
+  if (room < little)
+    return {level::warning, check, found,
+            max_size != 0 && max_size < little
+                ? "larger artifacts are not kept: set ARTIFACTS_PROXY_CACHE_MAX_SIZE higher"
+                : std::string("larger artifacts are not kept: ") + more};
+  return {level::ok, check, found};
+}
+
+namespace directories_detail {
+
+/// What the files in a directory take of the disk.
+inline std::uint64_t taken(std::string const& path) {
+  std::uint64_t all = 0;
+  std::error_code ec;
+  for (fs::recursive_directory_iterator i(path, ec), end; !ec && i != end; i.increment(ec)) {
+    struct stat s{};
+    if (::lstat(i->path().c_str(), &s) == 0 && S_ISREG(s.st_mode)) all += static_cast<std::uint64_t>(s.st_blocks) * 512;
+  }
+  return all;
+}
+
+inline findings cache_at(settings const& s) {
+  findings out;
+  out.push_back(check_directory(s.cache.path, "cache directory",
+                                "ARTIFACTS_PROXY_CACHE_PATH (Features.ArtifactsProxy.ArtifactsCache.Path)"));
+  if (out.back().how == level::problem) return out;
+  std::error_code ec;
+  struct statvfs v{};
+  if (::statvfs(nearest(s.cache.path, ec).c_str(), &v) != 0) return out;
+  std::uint64_t const unit = v.f_frsize;
+  out.push_back(
+      judge_space(v.f_blocks * unit, v.f_bavail * unit, taken(s.cache.path), s.cache.max_size, s.cache.min_free));
+  return out;
+}
+
+}  // namespace directories_detail
+
+/// The directories of these settings, each of which may take `limit`.
+inline findings check_directories(settings const& s, std::chrono::milliseconds limit) {
+  findings out = with_limit(limit, "state directory", s.state_directory, [path = s.state_directory] {
+    return findings{check_directory(path, "state directory", "STATE_DIRECTORY (StateDirectory)")};
+  });
+  if (!s.proxy.enabled || !s.cache.enabled) {
+    out.emplace_back(level::warning, "cache directory",
+                     "no artifacts are kept: each device's download crosses the upstream link",
+                     "set ARTIFACTS_PROXY_CACHE_ENABLED and ARTIFACTS_PROXY_ENABLED to true if that is not meant");
+    return out;
+  }
+  for (auto& f : with_limit(limit, "cache directory", s.cache.path, [s] { return directories_detail::cache_at(s); }))
+    out.push_back(std::move(f));
+  return out;
+}
+
+}  // namespace gateway::doctor

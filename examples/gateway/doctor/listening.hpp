@@ -1,0 +1,150 @@
+#pragma once
+
+#include "config/certificate_facts.hpp"
+#include "config/settings.hpp"
+#include "doctor/finding.hpp"
+#include "doctor/http_get.hpp"
+#include "doctor/wait_for.hpp"
+#include "doctor/way.hpp"
+
+#include <mgw/net/error.hpp>
+#include <mgw/net/listener.hpp>
+#include <mgw/net/tls_context.hpp>
+#include <mgw/upstream/endpoint.hpp>
+#include <mgw/upstream/pool.hpp>
+
+#include <openssl/x509.h>
+#include <asio/error.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/address.hpp>
+#include <asio/ip/tcp.hpp>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace gateway::doctor {
+
+/// An address to listen on, as it was set.
+struct listen_place {
+  std::string check;        ///< `https port`
+  std::string key;          ///< what sets it
+  std::string address;      ///< `[HOST]:PORT`
+  std::string certificate;  ///< PEM file; empty: without TLS
+
+  listen_place(std::string c, std::string k, std::string a, std::string pem = {})
+      : check(std::move(c)), key(std::move(k)), address(std::move(a)), certificate(std::move(pem)) {}
+};
+
+namespace listening_detail {
+
+/// Where a program that listens there can be reached from here.
+inline mgw::upstream::endpoint from_here(asio::ip::tcp::endpoint const& a, bool tls) {
+  auto host = a.address();
+  if (host.is_unspecified()) host = asio::ip::address_v4::loopback();  // [::] takes IPv4, too
+  return {host.to_string(), a.port(), tls};
+}
+
+inline http_answer ask(mgw::upstream::endpoint const& at, char const* path, milliseconds step) {
+  auto const tls = mgw::net::tls_context::client(mgw::net::client_tls(std::string(), true));
+  mgw::upstream::pool_options o;
+  o.connect_timeout = step;
+  return wait_for([&](mgw::net::worker_pool& w) {
+    auto pool = std::make_shared<mgw::upstream::pool>(w.worker(0).deadlines, tls, o);
+    return get(w.worker(0), std::move(pool), at.text() + path, {}, mgw::upstream::reach::anywhere, step);
+  });
+}
+
+/// The certificate that is shown there, against that of the file.
+inline finding compare_certificates(listen_place const& p, mgw::upstream::endpoint const& at, std::string const& found,
+                                    milliseconds step) {
+  auto const tls = mgw::net::tls_context::client(mgw::net::client_tls(std::string(), true));
+  way const went = wait_for([&](mgw::net::worker_pool& w) { return walk(w.worker(0), at, nullptr, tls, step); });
+  auto const file = read_chain(p.certificate);
+  if (!went.certificate || !file.good()) return {level::ok, p.check, found};
+  if (X509_cmp(went.certificate->handle.get(), file.certificates.front().handle.get()) == 0)
+    return {level::ok, p.check, found + ", with the certificate of " + p.certificate};
+  auto const now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  return {level::warning, p.check,
+          found + ", with another certificate than " + p.certificate + " has: " + described(*went.certificate, now),
+          "restart the gateway if the file is newer"};
+}
+
+/// Somebody has the port: us?
+inline finding who_is_there(listen_place const& p, asio::ip::tcp::endpoint const& where, bool clients_need_certificates,
+                            milliseconds step) {
+  bool const tls = !p.certificate.empty();
+  auto const at = from_here(where, tls);
+  std::string const taken = p.address + " is taken";
+  finding const other(level::problem, p.check, taken + " by another program",
+                      "see who it is (ss -ltnp), and end it, or set " + p.key + " to another address");
+  auto const alive = ask(at, "/api/internal/v1/gateway/alive", step);
+  if (alive.status == 0 && tls && clients_need_certificates) {
+    // Without a certificate of a client nothing more is to be had.
+    finding seen = compare_certificates(p, at, taken + " by what wants clients' certificates", step);
+    return seen.how == level::ok && seen.found.find(p.certificate) != std::string::npos ? seen : other;
+  }
+  if (alive.status != 204) return other;
+  auto const health = ask(at, "/api/internal/v1/gateway/health", step);
+  bool const ready = health.body.starts_with("{\"ready\":true");
+  if (health.status != 0 && !health.body.starts_with("{\"ready\":")) return other;
+  std::string const running = p.address + ": the gateway runs" + (ready ? ", and is ready" : "");
+  if (!ready)
+    return {level::warning, p.check,
+            running + (health.status == 0 ? ", and does not say how it is" : ", and is not ready: " + health.body),
+            "see its log, and the other findings"};
+  return tls ? compare_certificates(p, at, running, step) : finding(level::ok, p.check, running);
+}
+
+}  // namespace listening_detail
+
+/// Why nobody can listen there. `port`: that of the address.
+inline finding judge_no_listener(listen_place const& p, std::error_code ec, unsigned port) {
+  std::string const found = p.address + " cannot be listened on: " + ec.message();
+  if (ec == mgw::net::system_error(EACCES))
+    return {level::problem, p.check, found,
+            "ports below 1024 are for root and CAP_NET_BIND_SERVICE: give that to the gateway (systemd: "
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE), lower net.ipv4.ip_unprivileged_port_start, or set " +
+                p.key + " to a port from 1024; and run doctor as the gateway's user"};
+  if (ec == mgw::net::system_error(EADDRNOTAVAIL))
+    return {level::problem, p.check, found,
+            "this machine does not have the address (ip address): set " + p.key +
+                " to one that it has, or to :" + std::to_string(port) + " for all"};
+  return {level::problem, p.check, found, "set " + p.key + " to another address"};
+}
+
+/// Whether the gateway can listen there, or does already.
+inline finding check_port(listen_place const& p, bool clients_need_certificates, milliseconds step) {
+  using namespace listening_detail;
+  auto const where = mgw::net::parse_listen_address(p.address);
+  if (!where)
+    return {level::problem, p.check, p.key + " is \"" + p.address + '"',
+            "set it to [HOST]:PORT, such as :443 or 127.0.0.1:8443"};
+  std::error_code ec;
+  try {
+    asio::io_context io;
+    mgw::net::listener_options alone;
+    alone.reuse_port = false;
+    mgw::net::listener const one(io, *where, alone);
+    return {level::ok, p.check,
+            where->port() == 0 ? p.address + ": the system chooses a port" : p.address + " is free"};
+  } catch (std::system_error const& e) {
+    ec = e.code();
+  }
+  if (ec == asio::error::address_in_use) return who_is_there(p, *where, clients_need_certificates, step);
+  return judge_no_listener(p, ec, where->port());
+}
+
+/// All listeners of these settings.
+inline findings check_ports(settings const& s, milliseconds step) {
+  findings out;
+  if (s.https.enabled)
+    out.push_back(check_port({"https port", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, s.https.certificate},
+                             s.mtls.enabled, step));
+  if (s.http.enabled) out.push_back(check_port({"http port", "HTTP_LISTEN (HTTP.Listen)", s.http.listen}, false, step));
+  return out;
+}
+
+}  // namespace gateway::doctor
