@@ -17,7 +17,8 @@
 
 namespace demo {
 
-/// The management API, as far as a gateway uses it: sign-in, preauthorize, a device, the status of one of its keys.
+/// The management API, as far as a gateway uses it: sign-in, preauthorize, a device, the status of one of its keys; the
+/// list of devices has one at most.
 ///
 /// `POST /demo/management` sets what goes wrong. Thread rule: any thread.
 class management {
@@ -40,7 +41,7 @@ public:
     if (!path.starts_with(devices)) return refuse(x, 404, "not found");
     if (narrow_.load()) return refuse(x, 403, "the role does not allow this");
     std::string_view rest = path.substr(devices.size());
-    if (rest.empty()) return refuse(x, 405, "POST only");
+    if (rest.empty()) return method == "GET" ? list(x) : refuse(x, 405, "GET and POST only");
     rest.remove_prefix(1);
     std::string const id(rest.substr(0, rest.find('/')));
     rest.remove_prefix(id.size());
@@ -109,6 +110,12 @@ private:
       co_return;
     }
     (void)co_await x.respond(201, {}, {}, "Location", "devices/" + made.id);
+  }
+  asio::awaitable<void> list(exchange& x) {
+    auto const all = auth_.devices();
+    std::string body = "[";
+    if (!all.empty()) body += auth_.describe(all.begin()->first, true);
+    return answer(x, 200, json_type, body + ']');
   }
   asio::awaitable<void> tell(exchange& x, std::string const& id) {
     std::string device = auth_.describe(id, true);
