@@ -154,6 +154,9 @@ def test_faults_of_this_machine(bench):
     file.write_text('x')
     expect_problem(bench, {**good, 'ARTIFACTS_PROXY_CACHE_PATH': str(file)}, 'cache directory', 'no directory')
     expect_problem(bench, {**good, 'STATE_DIRECTORY': str(file / 'below')}, 'state directory', 'STATE_DIRECTORY')
+    pipe = bench.path('pipe')
+    os.mkfifo(pipe)  # reading it hangs, as a disk can
+    expect_problem(bench, {**good, 'HTTPS_SERVER_CERTIFICATE': str(pipe)}, 'configuration', 'does not answer')
     with socket.create_server(('127.0.0.1', 0)) as taken:  # and never says a word
         expect_problem(bench, {**good, 'HTTPS_LISTEN': f'127.0.0.1:{taken.getsockname()[1]}'}, 'https port',
                        'another program', 'HTTPS_LISTEN')

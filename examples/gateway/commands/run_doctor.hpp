@@ -9,6 +9,7 @@
 #include "doctor/directories.hpp"
 #include "doctor/finding.hpp"
 #include "doctor/listening.hpp"
+#include "doctor/look_within.hpp"
 #include "doctor/management.hpp"
 #include "doctor/report.hpp"
 #include "doctor/upstream.hpp"
@@ -29,7 +30,7 @@ namespace gateway {
 namespace doctor {
 
 /// What the gateway itself would say about its configuration at start.
-inline findings check_configuration(configuration& c) {
+inline findings check_configuration(configuration c) {
   check(c);
   findings out;
   std::string const what = "configuration";
@@ -44,16 +45,19 @@ inline findings check_configuration(configuration& c) {
 
 /// All that can be looked at with these settings, good or not.
 inline findings look_at(configuration c, doctor_command const& asked) {
-  findings out = check_configuration(c);
+  milliseconds const step = std::chrono::seconds(asked.timeout);
+  auto said = look_within(step, [c] { return check_configuration(c); });
+  if (!said) return {hung("configuration", "a file that the configuration names")};
+  findings out = *std::move(said);
   auto const add = [&out](findings more) {
     for (auto& f : more) out.push_back(std::move(f));
   };
   settings const& s = c.values;
-  milliseconds const step = std::chrono::seconds(asked.timeout);
   auto const now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   device_trust const devices{asked.ca, asked.host};
-  add(check_ports(s, step));
-  add(check_certificate(s, devices, now));
+  auto certificate = look_within(step, [s, devices, now] { return check_certificate(s, devices, now); });
+  if (certificate) add(check_ports(s, step));  // which reads the same files
+  add(certificate ? *std::move(certificate) : findings{hung("certificate", s.https.certificate + ", or --ca,")});
   add(check_directories(s, step));
   if (s.upstream.url.empty()) return out;
   std::optional<connecting> how;

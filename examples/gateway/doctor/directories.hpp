@@ -4,8 +4,7 @@
 #include "config/settings.hpp"
 #include "config/text_file.hpp"
 #include "doctor/finding.hpp"
-
-#include <mgw/upstream/name_lookup.hpp>
+#include "doctor/look_within.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,34 +16,11 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
-#include <future>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
 
 namespace gateway::doctor {
-
-/// Runs `look` on a thread of its own: a disk that hangs costs `limit` and no more.
-inline findings with_limit(std::chrono::milliseconds limit, std::string const& check, std::string const& path,
-                           std::function<findings()> look) {
-  auto const promised = std::make_shared<std::promise<findings>>();
-  auto result = promised->get_future();
-  auto const failed = mgw::upstream::lookup_threads::common()->start([promised, look = std::move(look), check] {
-    findings out;
-    try {
-      out = look();
-    } catch (std::exception const& e) {
-      out.emplace_back(level::problem, check, std::string("cannot be looked at: ") + e.what(), "see the reason");
-    }
-    promised->set_value(std::move(out));
-  });
-  if (failed) return {finding(level::warning, check, "not looked at: " + failed.message(), "try again")};
-  if (result.wait_for(limit) == std::future_status::ready) return result.get();
-  return {finding(level::problem, check, path + " does not answer",
-                  "its disk or file server hangs: look at it (dmesg, mount), and choose a local disk")};
-}
 
 namespace directories_detail {
 
@@ -147,18 +123,21 @@ inline finding judge_space(std::uint64_t total, std::uint64_t available, std::ui
 
 namespace directories_detail {
 
-/// What the files in a directory take of the disk.
-inline std::uint64_t taken(std::string const& path) {
+/// What the files in a directory take of the disk; `counted`: all of them were looked at by `until`.
+inline std::uint64_t taken(std::string const& path, std::chrono::steady_clock::time_point until, bool& counted) {
   std::uint64_t all = 0;
+  counted = true;
   std::error_code ec;
-  for (fs::recursive_directory_iterator i(path, ec), end; !ec && i != end; i.increment(ec)) {
-    struct stat s{};
-    if (::lstat(i->path().c_str(), &s) == 0 && S_ISREG(s.st_mode)) all += static_cast<std::uint64_t>(s.st_blocks) * 512;
+  for (fs::recursive_directory_iterator i(path, ec), end; !ec && i != end && counted; i.increment(ec)) {
+    struct stat st{};
+    if (::lstat(i->path().c_str(), &st) == 0 && S_ISREG(st.st_mode))
+      all += static_cast<std::uint64_t>(st.st_blocks) * 512;
+    counted = std::chrono::steady_clock::now() < until;
   }
   return all;
 }
 
-inline findings cache_at(settings const& s) {
+inline findings cache_at(settings const& s, std::chrono::steady_clock::time_point until) {
   findings out;
   out.push_back(check_directory(s.cache.path, "cache directory",
                                 "ARTIFACTS_PROXY_CACHE_PATH (Features.ArtifactsProxy.ArtifactsCache.Path)"));
@@ -167,8 +146,10 @@ inline findings cache_at(settings const& s) {
   struct statvfs v{};
   if (::statvfs(nearest(s.cache.path, ec).c_str(), &v) != 0) return out;
   std::uint64_t const unit = v.f_frsize;
-  out.push_back(
-      judge_space(v.f_blocks * unit, v.f_bavail * unit, taken(s.cache.path), s.cache.max_size, s.cache.min_free));
+  bool counted = true;
+  std::uint64_t const used = taken(s.cache.path, until, counted);
+  out.push_back(judge_space(v.f_blocks * unit, v.f_bavail * unit, used, s.cache.max_size, s.cache.min_free));
+  if (!counted) out.back().found.insert(0, "at least ");  // a large cache is no disk that hangs
   return out;
 }
 
@@ -185,7 +166,9 @@ inline findings check_directories(settings const& s, std::chrono::milliseconds l
                      "set ARTIFACTS_PROXY_CACHE_ENABLED and ARTIFACTS_PROXY_ENABLED to true if that is not meant");
     return out;
   }
-  for (auto& f : with_limit(limit, "cache directory", s.cache.path, [s] { return directories_detail::cache_at(s); }))
+  auto const until = std::chrono::steady_clock::now() + limit / 2;
+  for (auto& f : with_limit(limit, "cache directory", s.cache.path,
+                            [s, until] { return directories_detail::cache_at(s, until); }))
     out.push_back(std::move(f));
   return out;
 }
