@@ -1,6 +1,9 @@
 #pragma once
 
+#include "config/address_list.hpp"
+
 #include <mgw/core/log.hpp>
+#include <mgw/http/fields.hpp>
 #include <mgw/mender/device_api.hpp>
 #include <mgw/proxy/exchange.hpp>
 
@@ -95,8 +98,18 @@ inline spdlog::level::level_enum access_level(mgw::proxy::exchange const& x) {
   return x.status() >= 400 || x.aborted() ? spdlog::level::warn : spdlog::level::info;
 }
 
+/// For whom one of these proxies asks; empty: the peer asks for itself, or does not say for whom.
+inline std::string asked_for(mgw::proxy::exchange const& x, address_list const& proxies) {
+  if (proxies.empty() || !proxies.contains(x.peer().address.address())) return {};
+  std::string all;
+  for (auto const& f : x.request().fields)
+    if (mgw::http::iequals(f.name, "X-Forwarded-For")) all.append(all.empty() ? "" : ",").append(f.value);
+  auto const address = proxies.who_asked(all);
+  return address ? address->to_string() : std::string();
+}
+
 /// One line per request.
-inline void log_access(mgw::proxy::exchange const& x) {
+inline void log_access(mgw::proxy::exchange const& x, address_list const& proxies) {
   auto const level = access_level(x);
   if (!spdlog::should_log(level)) return;
   auto const& n = x.notes();
@@ -104,6 +117,7 @@ inline void log_access(mgw::proxy::exchange const& x) {
   thread_local std::string line;  // keeps its capacity
   line = "msg=request peer=";
   line += x.peer().address.address().to_string();
+  if (auto const who = asked_for(x, proxies); !who.empty()) (line += " for=") += who;
   auto const quoted = [](std::string_view key, std::string_view value) {
     line += key;
     append_quoted(line, value);

@@ -2,6 +2,7 @@
 
 #include "access_log.hpp"
 #include "client_certificates.hpp"
+#include "config/address_list.hpp"
 #include "config/settings.hpp"
 #include "control/cache_access.hpp"
 #include "control/cache_service.hpp"
@@ -35,6 +36,7 @@
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/client_room.hpp>
+#include <mgw/proxy/peer_info.hpp>
 #include <mgw/proxy/run_until_signal.hpp>
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
@@ -295,6 +297,12 @@ private:
     }
   }
 
+  static address_list trusted_proxies(settings const& s) {
+    auto list = address_list::parse(s.trusted_proxies);
+    if (!list) throw config_error("TRUSTED_PROXIES (TrustedProxies) has what is neither an address nor a block of them");
+    return *std::move(list);
+  }
+
   mgw::proxy::server_options server_options(settings const& s) {
     mgw::proxy::server_options o;
     o.limits.fold_equal_hosts = true;
@@ -311,8 +319,8 @@ private:
     o.error_body = [](int status, mgw::proxy::exchange const& x) {
       return mgw::mender::error_body(mgw::http::reason_phrase(status), x.notes().request_id);
     };
-    o.observer = [this](mgw::proxy::exchange const& x) {
-      log_access(x);
+    o.observer = [this, proxies = trusted_proxies(s)](mgw::proxy::exchange const& x) {
+      log_access(x, proxies);
       served_.count(x);
     };
     return o;
@@ -396,6 +404,9 @@ private:
     o.forward.path_prefix = std::string(upstream.path.substr(0, upstream.path.find_last_not_of('/') + 1));
     o.forward.max_body = s.limits.max_body;
     o.forward.exchange.limit = limit_;
+    o.forward.trusts = [proxies = trusted_proxies(s)](mgw::proxy::peer_info const& p) {
+      return proxies.contains(p.address.address());
+    };
     mgw::proxy::call_pace_options pace;
     pace.per_second = s.upstream.calls_per_second;
     o.pace = std::make_shared<mgw::proxy::call_pace>(std::move(pace));

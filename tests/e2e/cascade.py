@@ -2,6 +2,7 @@
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -163,6 +164,25 @@ def test_a_link_that_expires_in_mid_download(bench):
     check(between.cut.is_set() and rest == data[1000:], 'other bytes came')
     check(len(origin.fetches()) == 1, f'fetched {len(origin.fetches())} times')
     until(lambda: [d[1] for d in downloads(middle)] == ['200', '206'], 10, 'the middle gateway to log both downloads')
+
+
+def test_who_asked_is_told_by_trusted_gateways(bench):
+    origin = bench.enter(Origin(b''))
+    for n, (trusted, told) in enumerate((('', '127.0.0.1'), ('192.0.2.1', '127.0.0.1'), ('127.0.0.0/29', '127.0.0.9, 127.0.0.1'))):
+        middle = stage(bench, f'middle-{n}', origin.url, TRUSTED_PROXIES=trusted)
+        edge = stage(bench, f'edge-{n}', f'https://localhost:{middle.port}')
+        raw = socket.create_connection(('127.0.0.1', edge.port), 20, source_address=('127.0.0.9', 0))
+        with bench.pki.client().wrap_socket(raw, server_hostname='localhost') as device:
+            device.sendall(f'GET /api/devices/v1/x HTTP/1.1\r\nHost: localhost:{edge.port}\r\nX-Forwarded-For: 6.6.6.6\r\n'
+                           'Connection: close\r\n\r\n'.encode())
+            check(device.recv(100).startswith(b'HTTP/1.1 404 '), 'the call was not relayed')
+        # What the device says of itself is believed by nobody.
+        asked = origin.requests[-1][2]
+        check(asked['X-Forwarded-For'] == told, f'with {trusted!r} trusted upstream was told {asked["X-Forwarded-For"]}')
+        until(lambda m=middle, e=edge: 'msg=request' in m.log and 'msg=request' in e.log, 10, 'both gateways to log the call')
+        known = 'peer=127.0.0.1 for=127.0.0.9 ' in middle.log
+        check(known == told.startswith('127.0.0.9'), f'with {trusted!r} trusted: {middle.log}')
+        check(' for=' not in edge.log, f'a device was believed: {edge.log}')
 
 
 def test_gateways_in_a_circle_answer_508(bench):

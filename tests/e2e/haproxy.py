@@ -176,6 +176,19 @@ def test_a_fleet_does_not_lose_an_update_to_a_killed_gateway(bench):
     check(stats['artifact_distinct_bytes'] == size and stats['artifact_bytes'] < 2 * size, f'upstream sent {stats}')
 
 
+def test_the_log_has_the_devices_address(bench):
+    origin = bench.enter(Objects({1: 100 << 10}))
+    site = Site(bench, origin.url, TRUSTED_PROXIES='192.0.2.0/24, 127.0.0.1')
+    target = site.link(1)
+    raw = socket.create_connection(('127.0.0.1', site.artifacts), 20, source_address=('127.0.0.9', 0))
+    with With(bench.pki.client().wrap_socket(raw, server_hostname='localhost'), site.artifacts) as connection:
+        connection.send('GET', target, {'X-Forwarded-For': '6.6.6.6'})
+        check(connection.read().status == 200, 'the download failed')
+    until(lambda: any(downloads(g) for g in site.gateways), 10, 'a gateway to log the download')
+    logs = ''.join(g.log for g in site.gateways)
+    check('peer=127.0.0.1 for=127.0.0.9 method="GET"' in logs and '6.6.6.6' not in logs, logs)
+
+
 def test_closed_without_an_answer_stays_that(bench):
     origin = bench.enter(Origin(b'x' * 1000))
     site = Site(bench, origin.url, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s')

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "config/address_list.hpp"
 #include "config/settings.hpp"
 #include "config/value_forms.hpp"
 
@@ -178,6 +179,13 @@ inline bool read_hosts(std::string_view text, std::vector<std::string>& into) {
     return false;
   }
   into = std::move(hosts);
+  return true;
+}
+
+inline bool read_addresses(std::string_view text, std::vector<std::string>& into) {
+  auto items = read_list(text);
+  if (!address_list::parse(items)) return false;
+  into = std::move(items);
   return true;
 }
 
@@ -364,6 +372,9 @@ inline std::vector<option> const& options() {
        "largest head of a request (18KiB)", size([](auto& s) -> auto& { return s.limits.max_head; }, 8 * KiB, 18 * KiB)},
       {"Limits.MaxBodySize", "LIMITS_MAX_BODY_SIZE", "1KiB to 1TiB: bytes, or a number with KiB, MiB, GiB, TiB",
        "largest request body (16MiB)", size([](auto& s) -> auto& { return s.limits.max_body; }, KiB, TiB)},
+      {"TrustedProxies", "TRUSTED_PROXIES", "addresses or blocks such as 10.0.0.0/8, separated by commas or blanks",
+       "load balancers and gateways whose X-Forwarded-For is believed (none)",
+       read_with(value_kind::list, [](auto& s) -> auto& { return s.trusted_proxies; }, read_addresses, show_list)},
       {"StateDirectory", "STATE_DIRECTORY", "a directory",
        "where the gateway keeps what it must not lose (/var/lib/mender-gateway)",
        text([](auto& s) -> auto& { return s.state_directory; })},

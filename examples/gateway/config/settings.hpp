@@ -87,6 +87,7 @@ struct settings {
     std::uint64_t max_head = 18u << 10;
     std::uint64_t max_body = 16u << 20;
   } limits;
+  std::vector<std::string> trusted_proxies;  ///< as address_list reads them
   std::string state_directory = "/var/lib/mender-gateway";
   std::size_t workers = 0;
   std::chrono::milliseconds drain{30'000};
