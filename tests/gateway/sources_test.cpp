@@ -304,6 +304,20 @@ TEST_CASE("settings are printed with where they come from, secrets masked") {
   for (option const& o : options()) CHECK(o.value.show(again.values) == o.value.show(c.values));
 }
 
+TEST_CASE("two addresses to listen on clash where they have the port in common, and one address covers the other") {
+  for (char const* other : {":443", "[::]:443", "0.0.0.0:443", "127.0.0.1:443", "[::1]:443"}) {
+    CAPTURE(other);
+    CHECK(listen_clash(":443", other));
+    CHECK(listen_clash(other, ":443"));
+    CHECK(listen_clash(other, other));
+    CHECK(!listen_clash(other, ":80"));
+  }
+  CHECK(listen_clash("0.0.0.0:443", "10.0.0.1:443"));
+  CHECK(!listen_clash("0.0.0.0:443", "[::1]:443"));
+  CHECK(!listen_clash("127.0.0.1:443", "10.0.0.1:443"));
+  CHECK(!listen_clash("127.0.0.1:0", "127.0.0.1:0"));  // any port is another one each
+}
+
 TEST_CASE("what is missing, and keys that do not match, are found before anything is served") {
   auto const errors = [](test::variables const& environment) {
     auto c = from_environment(environment);
@@ -314,6 +328,14 @@ TEST_CASE("what is missing, and keys that do not match, are found before anythin
   CHECK(has(errors({}), "UPSTREAM_SERVER_URL (UpstreamServer.URL) is not set"));
   CHECK(errors({{{"HTTP_ENABLED", "true"}, {"UPSTREAM_SERVER_URL", "http://a"}}}) == "");
   CHECK(has(errors({{{"HTTPS_ENABLED", "true"}}}), "HTTPS_SERVER_CERTIFICATE (HTTPS.ServerCertificate) is not set"));
+  char const* const one_port =
+      "HTTP_LISTEN (HTTP.Listen) is \":8443\", and HTTPS_LISTEN (HTTPS.Listen) is \"127.0.0.1:8443\": both want one port";
+  test::variables const both{{{"HTTP_ENABLED", "true"},
+                              {"HTTP_LISTEN", ":8443"},
+                              {"HTTPS_ENABLED", "true"},
+                              {"HTTPS_LISTEN", "127.0.0.1:8443"}}};
+  CHECK(has(errors(both), one_port));
+  CHECK(!has(errors({{{"HTTP_LISTEN", ":443"}, {"HTTPS_ENABLED", "true"}}}), "one port"));
   CHECK(has(errors({{{"HTTPS_ENABLED", "true"}}}), "HTTPS_SERVER_KEY (HTTPS.ServerKey) is not set"));
   CHECK(has(errors({{{"HTTPS_ENABLED", "true"}, {"HTTPS_SERVER_KEY", "/nonexistent"}}}),
             "HTTPS_SERVER_KEY (HTTPS.ServerKey) is \"/nonexistent\": No such file"));

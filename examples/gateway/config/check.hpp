@@ -4,6 +4,10 @@
 #include "config/configuration.hpp"
 #include "config/trust_store.hpp"
 
+#include <mgw/net/listener.hpp>
+
+#include <asio/ip/address.hpp>
+
 #include <chrono>
 #include <string>
 #include <utility>
@@ -37,6 +41,16 @@ inline void check_client_certificates(configuration& c) {
                          " is true: client certificates are accepted past their end");
 }
 
+/// Whether two addresses, as they are set, cannot be listened on at once. `:443` and `[::]:443` are IPv4's, too.
+inline bool listen_clash(std::string const& one, std::string const& other) {
+  auto const a = mgw::net::parse_listen_address(one), b = mgw::net::parse_listen_address(other);
+  if (!a || !b || a->port() != b->port() || a->port() == 0) return false;
+  auto const covers = [](asio::ip::address const& wide, asio::ip::address const& narrow) {
+    return wide.is_unspecified() && (wide.is_v6() || narrow.is_v4());
+  };
+  return a->address() == b->address() || covers(a->address(), b->address()) || covers(b->address(), a->address());
+}
+
 /// Notes in `c` what cannot work although each value alone is good; nothing if some value was not. Opens certificates
 /// and keys, changes nothing. `roots`: the machine's CA certificates.
 inline void check(configuration& c, trust_store const& roots = trust_store::of_machine()) {
@@ -47,6 +61,9 @@ inline void check(configuration& c, trust_store const& roots = trust_store::of_m
     refuse(
         "nothing to listen on: set HTTPS_ENABLED=true (with HTTPS_SERVER_CERTIFICATE and HTTPS_SERVER_KEY) or "
         "HTTP_ENABLED=true");
+  if (s.http.enabled && s.https.enabled && listen_clash(s.http.listen, s.https.listen))
+    refuse(c.name("HTTP.Listen") + " is " + shown(s.http.listen) + ", and " + c.name("HTTPS.Listen") + " is " +
+           shown(s.https.listen) + ": both want one port; set another one for one of them");
   if (s.upstream.url.empty())
     refuse(c.name("UpstreamServer.URL") + " is not set; accepted: an http:// or https:// URL");
   certificate_check files(c, std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()));
