@@ -8,6 +8,7 @@
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
+#include <support/proxy_server.hpp>
 #include <support/temporary_directory.hpp>
 #include <support/test_pki.hpp>
 
@@ -87,6 +88,12 @@ std::string set_of(device const& d, std::string_view status, std::string_view de
   return out + "}]}";
 }
 
+/// Without what a request through an HTTP proxy has before it.
+std::string path_of(origin::seen_request const& r) {
+  std::string const target(r.target());
+  return target.starts_with('/') ? target : target.substr(target.find('/', sizeof "http://" - 1));
+}
+
 /// An authorizer on a worker, and a management API that follows a script.
 struct rig {
   origin server;
@@ -98,7 +105,7 @@ struct rig {
   server_script script;
   device const* whose_certificate = nullptr;
 
-  rig() {
+  explicit rig(upstream::pool_options const& pools = {}) : g(1, pools) {
     options.management.upstream = upstream::endpoint("127.0.0.1", server.port(), false);
     options.management.host = "mender.test";
     options.management.username = "gw@example.com";
@@ -126,7 +133,7 @@ struct rig {
     mishap m;
     m.drop = script.drop;
     m.silent = script.silent;
-    if (r.target() == login_path) {
+    if (path_of(r) == login_path) {
       m.status = script.login;
       m.body = "t.o.k";
     } else if (r.method() == "POST") {
@@ -138,7 +145,7 @@ struct rig {
       m.body = script.device;
       if (m.status == 204) m.body.reset();
     }
-    if (!script.retry_after.empty() && r.target() != login_path) m.fields = {{"Retry-After", script.retry_after}};
+    if (!script.retry_after.empty() && path_of(r) != login_path) m.fields = {{"Retry-After", script.retry_after}};
     return m;
   }
   /// Lets the device ask, with its own certificate or another one's. True: the request went on.
@@ -161,10 +168,10 @@ struct rig {
     for (; told_ < all.size(); ++told_) {
       auto const& r = all[told_];
       std::string line = r.method() + ' ';
-      if (r.target() == login_path)
+      if (path_of(r) == login_path)
         line += "login";
       else
-        line += r.target().substr(devices_path.size() + (r.target().size() > devices_path.size() ? 1 : 0));
+        line += path_of(r).substr(devices_path.size() + (path_of(r).size() > devices_path.size() ? 1 : 0));
       if (r.body.find("\"force\":true") != std::string::npos) line += "force";
       out.push_back(line);
     }
@@ -209,6 +216,33 @@ TEST_CASE("a new device is preauthorized without force, after one login for all"
   std::string wanted = R"({"identity_data":{"mac": "aa","n":1.50},"pubkey":)";
   append_json_string(wanted, public_pem_of(a.key.get()));
   CHECK(seen[1].body == wanted + ",\"force\":false}");
+}
+
+TEST_CASE("RFC 9112 3.2.2: through an HTTP proxy the management API is named whole, with our credentials there") {
+  test::proxy_server proxy("Basic dTpw");
+  for (bool const known : {true, false}) {
+    CAPTURE(known);
+    upstream::pool_options pools;
+    std::string const credentials = known ? "u:p@" : "";
+    pools.proxies = std::make_shared<upstream::proxy_rules const>(
+        *upstream::http_proxy::parse(credentials + proxy.authority()), std::nullopt, "");
+    rig r(pools);
+    std::string const server = "mender.test:" + std::to_string(r.server.port());
+    r.options.management.upstream = upstream::endpoint("mender.test", r.server.port(), false);
+    r.options.management.host = server;
+    r.start();
+    device const a("a", R"({"mac":"aa"})");
+    CHECK(r.ask(a));
+    if (!known) {
+      CHECK(r.calls().empty());
+      CHECK(r.g.log.count("management API: the proxy wants other credentials") == 1);
+      continue;
+    }
+    CHECK(r.calls() == lines{"POST login", "POST "});
+    CHECK(proxy.heads().front().starts_with("POST http://" + server + std::string(login_path) + " HTTP/1.1\r\n"));
+    CHECK(proxy.heads().front().find("\r\nProxy-Authorization: Basic dTpw\r\n") != std::string::npos);
+    CHECK(r.server.requests().front().value("Host") == server);
+  }
 }
 
 TEST_CASE("a decision is remembered until the server refuses the device after all, or not at all without the cache") {

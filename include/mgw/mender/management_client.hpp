@@ -9,6 +9,7 @@
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
 #include <mgw/upstream/pool_set.hpp>
+#include <mgw/upstream/proxy_rules.hpp>
 
 #include <asio/awaitable.hpp>
 #include <asio/redirect_error.hpp>
@@ -90,6 +91,7 @@ private:
   asio::awaitable<bool> sign_in(net::worker& w, std::string& token, management_answer& failure);
   std::string head(std::string_view method, std::string_view path, std::string_view authorization,
                    std::string_view json) const;
+  std::string through(upstream::http_proxy const& proxy, std::string const& request) const;
   bool paused() const {
     std::lock_guard const hold(mutex_);
     return clock::now() < not_before_;
@@ -135,6 +137,18 @@ inline std::string management_client::head(std::string_view method, std::string_
   return out;
 }
 
+/// The same to an HTTP proxy: the whole URI, and our credentials there. Source: RFC 9112 3.2.2.
+inline std::string management_client::through(upstream::http_proxy const& proxy, std::string const& request) const {
+  std::string out = request;
+  if (!proxy.authorization.empty()) {
+    std::string field;
+    http::append_field(field, "Proxy-Authorization", proxy.authorization);
+    out.insert(out.find("\r\n") + 2, field);
+  }
+  out.insert(out.find(' ') + 1, "http://" + options_.host);
+  return out;
+}
+
 inline void management_client::pause(clock::duration d, std::string const& why) {
   d = std::min<clock::duration>(d, longest_pause);
   {
@@ -170,7 +184,8 @@ inline asio::awaitable<management_client::told> management_client::once(net::wor
   }
   upstream::client_exchange up(w.deadlines, std::move(*c.connection), options_.exchange);
   std::string_view const method = std::string_view(request).substr(0, request.find(' '));
-  std::error_code const sent = co_await up.send(request);
+  std::string const proxied = up.proxy() != nullptr ? through(*up.proxy(), request) : std::string();
+  std::error_code const sent = co_await up.send(proxied.empty() ? std::string_view(request) : std::string_view(proxied));
   out.answer.ec = co_await up.read_head(method);  // also after a failed write: an early refusal
   if (out.answer.ec) {
     out.repeatable = up.reused() && !up.response_begun();
@@ -178,6 +193,10 @@ inline asio::awaitable<management_client::told> management_client::once(net::wor
     co_return out;
   }
   out.answer.status = up.head().status;
+  if (up.proxy() != nullptr && out.answer.status == 407) {  // said to us by the proxy, not by the server
+    out.answer.ec = upstream::error::proxy_authentication;
+    co_return out;
+  }
   out.retry_after = std::string(up.head().fields.value("Retry-After"));
   for (;;) {
     body::chunk const piece = co_await up.read_body();
