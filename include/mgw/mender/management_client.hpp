@@ -185,7 +185,8 @@ inline asio::awaitable<management_client::told> management_client::once(net::wor
   upstream::client_exchange up(w.deadlines, std::move(*c.connection), options_.exchange);
   std::string_view const method = std::string_view(request).substr(0, request.find(' '));
   std::string const proxied = up.proxy() != nullptr ? through(*up.proxy(), request) : std::string();
-  std::error_code const sent = co_await up.send(proxied.empty() ? std::string_view(request) : std::string_view(proxied));
+  std::string_view const text = proxied.empty() ? request : proxied;
+  std::error_code const sent = co_await up.send(text);
   out.answer.ec = co_await up.read_head(method);  // also after a failed write: an early refusal
   if (out.answer.ec) {
     out.repeatable = up.reused() && !up.response_begun();
