@@ -11,5 +11,6 @@
 #include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 #include <mgw/core/seldom.hpp>
+#include <mgw/core/seldom_each.hpp>
 #include <mgw/core/units.hpp>
 #include <mgw/core/wall_clock.hpp>

@@ -23,5 +23,6 @@
 #include <mgw/mender/own_copies.hpp>
 #include <mgw/mender/public_key.hpp>
 #include <mgw/mender/request_fields.hpp>
+#include <mgw/mender/tenants.hpp>
 #include <mgw/mender/text.hpp>
 #include <mgw/mender/whitelist.hpp>

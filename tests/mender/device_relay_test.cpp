@@ -154,6 +154,39 @@ asio::awaitable<std::optional<cache::key>> name_it(proxy::exchange&, artifact_so
 }
 }  // namespace
 
+TEST_CASE("an auth request that is not admitted is answered 401 as by the server, and nothing of it goes upstream") {
+  tenant_gate gate({"one"}, {});
+  std::size_t authorized = 0;
+  site s([&](relay_options& o) {
+    o.admits = [&](proxy::exchange const&, std::optional<std::string_view> body) { return gate.admits(body, "a"); };
+    o.authorize = [&](proxy::exchange&, std::string_view) -> asio::awaitable<void> {
+      ++authorized;
+      co_return;
+    };
+  });
+  constexpr auto* path = "/api/devices/v1/authentication/auth_requests";
+  std::string const good = R"({"id_data":"{}", "tenant_token":"one"})";
+  std::string const large = R"({"tenant_token":"one","x":")" + std::string(max_tenant_request, 'x') + "\"}";
+  s.answers("token");
+  for (std::string_view const body : {std::string_view(R"({"tenant_token":"two"})"), std::string_view("{}"),
+                                      std::string_view("no JSON"), std::string_view(large)}) {
+    CAPTURE(body.substr(0, 40));
+    reply const r = s.ask("POST", path, {{"X-MEN-RequestID", "r1"}}, body);
+    CHECK(r.status() == 401);
+    CHECK(r.value("Content-Type") == "application/json; charset=utf-8");
+    CHECK(r.body == R"({"error":"dev auth: unauthorized","request_id":"r1"})");
+  }
+  CHECK(s.ask("POST", "/api/devices/v1/authentication/auth%5Frequests", {}, "{}").status() == 401);
+  CHECK(s.origin.count() == 0);
+  CHECK(authorized == 0);
+  CHECK(s.ask("POST", path, {}, good).body == "token");
+  CHECK(s.ask("POST", path, {{"Expect", "100-continue"}}, good).body == "token");
+  REQUIRE(s.origin.count() == 2);
+  CHECK(s.origin.requests().back().body == good);
+  CHECK(authorized == 2);
+  CHECK(s.ask("GET", next_v1).status() == 200);  // calls with a token of the server's are not asked for their tenant
+}
+
 TEST_CASE("an object that stands for the artifact is named in the link, under its own key") {
   site s([](relay_options& o) { o.stand_in = name_it; });
   constexpr std::string_view base = "http://gateway.test";

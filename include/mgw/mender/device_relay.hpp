@@ -11,6 +11,7 @@
 #include <mgw/mender/inventory.hpp>
 #include <mgw/mender/overload.hpp>
 #include <mgw/mender/request_fields.hpp>
+#include <mgw/mender/tenants.hpp>
 #include <mgw/mender/whitelist.hpp>
 #include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/exchange.hpp>
@@ -67,6 +68,9 @@ struct relay_options {
   std::function<asio::awaitable<std::optional<cache::key>>(proxy::exchange&, artifact_source const&)> stand_in;
   /// Told of each link that becomes one of ours, and the key it has: a download under way may go on with it.
   std::function<void(cache::key const&, proxy::fetch_source)> seen_link;
+  /// Whether an auth request goes upstream; else it is answered with 401, as by the server. Called with its body, or
+  /// nothing if that is longer than max_tenant_request, before anything else. Empty: each one goes.
+  std::function<bool(proxy::exchange const&, std::optional<std::string_view> body)> admits;
   /// Awaited with each auth request and its body before it goes upstream; which it does in any case. Empty: nothing is.
   std::function<asio::awaitable<void>(proxy::exchange&, std::string_view body)> authorize;
   /// Told of an auth request that the server has answered with 401.
@@ -167,6 +171,13 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
     co_await answer_overload(x, status, wait);
     co_return;
   }
+  if (sent.ec == mender_error::other_tenant) {
+    // As the server says it, without a reason and WWW-Authenticate: a client tries again at its next poll.
+    x.notes().failure = sent.ec.message();
+    std::string const text = error_body("dev auth: unauthorized", x.notes().request_id);
+    (void)co_await x.respond(401, "application/json; charset=utf-8", text);
+    co_return;
+  }
   if (sent.ec) {
     co_await proxy::answer_failure(x, o.forward, sent);
     co_return;
@@ -195,6 +206,12 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     call.before = &authorize;
   }
   f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
+  if (route.what == call::auth_request && o.admits) {
+    proxy::forward_outcome const held = co_await f->hold_body(max_tenant_request);
+    if (held.ec) co_return held;
+    auto const body = f->repeatable() ? std::optional<std::string_view>(f->held_body()) : std::nullopt;
+    if (!o.admits(x, body)) co_return proxy::client_fault(mender_error::other_tenant, 401);
+  }
   auto const until = std::chrono::steady_clock::now() + o.status_hold;
   auto pause = o.status_pause;
   held_report me;

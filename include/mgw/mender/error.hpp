@@ -14,7 +14,8 @@ enum class mender_error {
   secret_too_short,  ///< a secret of fewer than 16 bytes
   not_json,          ///< not one JSON text (RFC 8259), well-formed Unicode included
   too_deep,          ///< JSON nested deeper than `json_scanner::max_depth`
-  overloaded         ///< the gateway has too much to do: the device is to come back later
+  overloaded,        ///< the gateway has too much to do: the device is to come back later
+  other_tenant       ///< an auth request of a tenant that the gateway does not serve
 };
 using link_error = mender_error;
 
@@ -31,6 +32,7 @@ inline std::error_category const& mender_category() noexcept {
         case mender_error::not_json: return "not JSON";
         case mender_error::too_deep: return "JSON nested too deeply";
         case mender_error::overloaded: return "too much to do";
+        case mender_error::other_tenant: return "not of a tenant that is served";
       }
       return "unknown error";
     }
