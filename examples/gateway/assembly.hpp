@@ -30,6 +30,7 @@
 #include <mgw/mender/device_relay.hpp>
 #include <mgw/mender/error_body.hpp>
 #include <mgw/mender/own_copies.hpp>
+#include <mgw/mender/tenants.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/net/own_addresses.hpp>
 #include <mgw/net/tls_context.hpp>
@@ -432,6 +433,12 @@ private:
       o.stand_in = [imports = stand_ins_.get()](mgw::proxy::exchange& x, mgw::mender::artifact_source const& wanted) {
         return imports->find(x, wanted);
       };
+    if (!s.allowed_tenants.empty()) {
+      auto const gate = std::make_shared<mgw::mender::tenant_gate>(s.allowed_tenants, log_);
+      o.admits = [gate](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
+        return gate->admits(body, x.peer().address.address().to_string());
+      };
+    }
     if (auto* const certificates = certificates_.get()) {
       o.authorize = [certificates](mgw::proxy::exchange& x, std::string_view body) { return certificates->authorize(x, body); };
       o.refused = [certificates](mgw::proxy::exchange const& x, std::string_view body) { certificates->refused(x, body); };

@@ -230,6 +230,28 @@ TEST_CASE("the keys of mTLS are taken from file and environment, its secrets fro
   CHECK(has(all(from_environment({{{"MTLS_MENDER_USERNAME", "a:b"}}}).errors), "a name without a colon"));
 }
 
+TEST_CASE("tenant tokens are taken as a list from file and environment, also from a file of their own, and never shown") {
+  folder const f;
+  using list = std::vector<std::string>;
+  CHECK(settings().allowed_tenants.empty());
+  CHECK(from_text(R"({"AllowedTenants": ["to.k1", "to.k2"]})", {}).values.allowed_tenants == list{"to.k1", "to.k2"});
+  CHECK(from_text(R"({"AllowedTenants": "to.k1"})", {}).values.allowed_tenants == list{"to.k1"});
+  auto const c = from_text(R"({"AllowedTenants": ["to.k0"]})", {{{"ALLOWED_TENANTS", "to.k1,to.k2"}}});
+  CHECK(c.values.allowed_tenants == list{"to.k1", "to.k2"});
+  std::string const text = print_config(c);
+  CHECK(has(text, "AllowedTenants = \"***\"  (environment ALLOWED_TENANTS)\n"));
+  CHECK_FALSE(has(text + to_config_text(c.values, secrets::masked), "to.k"));
+  CHECK(has(to_config_text(c.values, secrets::shown), R"("AllowedTenants": ["to.k1", "to.k2"])"));
+  auto const filed = from_environment({{{"ALLOWED_TENANTS_FILE", f.write("tenants", "to.k1\r\nto.k2\n")}}});
+  CHECK(filed.values.allowed_tenants == list{"to.k1", "to.k2"});
+  for (char const* bad : {",", " , ", "to.k1,to\x01k"}) {  // a list of none would be taken for one of all
+    auto const refused = from_environment({{{"ALLOWED_TENANTS", bad}}});
+    CHECK(has(all(refused.errors), "ALLOWED_TENANTS (AllowedTenants) is not accepted (and not shown here)"));
+  }
+  auto const wrong = from_text(R"({"AllowedTenants": ["to.k1 to.k2"]})", {});
+  CHECK(has(all(wrong.errors), "AllowedTenants is not accepted (and not shown here)"));
+}
+
 TEST_CASE("mTLS with something missing does not start, and says what it needs") {
   folder const f;
   auto const errors = [&](std::vector<std::pair<std::string, std::string>> more) {

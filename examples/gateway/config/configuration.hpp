@@ -68,7 +68,7 @@ public:
       return;
     }
     bool const may_hold_a_password = value.find("://") != value.npos && value.find('@') != value.npos;
-    bool const hidden = o.value.kind == value_kind::secret || may_hold_a_password;
+    bool const hidden = is_secret(o.value.kind) || may_hold_a_password;
     refuse(o, from, hidden ? "not accepted (and not shown here)" : shown(value));
   }
   void refuse(option const& o, origin const& from, std::string const& what) {

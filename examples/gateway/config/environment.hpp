@@ -56,7 +56,7 @@ void read_environment(configuration& c, Get get = std::getenv) {
   for (option const& o : options()) {
     char const* const value = value_of(o.environment);
     if (value != nullptr) c.set(o, value, origin::variable(o.environment));
-    if (o.value.kind != value_kind::secret) continue;
+    if (!is_secret(o.value.kind)) continue;
     std::string const name = o.environment + "_FILE";
     char const* const path = value_of(name);
     if (path != nullptr && value != nullptr)

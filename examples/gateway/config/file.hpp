@@ -54,7 +54,7 @@ inline std::optional<std::string> text_for(value_kind kind, json_entry const& e)
       auto const whole = [](std::string const& item) {  // one that would be taken for two, or for none
         return !item.empty() && !has_control(item) && item.find_first_of(", ") == std::string::npos;
       };
-      if (kind != value_kind::list || !std::all_of(e.items.begin(), e.items.end(), whole)) return std::nullopt;
+      if (!is_list(kind) || !std::all_of(e.items.begin(), e.items.end(), whole)) return std::nullopt;
       return show_list(e.items);
     }
     case type::other_list: return kind == value_kind::attributes ? std::optional(e.text) : std::nullopt;
@@ -81,7 +81,7 @@ inline void take(configuration& c, option const& o, json_entry const& e, origin 
   if (auto const text = text_for(o.value.kind, e))
     c.set(o, *text, from);
   else
-    c.refuse(o, from, o.value.kind == value_kind::secret ? "not accepted (and not shown here)" : shown(e));
+    c.refuse(o, from, is_secret(o.value.kind) ? "not accepted (and not shown here)" : shown(e));
 }
 
 /// A switch must be understood; of the other keys that have no effect anything is taken.

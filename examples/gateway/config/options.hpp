@@ -27,7 +27,10 @@
 namespace gateway {
 
 /// What a value is: which JSON types may stand for it in a file, and how it is shown.
-enum class value_kind { flag, text, secret, number, size, duration, list, attributes };
+enum class value_kind { flag, text, secret, number, size, duration, list, secret_list, attributes };
+/// Such values are masked, and may stand in a file of their own.
+constexpr bool is_secret(value_kind k) noexcept { return k == value_kind::secret || k == value_kind::secret_list; }
+constexpr bool is_list(value_kind k) noexcept { return k == value_kind::list || k == value_kind::secret_list; }
 
 /// How an option's value is read and shown.
 struct option_value {
@@ -171,6 +174,19 @@ option_value attributes(Field field) {
   };
   return read_with(value_kind::attributes, field, read, show);
 }
+/// Tokens, one or more; also on lines of their own, as files have them.
+inline bool read_tokens(std::string_view text, std::vector<std::string>& into) {
+  std::string one_line(text);
+  std::replace_if(one_line.begin(), one_line.end(), [](char c) { return c == '\n' || c == '\r'; }, ',');
+  auto tokens = read_list(one_line);
+  auto const fits = [](std::string const& t) {
+    return std::all_of(t.begin(), t.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  };
+  if (tokens.empty() || !std::all_of(tokens.begin(), tokens.end(), fits)) return false;
+  into = std::move(tokens);
+  return true;
+}
+
 inline bool read_hosts(std::string_view text, std::vector<std::string>& into) {
   auto hosts = read_list(text);
   try {
@@ -359,6 +375,9 @@ inline std::vector<option> const& options() {
       {"Features.mTLS.PlainServesDevices", "MTLS_PLAIN_SERVES_DEVICES", yes_no,
        "serve devices on the listener without TLS, too, though none of them is checked there (false)",
        flag([](auto& s) -> auto& { return s.mtls.plain_serves_devices; })},
+      {"AllowedTenants", "ALLOWED_TENANTS", "one or more tenant tokens, separated by commas or blanks",
+       "whose devices may ask to be authorized; others are answered 401 here, and nothing of them goes upstream (all)",
+       read_with(value_kind::secret_list, [](auto& s) -> auto& { return s.allowed_tenants; }, read_tokens, show_list)},
       {"Limits.MaxConnections", "LIMITS_MAX_CONNECTIONS", "1 to 1000000", "connections at once (10000)",
        number([](auto& s) -> auto& { return s.limits.max_connections; }, size_t{1}, size_t{1'000'000})},
       {"Limits.MaxConnectionsPerPeer", "LIMITS_MAX_CONNECTIONS_PER_PEER", "1 to 1000000, or 0 for no limit",

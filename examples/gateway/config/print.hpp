@@ -26,11 +26,11 @@ inline std::string json_value(option const& o, settings const& s, secrets how) {
     mgw::mender::append_json_string(out, t);
     return out;
   };
-  if (o.value.kind == value_kind::secret && how == secrets::masked) return text.empty() ? "\"\"" : "\"***\"";
+  if (is_secret(o.value.kind) && how == secrets::masked && !text.empty()) return "\"***\"";
   if (o.value.kind == value_kind::flag) return text;
   if (o.value.kind == value_kind::number && !text.empty()) return text;
   if (o.value.kind == value_kind::attributes) return text.empty() ? "[]" : text;
-  if (o.value.kind != value_kind::list) return quoted(text);
+  if (!is_list(o.value.kind)) return quoted(text);
   std::string out = "[";
   for (std::string const& item : read_list(text)) (out += out == "[" ? "" : ", ") += quoted(item);
   return out + ']';

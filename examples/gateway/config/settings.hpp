@@ -80,6 +80,7 @@ struct settings {
     bool allow_rebind = false;
     bool plain_serves_devices = false;
   } mtls;
+  std::vector<std::string> allowed_tenants;  ///< tokens; empty: all
   struct {
     std::size_t max_connections = 10'000;
     std::size_t max_connections_per_peer = 0;  ///< 0: no limit
