@@ -26,7 +26,8 @@ inline std::string json_value(option const& o, settings const& s, secrets how) {
     mgw::mender::append_json_string(out, t);
     return out;
   };
-  if (is_secret(o.value.kind) && how == secrets::masked && !text.empty()) return "\"***\"";
+  if (is_secret(o.value.kind) && how == secrets::masked && !text.empty())
+    return is_list(o.value.kind) ? "[\"***\"]" : "\"***\"";
   if (o.value.kind == value_kind::flag) return text;
   if (o.value.kind == value_kind::number && !text.empty()) return text;
   if (o.value.kind == value_kind::attributes) return text.empty() ? "[]" : text;
