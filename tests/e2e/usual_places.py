@@ -94,6 +94,12 @@ def test_an_address_that_is_not_up_yet(bench):
     subprocess.run(['nsenter', f'--net=/proc/{late.child.pid}/ns/net', sys.executable, '-c', ADD_ADDRESS], check=True, timeout=20)
     until(lambda: 'mgw-gateway listening on https://192.0.2.1:8443\n' in late.out, 10, 'it to listen')
     check('the address is there, after ' in late.log, f'it does not say that it is there: {late.log}')
+    stopped = bench.start('stopped', alone, {**settings, 'ARTIFACTS_PROXY_CACHE_ENABLED': 'false'})
+    until(lambda: 'no interface has this address yet' in stopped.log, 10, 'the gateway to wait')
+    stopped.child.terminate()
+    until(lambda: stopped.child.poll() is not None, 10, 'its end')
+    check(stopped.child.returncode == 0 and 'told to stop before' in stopped.log,
+          f'{stopped.child.returncode}: {stopped.log}')
     never = bench.start('never', alone, {**settings, 'LISTEN_TIMEOUT': '100ms', 'ARTIFACTS_PROXY_CACHE_ENABLED': 'false'})
     until(lambda: never.child.poll() is not None, 10, 'the end of the wait')
     check(never.child.returncode == 1 and 'no interface of this machine has this address' in never.log,

@@ -3,6 +3,8 @@
 #include "gateway/support.hpp"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <cerrno>
 #include <chrono>
@@ -46,7 +48,7 @@ struct wait {
   wait(std::string const& address, milliseconds limit, int up_at) {
     wait_clock clock;
     clock.up = [&](asio::ip::tcp::endpoint const&) { return ++looks >= up_at; };
-    clock.sleep = [&](milliseconds d) { slept.push_back(d); };
+    clock.sleep = [&](milliseconds d) { return slept.push_back(d), false; };
     wait_for_address(
         "HTTP_LISTEN (HTTP.Listen)", address, limit,
         [&](mgw::log_level, std::string_view text) { lines.emplace_back(text); }, clock);
@@ -73,6 +75,33 @@ TEST_CASE("an address that is up, or every address, is not waited for; nor is an
   CHECK(wait(":80", milliseconds(60'000), 100).looks == 0);
   CHECK(wait("0.0.0.0:80", milliseconds(60'000), 100).looks == 0);
   CHECK(wait("10.0.0.1:80", milliseconds(0), 100).slept.empty());
+}
+
+TEST_CASE("who is told to stop while an address is waited for does, and signals are as they were before") {
+  for (int const signal : {SIGTERM, SIGINT}) {
+    CAPTURE(signal);
+    std::vector<std::string> lines;
+    int looks = 0;
+    wait_clock clock;
+    clock.up = [&](asio::ip::tcp::endpoint const&) { return ++looks, false; };
+    clock.sleep = [&](milliseconds d) {
+      ::raise(signal);  // to this thread alone
+      return stop_within(d);
+    };
+    auto const log = [&](mgw::log_level, std::string_view text) { lines.emplace_back(text); };
+    CHECK(!wait_for_address("HTTP.Listen", "10.0.0.1:80", milliseconds(3'600'000), log, clock));
+    CHECK(looks == 1);
+    REQUIRE(lines.size() == 2);
+    CHECK(lines[1] == "told to stop before there was an address to listen on");
+    sigset_t now;
+    REQUIRE(::pthread_sigmask(SIG_BLOCK, nullptr, &now) == 0);
+    CHECK(::sigismember(&now, signal) == 0);
+  }
+}
+
+TEST_CASE("the end of a sleep is not a stop") {
+  stop_held_back const held;
+  CHECK(!stop_within(milliseconds(1)));
 }
 
 TEST_CASE("loopback is up, and an address for documentation is not") {

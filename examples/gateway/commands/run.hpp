@@ -50,8 +50,12 @@ inline int run(configuration c) {
   }
   spdlog::info("msg=\"starting mgw-gateway\" version={} upstream={} verify={}", MGW_VERSION, in_quotes(s.upstream.url),
                !s.upstream.insecure_skip_verify);
-  if (s.https.enabled) wait_for_address(c.name("HTTPS.Listen"), s.https.listen, s.listen_wait, log_line);
-  if (s.http.enabled) wait_for_address(c.name("HTTP.Listen"), s.http.listen, s.listen_wait, log_line);
+  auto const there = [&](char const* key, std::string const& address) {
+    return wait_for_address(c.name(key), address, s.listen_wait, log_line);
+  };
+  if ((s.https.enabled && !there("HTTPS.Listen", s.https.listen)) ||
+      (s.http.enabled && !there("HTTP.Listen", s.http.listen)))
+    return 0;
   auto gateway = std::make_unique<assembly>(s, log_line);
   for (auto const& address : gateway->addresses()) {
     spdlog::info("msg=running address={}", address);
