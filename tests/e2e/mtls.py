@@ -3,6 +3,7 @@ import base64
 import contextlib
 import http.client
 import json
+import re
 import signal
 import socket
 import ssl
@@ -106,6 +107,8 @@ def test_without_a_good_certificate_nothing_passes(bench):
     check(ask(bench, gateway, None) is None, 'a client without a certificate was served')
     check(ask(bench, gateway, stranger) is None, 'a client of another CA was served')
     check(server.stats()['api_requests'] == before, 'something of it reached the server')
+    for why in ('peer did not return a certificate', 'certificate verify failed: '):  # neither hides the other
+        until(lambda: re.search(f'level=warning msg="handshake with 127.0.0.1: {why}', gateway.log), 10, f'a line: {why}')
     check(ask(bench, gateway, good) == 401, 'a good client was not relayed')
 
 

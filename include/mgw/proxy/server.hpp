@@ -19,6 +19,8 @@
 #include <mgw/proxy/peer_counts.hpp>
 #include <mgw/proxy/serve.hpp>
 
+#include <openssl/err.h>
+#include <openssl/sslerr.h>
 #include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
@@ -228,9 +230,10 @@ private:
         ec = net::verify_error(X509_V_ERR_CERT_REJECTED);
     }
     if (ec) {
-      // A client that refuses our certificate, or shows a bad one, is one that somebody will look for.
+      // A client that refuses our certificate, or shows a bad one or none, is one that somebody will look for.
       if (self.refusals_.tell(ec, peer.address.address().to_string())) co_return;
-      bool const refused = net::is_verify_error(ec) && self.untrusted_.due();
+      bool const none = ec == net::openssl_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE));
+      bool const refused = none ? self.nameless_.due() : net::is_verify_error(ec) && self.untrusted_.due();
       if (self.log_)
         self.log_(refused ? log_level::warn : log_level::debug,
                   "handshake with " + peer.address.address().to_string() + ": " + ec.message());
@@ -267,7 +270,7 @@ private:
   peer_counts peers_;
   // One line in ten seconds for each.
   seldom crowded_{std::chrono::seconds(10)}, hogged_{std::chrono::seconds(10)}, pausing_{std::chrono::seconds(10)},
-      untrusted_{std::chrono::seconds(10)};
+      untrusted_{std::chrono::seconds(10)}, nameless_{std::chrono::seconds(10)};
   certificate_refusals refusals_;
   std::atomic<bool> draining_{false};
 };
