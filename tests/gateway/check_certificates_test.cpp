@@ -101,4 +101,29 @@ TEST_CASE("a server certificate without a subject alternative name, or a chain i
   CHECK(has(all(turned.errors), "the key is that of certificate no. 2 of the file"));
 }
 
+TEST_CASE("of the CA certificates for clients, one that has expired gets a warning") {
+  served const s;
+  auto const leaf = pki::issue(nullptr, named(-1, 90));
+  pki::write_text(s.certificate, pki::pem_of(leaf));
+  pki::write_text(s.key, pki::key_pem_of(leaf));
+  pki::shape ended("Old");
+  ended.ca = true;
+  ended.from_days = -40;
+  ended.to_days = -1;
+  std::string const file = (s.directory.path() / "ca.pem").string();
+  pki::write_text(file, pki::pem_of(pki::make_ca("New")) + pki::pem_of(pki::issue(nullptr, ended)));
+  auto c = from_environment({{{"HTTPS_ENABLED", "true"},
+                              {"UPSTREAM_SERVER_URL", "http://a"},
+                              {"HTTPS_SERVER_CERTIFICATE", s.certificate},
+                              {"HTTPS_SERVER_KEY", s.key},
+                              {"MTLS_ENABLED", "true"},
+                              {"MTLS_ACCESS_TOKEN", "a"},
+                              {"MTLS_CA_CERTIFICATE", file}}});
+  check(c);
+  CHECK(all(c.errors) == "");
+  REQUIRE(c.warnings.size() == 1);
+  CHECK(has(c.warnings[0],
+            "MTLS_CA_CERTIFICATE (Features.mTLS.CACertificate) is \"" + file + "\": CN=Old in it has expired on "));
+}
+
 }  // namespace gateway

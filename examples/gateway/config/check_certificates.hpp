@@ -98,6 +98,11 @@ public:
       return chain.good() ? refuse("Features.mTLS: " + std::string(e.what()))
                           : refuse("Features.mTLS.CACertificate", chain);
     }
+    for (auto const& one : chain.certificates)
+      if (one.expired(now_))
+        c_.warnings.push_back(at("Features.mTLS.CACertificate", mtls.ca_certificate) + ": " + one.subject +
+                              " in it has expired on " + date_text(one.not_after) +
+                              ": clients whose certificates come from it are refused");
     note("Features.mTLS.CACertificate", chain);
     if (!mtls.crl.empty()) note(at("Features.mTLS.CRLPath", mtls.crl) + ": read");
     if (!mtls.blacklist.empty()) note(at("Features.mTLS.BlacklistPath", mtls.blacklist) + ": read");
