@@ -435,8 +435,9 @@ private:
       };
     if (!s.allowed_tenants.empty()) {
       auto const gate = std::make_shared<mgw::mender::tenant_gate>(s.allowed_tenants, log_);
-      o.admits = [gate](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
-        return gate->admits(body, x.peer().address.address().to_string());
+      o.admits = [gate, proxies = trusted_proxies(s)](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
+        std::string const behind = asked_for(x, proxies);
+        return gate->admits(body, behind.empty() ? x.peer().address.address().to_string() : behind);
       };
     }
     if (auto* const certificates = certificates_.get()) {

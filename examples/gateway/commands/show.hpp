@@ -28,7 +28,10 @@ inline int show(configuration c, bool checked, bool printed) {
   if (printed) std::fputs(print_config(c).c_str(), stdout);
   if (checked && good) {
     for (std::string const& note : c.notes) std::printf("%s\n", note.c_str());
-    std::printf("the configuration is good%s%s\n", c.file.empty() ? "; there is no file" : "; file ", c.file.c_str());
+    std::size_t const n = c.warnings.size();
+    std::string const warned = n == 0 ? "" : n == 1 ? ", with a warning" : ", with " + std::to_string(n) + " warnings";
+    std::printf("the configuration is good%s%s%s\n", warned.c_str(), c.file.empty() ? "; there is no file" : "; file ",
+                c.file.c_str());
   }
   return good ? 0 : 1;
 }
