@@ -12,6 +12,7 @@
 #include <doctest/doctest.h>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <ctime>
@@ -244,7 +245,13 @@ TEST_CASE("setup: renewal makes a new key where there is none, and refuses a CA 
   (void)run_setup(request(out), now);
   std::string const old_key = text(out / "server.key");
   fs::remove(out / "server.key");
+  bool const root = ::geteuid() == 0;
+  if (root) REQUIRE(::chown((out / "state").c_str(), 4711, 4712) == 0);  // as for a gateway that runs as this user
   (void)run_setup(renewal(out), now);
+  struct stat key{};
+  REQUIRE(::stat((out / "server.key").c_str(), &key) == 0);
+  CHECK(key.st_uid == (root ? 4711 : ::geteuid()));
+  CHECK(key.st_gid == (root ? 4712 : ::getegid()));
   CHECK(text(out / "server.key") != old_key);
   CHECK(mode(out / "server.key") == 0600);
   CHECK(X509_check_private_key(certificate_from_pem(text(out / "server.crt")).get(),

@@ -39,6 +39,8 @@ TEST_CASE("a trust store has certificates if its file has one, or if a directory
     std::filesystem::copy_file(made.ca_file, full + "/" + name);
     CHECK(!has_any("", full));
   }
+  std::filesystem::create_symlink("/nonexistent/ca.pem", full + "/0a1b2c3e.0");  // of a package that is gone
+  CHECK(!has_any("", full));
   std::filesystem::copy_file(made.ca_file, full + "/0a1b2c3d.0");
   CHECK(has_any("", full));
   CHECK(has_any("", empty + ":" + full));

@@ -39,6 +39,12 @@ inline void write_new(file_ops& files, std::string const& path, std::string_view
   if (::fchmod((*f)->fd(), mode) != 0) throw std::system_error(errno, std::generic_category(), path);
   done(files.fdatasync((*f)->fd()), path);
 }
+/// Who runs the gateway owns its state: only root can, and has to, give a new key to that user.
+inline void keep_owner(std::string const& state, std::string const& path) {
+  struct stat s{};
+  if (::geteuid() != 0 || ::stat(state.c_str(), &s) != 0) return;
+  if (::chown(path.c_str(), s.st_uid, s.st_gid) != 0) throw std::system_error(errno, std::generic_category(), path);
+}
 inline void make_directory(file_ops& files, std::string const& path, ::mode_t mode) {
   auto const made = files.make_directory(path);
   if (!made) throw std::system_error(made.error(), path);
@@ -153,6 +159,7 @@ inline std::string renew(setup_plan p, std::time_t now, file_ops& files) {
   if (!has_key) {
     half.add(temporary(key_path));
     write_new(files, temporary(key_path), to_pem(key.get()), 0600);
+    keep_owner(p.directory + "/state", temporary(key_path));
     done(files.rename(temporary(key_path), key_path), key_path);
   }
   done(files.rename(temporary(crt_path), crt_path), crt_path);

@@ -6,6 +6,8 @@
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
@@ -55,7 +57,8 @@ private:
       std::string const name = i->path().filename().string();
       constexpr std::size_t hash = 8;
       if (name.size() > hash + 1 && name.find_first_not_of("0123456789abcdef") == hash && name[hash] == '.' &&
-          name.find_first_not_of("0123456789", hash + 1) == std::string::npos)
+          name.find_first_not_of("0123456789", hash + 1) == std::string::npos &&
+          ::access(i->path().c_str(), R_OK) == 0)  // most are links to a package's file, which may be gone
         return true;
     }
     return false;
