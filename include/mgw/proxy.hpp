@@ -46,6 +46,7 @@
 #include <mgw/proxy/server.hpp>
 #include <mgw/proxy/slots.hpp>
 #include <mgw/proxy/tee_to_cache.hpp>
+#include <mgw/proxy/told_links.hpp>
 #include <mgw/proxy/tunnel.hpp>
 #include <mgw/proxy/upload.hpp>
 #include <mgw/proxy/websocket_frames.hpp>

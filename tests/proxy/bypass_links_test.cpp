@@ -66,6 +66,21 @@ test::field_list by(std::string const& source, int issued) {
 
 }  // namespace
 
+TEST_CASE("of the links that polls have told the newest is used, also before anybody asked for the object") {
+  for (std::uint64_t const store : {std::uint64_t{0}, std::uint64_t{1} << 30}) {
+    CAPTURE(store);
+    site s("/old", 403, ms(2), ms(60'000), store);
+    s.offer("/newest", 3'000);
+    s.offer("/new", 2'000);
+    CHECK(s.is_whole(test::get(s.g->port(), "/o", by("/old", 1'000))));
+    REQUIRE(s.origin.count() == 1);
+    CHECK(s.origin.requests().front().target() == "/newest");
+  }
+  site s("/old", 403, ms(2), ms(60'000), std::uint64_t{1} << 30);
+  s.offer("/older", 500);  // of no use where the client's own is newer
+  CHECK(test::get(s.g->port(), "/o", by("/old", 1'000)).status() == 403);
+}
+
 TEST_CASE("past the store, too, a newer link is tried after 403, and only then it is definite") {
   site s("/old");
   mishap no;

@@ -22,6 +22,7 @@
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/pass_through.hpp>
 #include <mgw/proxy/slots.hpp>
+#include <mgw/proxy/told_links.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
 #include <asio/awaitable.hpp>
@@ -83,8 +84,9 @@ public:
   /// takes long, has ended meanwhile.
   asio::awaitable<std::optional<bool>> stored(exchange& x, cache::key k, std::optional<cache::link_id> link);
   /// A link for `k` from a server that has just been reached: if the object is being filled, or fetched past the store,
-  /// it is tried.
+  /// it is tried; if it will be, it may be newer than the one that the client has.
   void offer(cache::key const& k, fetch_source source) {
+    told_.offer(k, source);
     if (auto const job = flights_.find(k)) job->offer_from_poll(source);
     links_.offer(k, std::move(source));
   }
@@ -152,6 +154,7 @@ private:
   cache::ledger book_;
   std::shared_ptr<client_room> room_ =
       options_.room ? options_.room : std::make_shared<client_room>(options_.reader, options_.max_clients);
+  told_links told_;
   bypass_links links_;
   slots fills_{options_.fetch.max_fills};
   // Without a store each client fetches for itself anyway: there are as many as there may be clients.
@@ -240,6 +243,7 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
       bool const suspends = options_.fetch.abandoned == when_abandoned::suspend;
       auto made = std::make_shared<fetch_job>(k, executor, suspends ? std::optional(options_.fetch.reconnect_grace) : std::nullopt);
       made->offer(source);
+      if (auto told = told_.newest(k)) made->offer(*std::move(told));
       return made;
     };
     auto const ticket = flights_.join(k, make);
@@ -323,6 +327,7 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
   auto own = std::make_unique<pass_through>(x, origin, k, std::move(source), links_, options_.fetch, options_.reader,
                                             promise, room_->held, pass_through_, std::move(begun));
   if (job) links_.offer(k, job->newest());
+  if (auto told = told_.newest(k)) links_.offer(k, *std::move(told));
   if (disk_.hung()) own->doubt_refusals();
   co_await own->serve();
 }
