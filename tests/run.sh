@@ -120,7 +120,7 @@ run_tests() {
   done
 }
 run_tests_once() {
-  local preset=$1 program folder log line folders=() order=()
+  local preset=$1 program folder log line found='' order=()
   shift
   if [ "$preset" != gcc ]; then
     order=(--order-by=rand "--rand-seed=$seed")
@@ -130,24 +130,9 @@ run_tests_once() {
     folder=${program##*/mgw-test-}
     [ -x "$program" ] || continue
     [ $# -eq 0 ] || [[ " $* " == *" $folder "* ]] || continue
-    # The one that takes longest begins.
-    if [ "$folder" = proxy ]; then folders=(proxy ${folders[@]+"${folders[@]}"}); else folders+=("$folder"); fi
-  done
-  [ ${#folders[@]} -ne 0 ] || fail "$preset: no test programs" 1
-  # They wait more than they compute: as many at once as there are cores.
-  for folder in ${folders[@]+"${folders[@]}"}; do
-    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
-    rm -f "$logs/$preset-$folder.status"
-    {
-      bounded "$preset-$folder" 900 "build/$preset/bin/mgw-test-$folder" ${order[@]+"${order[@]}"}
-      echo $? >"$logs/$preset-$folder.status"
-    } &
-  done
-  wait
-  for folder in ${folders[@]+"${folders[@]}"}; do
-    log=$logs/$preset-$folder.log
-    local status
-    status=$(cat "$logs/$preset-$folder.status" 2>/dev/null || echo unknown)
+    found=1 log=$logs/$preset-$folder.log
+    bounded "$preset-$folder" 600 "$program" ${order[@]+"${order[@]}"}
+    local status=$?
     line=$(grep -a '^\[doctest\] test cases:' "$log" | tail -n 1)
     if [[ $line =~ \|\ *([0-9]+)\ passed\ *\|\ *([0-9]+)\ failed ]]; then
       local good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
@@ -163,6 +148,7 @@ run_tests_once() {
       fail "$preset $folder: no summary, exit status $status" 1 "$log"
     fi
   done
+  [ -n "$found" ] || fail "$preset: no test programs" 1
 }
 
 # run_other_tests PRESET: what ctest knows beside the test programs (seeds of the fuzzers, for one).
