@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
-#   tests/run.sh               everything a change must pass; about 30 minutes from nothing on two cores
+#   tests/run.sh               everything a change must pass; about 40 minutes from nothing on two cores
 #   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer and
 #                              behind squid, clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
 #                              g++, 300 s of each fuzzer, and signed links to storage servers from npm
@@ -131,7 +131,7 @@ run_tests_once() {
     [ -x "$program" ] || continue
     [ $# -eq 0 ] || [[ " $* " == *" $folder "* ]] || continue
     found=1 log=$logs/$preset-$folder.log
-    bounded "$preset-$folder" 600 "$program" ${order[@]+"${order[@]}"}
+    bounded "$preset-$folder" 900 "$program" ${order[@]+"${order[@]}"}
     local status=$?
     line=$(grep -a '^\[doctest\] test cases:' "$log" | tail -n 1)
     if [[ $line =~ \|\ *([0-9]+)\ passed\ *\|\ *([0-9]+)\ failed ]]; then
