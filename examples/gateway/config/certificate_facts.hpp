@@ -232,6 +232,12 @@ inline std::string content_of(std::string const& path, std::string& trouble) {
   trouble = file_trouble(path, text.error());
   return {};
 }
+inline mgw::net::openssl_ptr<BIO> reader_of(std::string const& text) {
+  ERR_clear_error();
+  mgw::net::openssl_ptr<BIO> in(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  if (!in) throw std::bad_alloc();
+  return in;
+}
 inline bool at_end() {
   return ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 }
@@ -244,12 +250,10 @@ inline chain_facts read_chain(std::string const& path) {
   out.file = path;
   std::string const text = certificates::content_of(path, out.trouble);
   if (!out.good()) return out;
-  ERR_clear_error();
-  mgw::net::openssl_ptr<BIO> const in(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-  if (!in) throw std::bad_alloc();
+  auto const in = certificates::reader_of(text);
   while (mgw::net::openssl_ptr<X509> one{PEM_read_bio_X509_AUX(in.get(), nullptr, nullptr, nullptr)})
     out.certificates.push_back(certificates::facts_of(std::move(one)));
-  bool const whole = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  bool const whole = certificates::at_end();
   std::string const why = certificates::reason();
   if (!whole)
     out.trouble = "certificate no. " + std::to_string(out.certificates.size() + 1) + " of it is garbled: " + why;
@@ -268,9 +272,7 @@ inline key_facts read_key(std::string const& path) {
   out.file = path;
   std::string const text = certificates::content_of(path, out.trouble);
   if (!out.good()) return out;
-  ERR_clear_error();
-  mgw::net::openssl_ptr<BIO> const in(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-  if (!in) throw std::bad_alloc();
+  auto const in = certificates::reader_of(text);
   bool asked = false;
   auto const no_password = [](char*, int, int, void* was_asked) {
     *static_cast<bool*>(was_asked) = true;
