@@ -148,6 +148,9 @@ TEST_CASE("a file says what it has instead of a certificate or a key") {
   CHECK(has(of_chain("-----BEGIN \x1b[2J"), "its PEM is garbled"));
   CHECK(
       has(of_chain(certificate + certificate.substr(0, certificate.size() / 2)), "certificate no. 2 of it is garbled"));
+  std::string encrypted = certificate;
+  encrypted.insert(encrypted.find('\n') + 1, "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n");
+  CHECK(has(of_chain(encrypted), "certificate no. 1 of it is garbled"));  // and nobody is asked for a passphrase
   CHECK(has(of_key(certificate), "there is no private key in it, it has CERTIFICATE"));
   CHECK(has(of_key(key.substr(0, key.size() / 2)), "the key in it is garbled"));
   CHECK(has(of_key(encrypted_key(own)), "it has a passphrase"));

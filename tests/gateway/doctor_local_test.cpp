@@ -199,8 +199,8 @@ TEST_CASE("doctor: a certificate that has ended, ends soon, or has not begun is 
   for (auto const& r : {row{-20, -1, level::problem},
                         {1, 20, level::problem},
                         {-300, 3, level::warning},
-                        {-1, 3, level::ok},
-                        {-300, 30, level::ok}}) {
+                        {-300, 20, level::warning},  // as a start says, too
+                        {-300, 40, level::ok}}) {
     CAPTURE(r.to);
     pki::shape s("gw");
     s.from_days = r.from;
@@ -240,6 +240,7 @@ TEST_CASE("doctor: free space is held against the cache's limits") {
            {50 * gib, 10 * gib, 20 * gib, gib, level::ok, "room for 20 GiB"},
            {50 * gib, 0, 60 * gib, gib, level::warning, "smaller"},
            {5 * gib, 0, 0, 0, level::problem, "nothing can be kept"},
+           {5 * gib, gib, 0, 20 * gib, level::problem, "nothing can be kept"},  // nor what is kept now
            {5 * gib, 3 * gib, 0, 0, level::ok, "room for 3.0 GiB"},
            {6 * gib - 1, 0, 0, 0, level::warning, "larger artifacts"},
            {6 * gib, 0, 0, 0, level::ok, "room for 1.0 GiB"},

@@ -4,6 +4,7 @@
 #include "config/configuration.hpp"
 #include "config/settings.hpp"
 #include "config/text_file.hpp"
+#include "support/cache_room.hpp"
 #include "verifier/configured.hpp"
 
 #include <mgw/cache/file.hpp>
@@ -97,20 +98,17 @@ private:
                           ": its free space cannot be asked for: " + space.error().message());
       return;
     }
-    std::uint64_t const most = cache.max_size != 0 ? cache.max_size : space->total / 10 * 9;  // as the store has them
-    std::uint64_t const spare = cache.min_free != 0 ? cache.min_free : space->total / 20;
-    std::uint64_t const reach = space->available + bytes_in(cache.path);
-    std::uint64_t const room = std::min(most, reach - std::min(reach, spare));
+    cache_room const r(space->total, space->available, bytes_in(cache.path), cache.max_size, cache.min_free);
     std::string const bounds = human_size(space->available) + " of " + human_size(space->total) + " are free, " +
-                               human_size(spare) + " of them stay free (MinFree)";
+                               human_size(r.spare) + " of them stay free (MinFree)";
     std::string const mend = "; free space there, or lower MinFree or MaxSize, or set another path";
-    if (room == 0)
+    if (r.room == 0)
       c_.warnings.push_back(at(cache_key, cache.path) + ": nothing can be kept in it: " + bounds + mend);
-    else if (cache.max_size != 0 && room < most)
-      c_.warnings.push_back(c_.name("Features.ArtifactsProxy.ArtifactsCache.MaxSize") + " is " + show_size(most) +
-                            ", but there is room for " + human_size(room) + " in " + shown(cache.path) + ": " + bounds +
+    else if (cache.max_size != 0 && r.room < r.most)
+      c_.warnings.push_back(c_.name("Features.ArtifactsProxy.ArtifactsCache.MaxSize") + " is " + show_size(r.most) +
+                            ", but there is room for " + human_size(r.room) + " in " + shown(cache.path) + ": " + bounds +
                             mend);
-    note(cache_key, cache.path, "; " + bounds + ", and artifacts may take " + human_size(room));
+    note(cache_key, cache.path, "; " + bounds + ", and artifacts may take " + human_size(r.room));
   }
 
   configuration& c_;

@@ -71,7 +71,7 @@ inline findings look_at(configuration c, doctor_command const& asked) {
   add(std::move(upstream));
   if (reached) add(check_management(s, *how));
   add(check_artifact_host(s, *how, asked.artifact_url));
-  add(check_tenants(s, tenants_option()));
+  add(check_tenants(s));
   return out;
 }
 

@@ -19,9 +19,11 @@
 
 namespace gateway {
 
+/// So many days before its end a server certificate is warned of.
+inline constexpr long certificate_days_left = 30;
+
 /// What devices will refuse although the files can be used: each a phrase, for a sentence that names the file.
 inline std::vector<std::string> server_certificate_warnings(chain_facts const& chain, unix_seconds now) {
-  constexpr long soon = 30;
   std::vector<std::string> out;
   if (chain.certificates.empty()) return out;
   for (std::size_t i = 0; i < chain.certificates.size(); ++i) {
@@ -32,7 +34,7 @@ inline std::vector<std::string> server_certificate_warnings(chain_facts const& c
     else if (c.not_yet_valid(now))
       out.push_back(which + " is not valid before " + date_text(c.not_before) +
                     ": devices refuse it until then; is our clock right? It says " + date_text(now));
-    else if (c.days_left(now) < soon)
+    else if (c.days_left(now) < certificate_days_left)
       out.push_back(which + " ends on " + date_text(c.not_after) + ", in " + std::to_string(c.days_left(now)) +
                     (c.days_left(now) == 1 ? " day" : " days") + "; renew it before");
   }

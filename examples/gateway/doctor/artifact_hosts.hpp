@@ -1,6 +1,5 @@
 #pragma once
 
-#include "config/options.hpp"
 #include "config/settings.hpp"
 #include "doctor/finding.hpp"
 #include "doctor/http_get.hpp"
@@ -118,23 +117,14 @@ inline findings check_artifact_host(settings const& s, connecting const& how, st
   return out;
 }
 
-/// On a server that is shared with others, whose devices come through. `allowed`: the option for that; null: there is
-/// none.
-inline findings check_tenants(settings const& s, option const* allowed) {
+/// On a server that is shared with others, whose devices come through.
+inline findings check_tenants(settings const& s) {
   auto const upstream = mgw::http::parse_uri(s.upstream.url);
-  if (allowed == nullptr || !upstream || !is_hosted_mender(upstream->host)) return {};
-  if (!allowed->value.show(s).empty())
+  if (!upstream || !is_hosted_mender(upstream->host)) return {};
+  if (!s.allowed_tenants.empty())
     return {finding(level::ok, "tenants", "only devices of listed tenants are let through")};
   return {finding(level::warning, "tenants", "devices of every customer of hosted Mender are let through",
-                  "set " + allowed->key + (allowed->environment.empty() ? "" : " (" + allowed->environment + ")") +
-                      " to your tenant's token")};
-}
-
-/// The option by which tenants are listed, where this program has it.
-inline option const* tenants_option() {
-  for (option const& o : options())
-    if (o.key.ends_with("AllowedTenants")) return &o;
-  return nullptr;
+                  "set AllowedTenants (ALLOWED_TENANTS) to your tenant's token")};
 }
 
 }  // namespace gateway::doctor

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "config/certificate_facts.hpp"
+#include "config/check_certificates.hpp"
 #include "config/settings.hpp"
 #include "doctor/finding.hpp"
 #include "doctor/judge.hpp"
@@ -85,7 +86,7 @@ inline findings judge_certificate(chain_facts const& chain, device_trust const& 
     out.emplace_back(level::problem, check, about,
                      "devices refuse it: put a new one there and restart, or set this machine's clock, which says " +
                          date_text(now));
-  else if (ends_soon(leaf, now))
+  else if (leaf.days_left(now) < certificate_days_left)
     out.emplace_back(level::warning, check, about, "renew it: after its end devices do not connect");
   else
     out.emplace_back(level::ok, check, about);

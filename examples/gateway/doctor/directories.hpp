@@ -5,6 +5,7 @@
 #include "config/text_file.hpp"
 #include "doctor/finding.hpp"
 #include "doctor/look_within.hpp"
+#include "support/cache_room.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -99,8 +100,7 @@ inline finding check_directory(std::string const& path, std::string const& check
 inline finding judge_space(std::uint64_t total, std::uint64_t available, std::uint64_t used, std::uint64_t max_size,
                            std::uint64_t min_free) {
   std::string const check = "cache space";
-  std::uint64_t const most = max_size != 0 ? max_size : total / 10 * 9, spare = min_free != 0 ? min_free : total / 20;
-  std::uint64_t const reach = used + (available > spare ? available - spare : 0), room = std::min(reach, most);
+  auto const [most, spare, reach, room] = cache_room(total, available, used, max_size, min_free);
   std::string const found = human_size(used) + " used, " + human_size(available) + " free; the cache may take " +
                             human_size(most) + " and leaves " + human_size(spare) + " free: room for " +
                             human_size(room);

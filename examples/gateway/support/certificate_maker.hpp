@@ -82,7 +82,7 @@ inline mgw::net::openssl_ptr<X509> begin(EVP_PKEY* key, std::string const& commo
   return out;
 }
 inline int no_password(char*, int, int, void*) {
-  return 0;
+  return -1;
 }
 
 template <class Write>

@@ -13,6 +13,7 @@
 #include <mgw/mender/request_fields.hpp>
 #include <mgw/mender/tenants.hpp>
 #include <mgw/mender/whitelist.hpp>
+#include <mgw/proxy/backoff.hpp>
 #include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
@@ -213,15 +214,20 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     if (!o.admits(x, body)) co_return proxy::client_fault(mender_error::other_tenant, 401);
   }
   auto const until = std::chrono::steady_clock::now() + o.status_hold;
-  auto pause = o.status_pause;
+  std::optional<proxy::backoff> pauses;
   held_report me;
   std::optional<proxy::held_requests::place> held;
   for (;;) {
     proxy::forward_outcome const sent = co_await try_once(x, *f, call, route, until);
     int const status = sent.ec ? 0 : f->response().status;
     bool const lost = sent.ec ? !sent.client_failed : (status == 429 || (status >= 502 && status <= 504));
-    bool const again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone() &&
-                       std::chrono::steady_clock::now() + pause < until;
+    bool again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone();
+    std::chrono::milliseconds pause{0};
+    if (again) {
+      if (!pauses) pauses.emplace(o.status_pause, std::chrono::seconds(30));
+      pause = pauses->next();
+      again = std::chrono::steady_clock::now() + pause < until;
+    }
     if (again && me.crowded_out) note_crowd();
     if (!again || me.crowded_out) co_return sent;
     if (!held) held.emplace(*shared_->reports, x.worker().io.get_executor(), std::nullopt, held_report::end, &me);
@@ -238,7 +244,6 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
       note_crowd();
       co_return sent;
     }
-    pause = std::min<std::chrono::milliseconds>(pause * 2, std::chrono::seconds(30));
   }
 }
 
