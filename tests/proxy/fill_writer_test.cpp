@@ -94,6 +94,7 @@ struct site {
   std::shared_ptr<std::atomic<std::uint64_t>> rate;  // of the link; null: it has no limit
   when_abandoned abandoned = when_abandoned::finish;
   std::chrono::milliseconds checkpoint_every{0}, backoff{0};
+  std::size_t checkpoint_bytes = object_size;
   std::optional<caching_gateway> g;
 
   site() = default;
@@ -103,6 +104,7 @@ struct site {
     o.tee.ledger.path = (directory.path() / "ledger").string();
     o.tee.ledger.judge = judge;
     o.tee.fetch.checkpoint_every = checkpoint_every;
+    o.tee.fetch.checkpoint_bytes = checkpoint_bytes;
     if (backoff.count() != 0) o.tee.fetch.backoff_first = o.tee.fetch.backoff_max = backoff;
     o.tee.fetch.verifier = [this](asio::io_context&) { return std::make_unique<scripted>(found); };
     o.tee.fetch.abandoned = abandoned;
@@ -130,6 +132,18 @@ mishap stall(std::size_t n) {
   mishap m;
   m.stall_after = n;
   return m;
+}
+
+/// How many bytes of the part are covered by a checkpoint.
+std::uint64_t recorded(site const& s) {
+  for (auto const& e : std::filesystem::recursive_directory_iterator(s.directory.path())) {
+    if (e.path().extension() != ".journal") continue;
+    std::ifstream in(e.path(), std::ios::binary);
+    std::string const text{std::istreambuf_iterator<char>(in), {}};
+    auto const journal = cache::read_journal(text);
+    return journal && !journal->records.empty() ? journal->records.back().size : 0;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -358,6 +372,23 @@ TEST_CASE("after a restart while the link is paused, a part that is bad is refus
   CHECK(s.origin.count() == 1);
 }
 
+TEST_CASE("much that has come at once is made durable when the link then stands still") {
+  site s;
+  s.checkpoint_every = std::chrono::hours(1);
+  s.checkpoint_bytes = 60'000;
+  mishap m;
+  m.stall_after = 100'000;
+  s.origin.script(0, m);
+  s.start();
+  http_client c(s.g->port());
+  c.request("GET", "/o");
+  CHECK(s.arrived(100'000));
+  CHECK(eventually([&] { return recorded(s) >= 60'000; }));
+  s.origin.release();
+  auto const r = c.read_reply();
+  CHECK((r.whole && r.body == s.body));
+}
+
 TEST_CASE("before a long pause what has arrived is made durable") {
   site s;
   s.checkpoint_every = std::chrono::hours(1);  // longer than this takes
@@ -369,17 +400,7 @@ TEST_CASE("before a long pause what has arrived is made durable") {
   http_client c(s.g->port());
   c.request("GET", "/o");
   CHECK(s.arrived(100'000));
-  auto const recorded = [&] {
-    for (auto const& e : std::filesystem::recursive_directory_iterator(s.directory.path())) {
-      if (e.path().extension() != ".journal") continue;
-      std::ifstream in(e.path(), std::ios::binary);
-      std::string const text{std::istreambuf_iterator<char>(in), {}};
-      auto const journal = cache::read_journal(text);
-      return journal && !journal->records.empty() && journal->records.back().size == 100'000;
-    }
-    return false;
-  };
-  CHECK(eventually(recorded));
+  CHECK(eventually([&] { return recorded(s) == 100'000; }));
   CHECK(s.g->log().count("next try from byte 100000") == 1);
 }
 

@@ -436,6 +436,40 @@ TEST_CASE("what does not continue the part never gets into the body") {
   }
 }
 
+TEST_CASE("an upstream that only says that the object has changed: its links are resumed all the same") {
+  struct {
+    int status;
+    bool cuts;
+  } const wrong[] = {{416, false}, {412, true}};
+  for (auto const& w : wrong) {
+    CAPTURE(w.status);
+    site s(300'000);
+    mishap first = cut(100'000), second;
+    first.stall_after = 100'000;
+    s.origin.script(0, first);
+    second.status = w.status;
+    if (w.status == 416) second.fields = {{"Content-Range", "bytes */300000"}};
+    second.body = "";
+    second.ignore_range = second.ignore_conditions = true;
+    s.origin.script(1, second);
+    http_client c(s.g.port());
+    c.request("GET", "/o", {{"X-Link", "a"}});
+    reply r;
+    r.head = c.read_head();
+    r.body = c.read_bytes(1000);
+    s.origin.release();
+    c.read_body(r);
+    CHECK(r.whole == !w.cuts);
+    if (w.cuts) {
+      std::string const range = "bytes=" + std::to_string(r.body.size()) + "-";
+      auto const rest = s.get({{"X-Link", "a"}, {"Range", range}});
+      CHECK(rest.status() == 206);
+      r.body += rest.body;
+    }
+    CHECK((r.body == s.body));
+  }
+}
+
 TEST_CASE("a wrong 206 costs one beginning, not the ranges of all that comes after") {
   site s(300'000);
   s.origin.script(0, cut(100'000));

@@ -49,7 +49,8 @@ namespace mgw::proxy {
 /// | cannot be reached, is silent, breaks off, says 408, 425, 429 or 5xx | tries again after a growing pause, from the byte it has |
 /// | 206 that continues the part | goes on |
 /// | 200 to a range | compares with the part as it arrives and goes on behind it |
-/// | another ETag, total or other bytes; 412, 416 | the object was replaced: readers are cut, a new generation begins |
+/// | 416 that has the object's length | asks for the whole, compares, and goes on behind what is equal |
+/// | another ETag, total or other bytes; 412, other 416 | the object was replaced: readers are cut; what comes next is another generation, unless its strong ETag is the same and no byte was seen to differ |
 /// | 403 while a newer link is known | tries that one |
 /// | 403 or 400 to a link whose signature has expired | the same, or else pauses until there is a newer one |
 /// | other 4xx | a definite refusal |
@@ -79,12 +80,16 @@ private:
   struct answer {
     verdict what = verdict::fault;
     int status = 0;
+    bool other_bytes = false;  // that it was replaced is seen by them, not only said
     std::string why;
     answer() = default;
     explicit answer(written const& w) : why(w.why) {
       switch (w.what) {
         case written::state::good: what = verdict::whole; break;
-        case written::state::other_bytes: what = verdict::changed; break;
+        case written::state::other_bytes:
+          what = verdict::changed;
+          other_bytes = true;
+          break;
         case written::state::store_failed: what = verdict::store_failed; break;
         case written::state::condemned: what = verdict::condemned; break;
         case written::state::unverified:
@@ -243,7 +248,7 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
   switch (a.what) {
     case verdict::changed:
       log(log_level::warn, "the object was replaced upstream (" + a.why + "); what was stored of it is dropped");
-      co_await writer_.drop();
+      co_await writer_.drop(!a.other_bytes);
       ever_ = 0;
       ranges_useless_ = false;
       unconfirmed_end_.reset();
@@ -344,11 +349,17 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       co_return a;
     }
     case 416:
-      if (auto const all = http::parse_content_range(head.fields.value("Content-Range"));
-          unconfirmed_end_ == have() && all && all->length == have()) {
-        whole_ = true;
-        a.what = verdict::whole;
-        co_return a;
+      if (auto const all = http::parse_content_range(head.fields.value("Content-Range")); all && all->length) {
+        if (unconfirmed_end_ == have() && all->length == have()) {
+          whole_ = true;
+          a.what = verdict::whole;
+          co_return a;
+        }
+        if (all->length == writer_.length() && have() < *all->length) {
+          ranges_useless_ = true;
+          a.why += ", though the range lies within the object";
+          co_return a;
+        }
       }
       [[fallthrough]];
     case 412: a.what = have() != 0 ? verdict::changed : verdict::fault; co_return a;
@@ -405,7 +416,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       at += batch.size();
       batch.clear();
       if (!w) co_return answer(w);
-      co_await writer_.checkpoint_if_due();
+      co_await writer_.checkpoint_if_due(!up.ready());
     }
     if (c.ec) {
       a.why = "the body broke off: " + c.ec.message();

@@ -54,6 +54,7 @@ struct fetch_options {
   /// Clients that fetch for themselves at once, past a store that fails or a fill; without a store max_clients are.
   std::size_t max_pass_through = 8;
   std::chrono::milliseconds checkpoint_every{1'000};  ///< how often what arrives is made durable, and before each pause as long
+  std::size_t checkpoint_bytes = std::size_t{8} << 20;  ///< so many, too, where the link then stands still
   std::chrono::milliseconds disk_deadline{20'000};  ///< a disk that has not got on with something for so long hangs
   std::string user_agent = "mgw";
   verifier_factory verifier;              ///< judges what is stored; empty: any bytes are good

@@ -99,8 +99,9 @@ public:
   bool resting() const noexcept { return resting_; }
   /// The bytes at `at`, which is not beyond the end: those before the end are compared, the others added.
   asio::awaitable<written> write(std::string_view bytes, std::uint64_t at);
-  /// The same as `checkpoint`, at most once in `checkpoint_every`.
-  asio::awaitable<void> checkpoint_if_due();
+  /// The same as `checkpoint`, at most once in `checkpoint_every`; or when there is much that is not durable and the link
+  /// is `idle`, since it may stay so.
+  asio::awaitable<void> checkpoint_if_due(bool idle);
   /// What is there is durable from here on.
   asio::awaitable<void> checkpoint();
   /// All is there: the verdict, then the commit, then readers see it as complete. They do so, too, when the commit fails
@@ -108,8 +109,8 @@ public:
   asio::awaitable<written> finish();
   /// Keeps what is durable for another life.
   asio::awaitable<void> keep();
-  /// Forgets this generation; the next one differs, whatever it is called.
-  asio::awaitable<void> drop();
+  /// Forgets this generation; the next one differs, whatever it is called, unless its strong ETag is to be believed.
+  asio::awaitable<void> drop(bool believe_etag = false);
   /// Forgets it for good: never again is it fetched, and its readers get it with zeros for what they have not seen.
   asio::awaitable<void> condemn();
 
@@ -285,8 +286,9 @@ asio::awaitable<written> fill_writer<Store>::write(std::string_view bytes, std::
 }
 
 template <cache::CacheStore Store>
-asio::awaitable<void> fill_writer<Store>::checkpoint_if_due() {
-  if (clock::now() - synced_when_ >= options_.checkpoint_every) co_await checkpoint();
+asio::awaitable<void> fill_writer<Store>::checkpoint_if_due(bool idle) {
+  bool const much = idle && size() >= synced_ + options_.checkpoint_bytes;
+  if (much || clock::now() - synced_when_ >= options_.checkpoint_every) co_await checkpoint();
 }
 
 template <cache::CacheStore Store>
@@ -347,10 +349,11 @@ asio::awaitable<void> fill_writer<Store>::let_go() {
 }
 
 template <cache::CacheStore Store>
-asio::awaitable<void> fill_writer<Store>::drop() {
+asio::awaitable<void> fill_writer<Store>::drop(bool believe_etag) {
   if (part_) {
     worthless_ = true;
-    dropped_ = part_->meta().generation;
+    bool const same = believe_etag && part_->meta().etag.starts_with('"');
+    dropped_ = same ? 0 : part_->meta().generation;
     co_await let_go();
   }
   verifier_.reset();
