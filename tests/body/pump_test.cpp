@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace mgw::body {
+namespace mgw::body::pump_test {
 namespace {
 
 /// Gives its pieces, then the end; fails at the n-th read (counted from 1; 0: never).
@@ -100,4 +100,4 @@ TEST_CASE("whichever operation of the sink fails, the source is left alone") {
   }
 }
 
-}  // namespace mgw::body
+}  // namespace mgw::body::pump_test

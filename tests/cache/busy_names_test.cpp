@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::busy_names_test {
 namespace {
 
 using test::at;
@@ -319,4 +319,4 @@ TEST_CASE("room is made by waiting for a busy object where nothing else can go")
   CHECK(store.contains(test_key(2)) == !got);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::busy_names_test

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::crash_replay_test {
 namespace {
 
 using test::power_cut;
@@ -513,4 +513,4 @@ TEST_CASE("power cut: a start after a power cut, itself cut") {
   }
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::crash_replay_test

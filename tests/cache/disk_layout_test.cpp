@@ -11,7 +11,7 @@
 #include <system_error>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::disk_layout_test {
 namespace {
 
 /// Records what is flushed; the first so many fail.
@@ -45,4 +45,4 @@ TEST_CASE("a directory whose name could not be made durable is not taken for dur
   CHECK(ops.flushed == std::vector{top + "/objects", top + "/objects"});
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::disk_layout_test

@@ -18,7 +18,7 @@
 #include <thread>
 #include <utility>
 
-namespace mgw::cache {
+namespace mgw::cache::disk_room_test {
 namespace {
 
 using test::at;
@@ -156,4 +156,4 @@ TEST_CASE("who finds no room while something goes waits for it, and is refused o
   }
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::disk_room_test

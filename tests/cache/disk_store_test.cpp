@@ -24,7 +24,7 @@
 TEST_CASE_TEMPLATE_INVOKE(cache_store_conformance, mgw::test::disk_rig);
 TEST_CASE_TEMPLATE_INVOKE(evicting_store_conformance, mgw::test::disk_rig);
 
-namespace mgw::cache {
+namespace mgw::cache::disk_store_test {
 namespace {
 
 using test::at;
@@ -873,4 +873,4 @@ TEST_CASE("many threads store, read, replace and evict at once") {
   for (auto const& m : store.list()) CHECK(store.open(m.key));
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::disk_store_test

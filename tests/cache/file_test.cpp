@@ -18,7 +18,7 @@
 #include <string>
 #include <system_error>
 
-namespace mgw::cache {
+namespace mgw::cache::file_test {
 
 using test::temporary_directory;
 
@@ -147,4 +147,4 @@ TEST_CASE("a file system that cannot tell what takes no disk to read is asked on
   CHECK(std::string(bytes.data(), 5) == "Name:");
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::file_test

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::fill_test {
 namespace {
 
 meta some_meta(std::uint64_t length) {
@@ -129,4 +129,4 @@ TEST_CASE("a ticket wakes when its time is over") {
   CHECK(woke);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::fill_test

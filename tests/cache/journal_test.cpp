@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::journal_test {
 namespace {
 
 checkpoint_record record(std::uint64_t size) {
@@ -123,4 +123,4 @@ TEST_CASE("a journal's header that breaks the format is refused") {
   }
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::journal_test

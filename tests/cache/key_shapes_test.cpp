@@ -14,7 +14,7 @@
 #include <vector>
 
 // URLs of the shapes that storage servers and Mender's own server send, in pairs: the same object or another one.
-namespace mgw::cache {
+namespace mgw::cache::key_shapes_test {
 
 namespace {
 
@@ -376,4 +376,4 @@ TEST_CASE("what a signature does not own counts wherever it stands") {
   }
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::key_shapes_test

@@ -11,7 +11,7 @@
 #include <unordered_set>
 #include <utility>
 
-namespace mgw::cache {
+namespace mgw::cache::key_test {
 
 namespace {
 
@@ -244,4 +244,4 @@ TEST_CASE("keys compare, order and hash") {
   CHECK(set.size() == 2);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::key_test

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::ledger_test {
 namespace {
 
 using test::faulty_ops;
@@ -383,4 +383,4 @@ TEST_CASE("what nobody can write for long is kept within bounds, and nothing of 
   CHECK(l.begun_with(link(2)) == 8);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::ledger_test

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::link_expiry_test {
 namespace {
 
 std::optional<std::int64_t> expires(std::string_view url) {
@@ -160,4 +160,4 @@ TEST_CASE("every prefix of a signed link: it expires when all of it does, or at 
     }
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::link_expiry_test

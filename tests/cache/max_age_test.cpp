@@ -14,7 +14,7 @@
 #include <string>
 #include <system_error>
 
-namespace mgw::cache {
+namespace mgw::cache::max_age_test {
 namespace {
 
 using test::count_files;
@@ -179,4 +179,4 @@ TEST_CASE("what is too old and cannot be deleted stays whole and goes the next t
   }
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::max_age_test

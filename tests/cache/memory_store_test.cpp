@@ -26,7 +26,7 @@
 TEST_CASE_TEMPLATE_INVOKE(cache_store_conformance, mgw::test::memory_rig);
 TEST_CASE_TEMPLATE_INVOKE(evicting_store_conformance, mgw::test::memory_rig);
 
-namespace mgw::cache {
+namespace mgw::cache::memory_store_test {
 namespace {
 
 using test::contents;
@@ -285,4 +285,4 @@ TEST_CASE("many threads crowd a small store in memory") {
   CHECK(store.used().bytes == 0);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::memory_store_test

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::cache {
+namespace mgw::cache::meta_test {
 namespace {
 
 meta full_meta() {
@@ -199,4 +199,4 @@ TEST_CASE("each error has a sentence") {
   CHECK(std::error_code(99, error_category()).message() == "unknown cache error");
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::meta_test

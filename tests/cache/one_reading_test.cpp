@@ -24,7 +24,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::one_reading_test {
 namespace {
 
 using mgw::test::eventually;
@@ -143,4 +143,4 @@ TEST_CASE("on a pool that ends the reading of an object ends, and it counts as n
   CHECK(take(store, 1) == s.bytes);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::one_reading_test

@@ -15,7 +15,7 @@
 #include <system_error>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::pin_test {
 namespace {
 
 using test::at;
@@ -275,4 +275,4 @@ TEST_CASE("verify after an unclean stop is the read that an object needs") {
   CHECK(fs::exists(dir.path() / "cache" / "clean"));
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::pin_test

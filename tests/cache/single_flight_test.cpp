@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::cache {
+namespace mgw::cache::single_flight_test {
 namespace {
 key key_of(char c) { return *key::from_hex(std::string(64, c)); }
 }  // namespace
@@ -49,4 +49,4 @@ TEST_CASE("keys do not share work, and a finished one is started anew") {
   CHECK(flights.all().size() == 2);
 }
 
-}  // namespace mgw::cache
+}  // namespace mgw::cache::single_flight_test

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw {
+namespace mgw::blocking_pool_test {
 namespace {
 
 using test::run_io;
@@ -197,4 +197,4 @@ TEST_CASE("a job that gets on is not late, however long it takes, nor is what wa
   pool.join();
 }
 
-}  // namespace mgw
+}  // namespace mgw::blocking_pool_test

@@ -6,7 +6,7 @@
 #include <ostream>
 #include <string>
 
-namespace mgw {
+namespace mgw::result_test {
 
 TEST_CASE("a result holds a value or an error") {
   result<std::string> good{std::string("x")};
@@ -24,4 +24,4 @@ TEST_CASE("a result of a move-only value gives it away once") {
   CHECK(*p == 7);
 }
 
-}  // namespace mgw
+}  // namespace mgw::result_test

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <string>
 
-namespace mgw {
+namespace mgw::seldom_each_test {
 
 TEST_CASE("each name is let through once in so much time, whatever others do") {
   seldom_each s(std::chrono::seconds(60), 10);
@@ -31,4 +31,4 @@ TEST_CASE("limit: names that are remembered; the ones beyond share one, until ot
   CHECK_FALSE(s.due("d", later));
 }
 
-}  // namespace mgw
+}  // namespace mgw::seldom_each_test

@@ -4,7 +4,7 @@
 
 #include <ostream>
 
-namespace mgw {
+namespace mgw::units_test {
 
 TEST_CASE("sizes take a binary unit") {
   CHECK(*parse_size("0") == 0);
@@ -36,4 +36,4 @@ TEST_CASE("a duration that is not one is refused") {
   }
 }
 
-}  // namespace mgw
+}  // namespace mgw::units_test

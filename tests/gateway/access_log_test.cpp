@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace gateway {
+namespace gateway::access_log_test {
 
 TEST_CASE("no line of the log has the token of a link, whatever its method and spelling") {
   std::string const token = "c2VhbGVk";
@@ -59,4 +59,4 @@ TEST_CASE("RFC 9110 8.4.1: names of content codings have no case") {
   CHECK(!inflate("br", zipped, 10));
 }
 
-}  // namespace gateway
+}  // namespace gateway::access_log_test

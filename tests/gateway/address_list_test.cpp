@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway {
+namespace gateway::address_list_test {
 
 TEST_CASE("trusted proxies are addresses and blocks, and nothing else") {
   for (char const* good : {"10.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "::1", "fd00::/8", "10.1.2.3/32", "10.1.2.3/8"}) {
@@ -56,4 +56,4 @@ TEST_CASE("who asked is the last address that is no proxy's: what a client made 
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::address_list_test

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-namespace gateway {
+namespace gateway::artifact_keys_test {
 namespace {
 
 struct signing {
@@ -115,4 +115,4 @@ TEST_CASE("artifact keys: signatures, any of several keys") {
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::artifact_keys_test

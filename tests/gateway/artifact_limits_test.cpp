@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gateway {
+namespace gateway::artifact_limits_test {
 
 /// With `limit` set to `most` the sample is good, with one less it is refused.
 template <class T>
@@ -141,4 +141,4 @@ TEST_CASE("artifact limits: a million entries end at the first that is too many"
   CHECK(judge(s.all()).error == artifact_error::too_many_entries);
 }
 
-}  // namespace gateway
+}  // namespace gateway::artifact_limits_test

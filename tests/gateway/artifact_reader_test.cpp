@@ -14,7 +14,7 @@
 #include <system_error>
 #include <vector>
 
-namespace gateway {
+namespace gateway::artifact_reader_test {
 namespace {
 
 /// Pieces of random sizes, many of them small.
@@ -581,4 +581,4 @@ TEST_CASE("artifact: a source that fails is no broken artifact, wherever it fail
   CHECK(n > bytes.size() / 100);
 }
 
-}  // namespace gateway
+}  // namespace gateway::artifact_reader_test

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::artifact_report_test {
 namespace {
 
 /// A directory that goes with the test.
@@ -190,4 +190,4 @@ TEST_CASE("artifact report: what mender-artifact writes") {
             "verdict    bad: version: the artifact's format is not supported (format version 2, not 3)\n"));
 }
 
-}  // namespace gateway
+}  // namespace gateway::artifact_report_test

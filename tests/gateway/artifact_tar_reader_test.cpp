@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::artifact_tar_reader_test {
 namespace {
 
 struct seen {
@@ -205,4 +205,4 @@ TEST_CASE("tar: headers without an end are given up early") {
   check_same(with(most + 1), artifact_error::extensions_too_large, {});
 }
 
-}  // namespace gateway
+}  // namespace gateway::artifact_tar_reader_test

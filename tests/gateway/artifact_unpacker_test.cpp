@@ -12,7 +12,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace gateway {
+namespace gateway::artifact_unpacker_test {
 namespace {
 
 constexpr unpack_limits no_limits{~std::uint64_t{0}, ~std::uint64_t{0}, 0, std::size_t{128} << 20U};
@@ -168,4 +168,4 @@ TEST_CASE("unpacker: memory") {
   CHECK(unpack(gz, ".gz", no_limits, 65536).bytes == "data");
 }
 
-}  // namespace gateway
+}  // namespace gateway::artifact_unpacker_test

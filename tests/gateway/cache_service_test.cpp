@@ -28,7 +28,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::cache_service_test {
 namespace {
 
 using mgw::cache::disk_store;
@@ -516,4 +516,4 @@ TEST_CASE("cache service: commands that are none, and those for another cache") 
   CHECK(number_in(r.service->run(q, -1, always), "status") == 0);
 }
 
-}  // namespace gateway
+}  // namespace gateway::cache_service_test

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <utility>
 
-namespace gateway {
+namespace gateway::cache_text_test {
 namespace {
 
 constexpr std::int64_t now = 1'700'000'000;
@@ -166,4 +166,4 @@ TEST_CASE("cache text: a line of progress fits, from nothing to all of it") {
   CHECK(has(progress_line("x", 10, 10, 100), "[" + std::string(40, '#') + "]  100 %"));
 }
 
-}  // namespace gateway
+}  // namespace gateway::cache_text_test

@@ -11,7 +11,7 @@
 #include <ostream>
 #include <string>
 
-namespace gateway {
+namespace gateway::certificate_facts_test {
 namespace {
 
 namespace pki = mgw::test::pki;
@@ -159,4 +159,4 @@ TEST_CASE("a file says what it has instead of a certificate or a key") {
   CHECK(has(of_key(std::string(certificates::max_file + 1, 'x')), "File too large"));
 }
 
-}  // namespace gateway
+}  // namespace gateway::certificate_facts_test

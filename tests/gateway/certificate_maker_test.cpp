@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway {
+namespace gateway::certificate_maker_test {
 namespace {
 
 using mgw::net::openssl_ptr;
@@ -175,4 +175,4 @@ TEST_CASE("certificates and keys are read again from PEM, with their hosts in or
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::certificate_maker_test

@@ -11,7 +11,7 @@
 #include <ostream>
 #include <string>
 
-namespace gateway {
+namespace gateway::check_certificates_test {
 
 using test::all;
 using test::from_environment;
@@ -126,4 +126,4 @@ TEST_CASE("of the CA certificates for clients, one that has expired gets a warni
             "MTLS_CA_CERTIFICATE (Features.mTLS.CACertificate) is \"" + file + "\": CN=Old in it has expired on "));
 }
 
-}  // namespace gateway
+}  // namespace gateway::check_certificates_test

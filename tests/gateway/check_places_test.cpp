@@ -12,7 +12,7 @@
 #include <ostream>
 #include <string>
 
-namespace gateway {
+namespace gateway::check_places_test {
 
 using test::all;
 using test::from_environment;
@@ -113,4 +113,4 @@ TEST_CASE("a check opens the keys that artifacts are verified with") {
   CHECK(has(all(c.errors), "VerifyKeys): /nonexistent/key: No such file"));
 }
 
-}  // namespace gateway
+}  // namespace gateway::check_places_test

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway {
+namespace gateway::configured_verifier_test {
 
 TEST_CASE("another policy or other keys are another judge, the same ones the same, wherever the files lie") {
   mgw::test::temporary_directory const directory;
@@ -43,4 +43,4 @@ TEST_CASE("another policy or other keys are another judge, the same ones the sam
   CHECK(moved == configured_judge(s));
 }
 
-}  // namespace gateway
+}  // namespace gateway::configured_verifier_test

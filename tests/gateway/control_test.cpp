@@ -35,7 +35,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::control_test {
 namespace {
 
 using mgw::test::temporary_directory;
@@ -522,4 +522,4 @@ TEST_CASE("control: lines come whole, whatever pieces they are sent in") {
   CHECK(from.read_line(10, milliseconds(10'000)).error() == std::errc::message_size);
 }
 
-}  // namespace gateway
+}  // namespace gateway::control_test

@@ -12,7 +12,7 @@
 #include <string>
 #include <system_error>
 
-namespace gateway {
+namespace gateway::directory_owner_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -84,4 +84,4 @@ TEST_CASE("nobody leads root to another user's directory by a symbolic link" * d
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::directory_owner_test

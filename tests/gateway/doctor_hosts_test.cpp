@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway::doctor {
+namespace gateway::doctor::doctor_hosts_test {
 namespace {
 
 using mgw::test::blocking_socket;
@@ -233,4 +233,4 @@ TEST_CASE("doctor: the JSON has counts and all findings, whatever bytes are in t
   CHECK(any_problem(all));
 }
 
-}  // namespace gateway::doctor
+}  // namespace gateway::doctor::doctor_hosts_test

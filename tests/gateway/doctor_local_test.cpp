@@ -22,7 +22,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway::doctor {
+namespace gateway::doctor::doctor_local_test {
 namespace {
 
 namespace pki = mgw::test::pki;
@@ -268,4 +268,4 @@ TEST_CASE("doctor: a disk that hangs costs its time limit") {
   CHECK(with_limit(soon, "c", "/", []() -> findings { throw std::runtime_error("no"); }).front().how == level::problem);
 }
 
-}  // namespace gateway::doctor
+}  // namespace gateway::doctor::doctor_local_test

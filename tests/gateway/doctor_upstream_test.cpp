@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway::doctor {
+namespace gateway::doctor::doctor_upstream_test {
 namespace {
 
 namespace pki = mgw::test::pki;
@@ -290,4 +290,4 @@ TEST_CASE("doctor: a name that is not known, and name servers that do not answer
   CHECK(has(judge_way(w, to, nullptr, "upstream", "", {})[0].advice, "no name server answers"));
 }
 
-}  // namespace gateway::doctor
+}  // namespace gateway::doctor::doctor_upstream_test

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gateway {
+namespace gateway::file_test {
 
 using test::all;
 using test::from_text;
@@ -234,4 +234,4 @@ TEST_CASE("files that are there, absent, unreadable, too large") {
   std::filesystem::remove_all(folder);
 }
 
-}  // namespace gateway
+}  // namespace gateway::file_test

@@ -13,7 +13,7 @@
 #include <ostream>
 #include <string>
 
-namespace gateway {
+namespace gateway::health_test {
 namespace {
 
 using mgw::test::eventually;
@@ -85,4 +85,4 @@ TEST_CASE("every reason is said, and the cache's is looked at each time") {
   CHECK(h.body.empty());
 }
 
-}  // namespace gateway
+}  // namespace gateway::health_test

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::imports_test {
 namespace {
 
 using start = artifact_start::state;
@@ -227,4 +227,4 @@ TEST_CASE("however many devices ask, one comparison is made") {
   CHECK(s.origin.count() == 1);
 }
 
-}  // namespace gateway
+}  // namespace gateway::imports_test

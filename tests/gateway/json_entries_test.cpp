@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gateway {
+namespace gateway::json_entries_test {
 namespace {
 
 std::string refusal(std::string_view text) {
@@ -123,4 +123,4 @@ TEST_CASE("a file that is cut anywhere is refused") {
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::json_entries_test

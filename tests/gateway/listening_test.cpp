@@ -14,7 +14,7 @@
 #include <system_error>
 #include <vector>
 
-namespace gateway {
+namespace gateway::listening_test {
 
 using std::chrono::milliseconds;
 using test::all;
@@ -109,4 +109,4 @@ TEST_CASE("loopback is up, and an address for documentation is not") {
   CHECK(!is_up({asio::ip::make_address("192.0.2.1"), 443}));
 }
 
-}  // namespace gateway
+}  // namespace gateway::listening_test

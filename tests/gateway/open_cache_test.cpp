@@ -11,7 +11,7 @@
 #include <system_error>
 #include <vector>
 
-namespace gateway {
+namespace gateway::open_cache_test {
 namespace {
 
 /// The real disk, on which nothing can be made or opened for one reason.
@@ -80,4 +80,4 @@ TEST_CASE("a cache that another process has is refused, not done without") {
   CHECK(open.errors.empty());
 }
 
-}  // namespace gateway
+}  // namespace gateway::open_cache_test

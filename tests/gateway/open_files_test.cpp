@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gateway {
+namespace gateway::open_files_test {
 
 TEST_CASE(
     "there are no more connections than half of the files that may be open besides a reserve; a warning says so") {
@@ -44,4 +44,4 @@ TEST_CASE(
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::open_files_test

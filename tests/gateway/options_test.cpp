@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace gateway {
+namespace gateway::options_test {
 
 TEST_CASE("each key and each variable is there once, and sections stand together") {
   std::set<std::string> keys, variables, closed;
@@ -165,4 +165,4 @@ TEST_CASE("keys are found in any case") {
   CHECK(find_option("") == nullptr);
 }
 
-}  // namespace gateway
+}  // namespace gateway::options_test

@@ -7,7 +7,7 @@
 #include <future>
 #include <stdexcept>
 
-namespace gateway {
+namespace gateway::periodic_test {
 
 TEST_CASE("what is done now and then is done again after an exception") {
   std::promise<void> third;
@@ -42,4 +42,4 @@ TEST_CASE("the end of what is done now and then waits for a call that runs, for 
   CHECK(p.stop_for(std::chrono::hours(1)));
 }
 
-}  // namespace gateway
+}  // namespace gateway::periodic_test

@@ -25,7 +25,7 @@
 #include <system_error>
 #include <vector>
 
-namespace gateway {
+namespace gateway::setup_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -314,4 +314,4 @@ TEST_CASE("setup: whatever fails, all is made or nothing is left") {
   }
 }
 
-}  // namespace gateway
+}  // namespace gateway::setup_test

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::sources_test {
 namespace {
 
 using test::all;
@@ -383,4 +383,4 @@ TEST_CASE("what is missing, and keys that do not match, are found before anythin
             "UPSTREAM_SERVER_CA_CERTIFICATE (UpstreamServer.CACertificate) is \"/nonexistent\""));
 }
 
-}  // namespace gateway
+}  // namespace gateway::sources_test

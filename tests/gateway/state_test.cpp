@@ -11,6 +11,7 @@
 #include <fstream>
 #include <string>
 
+namespace gateway::state_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -57,3 +58,5 @@ TEST_CASE("a secret that cannot be kept is refused with the place and the reason
   std::ofstream(dir.path() / "link-secret") << "short";
   CHECK_THROWS_AS(gateway::link_secrets(at(dir.path())), gateway::config_error);
 }
+
+}  // namespace gateway::state_test

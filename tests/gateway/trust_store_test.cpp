@@ -11,7 +11,7 @@
 #include <ostream>
 #include <string>
 
-namespace gateway {
+namespace gateway::trust_store_test {
 
 using test::all;
 using test::from_environment;
@@ -70,4 +70,4 @@ TEST_CASE("an upstream over TLS without any CA certificates on the machine does 
   CHECK(errors("http://hosted.mender.io", "", "") == "");
 }
 
-}  // namespace gateway
+}  // namespace gateway::trust_store_test

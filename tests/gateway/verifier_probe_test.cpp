@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-namespace gateway {
+namespace gateway::verifier_probe_test {
 namespace {
 
 void check_trouble(verifier_options how, std::string_view why) {
@@ -46,4 +46,4 @@ TEST_CASE("verifier: one that does not answer is not waited for, beyond its limi
   check_trouble(how, "the verifier did not go on for 200 ms");
 }
 
-}  // namespace gateway
+}  // namespace gateway::verifier_probe_test

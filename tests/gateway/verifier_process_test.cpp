@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::verifier_process_test {
 namespace {
 
 std::string large_artifact() {
@@ -259,4 +259,4 @@ TEST_CASE("verifier: a factory makes one that is ready for use") {
   CHECK(mgw::test::run_io(io, feed_all(*verifier, artifact_sample().all(), 1000)).what == state::good);
 }
 
-}  // namespace gateway
+}  // namespace gateway::verifier_process_test

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::verifier_test {
 namespace {
 
 std::string noise(std::size_t size) {
@@ -365,4 +365,4 @@ TEST_CASE("verifier: over its limit of memory is bad, unless a sanitizer takes t
   CHECK(verified(s.all(), 5000, options).what == state::good);
 }
 
-}  // namespace gateway
+}  // namespace gateway::verifier_test

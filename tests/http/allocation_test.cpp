@@ -36,7 +36,7 @@ void operator delete[](void* p, std::size_t) noexcept {
   std::free(p);
 }
 
-namespace mgw::http {
+namespace mgw::http::allocation_test {
 
 TEST_CASE("the second message of a connection allocates nothing") {
   std::string_view const request =
@@ -67,4 +67,4 @@ TEST_CASE("the second message of a connection allocates nothing") {
   CHECK(allocations != 0);
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::allocation_test

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::http {
+namespace mgw::http::body_decoder_test {
 
 namespace {
 struct outcome {
@@ -99,4 +99,4 @@ TEST_CASE("the limits reach the chunked coding, and its errors stay") {
   CHECK(trailer.next("0\r\na: b\r\n\r\n").error() == parse_error::trailer_too_large);
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::body_decoder_test

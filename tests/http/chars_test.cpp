@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string>
 
-namespace mgw::http {
+namespace mgw::http::chars_test {
 
 TEST_CASE("a span ends at the first byte that is not in the set, wherever that stands") {
   for (chars const set : {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit})
@@ -25,4 +25,4 @@ TEST_CASE("a span ends at the first byte that is not in the set, wherever that s
   CHECK(all_of("", chars::token));
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::chars_test

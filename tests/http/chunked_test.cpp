@@ -10,7 +10,7 @@
 #include <system_error>
 #include <vector>
 
-namespace mgw::http {
+namespace mgw::http::chunked_test {
 
 namespace {
 
@@ -181,4 +181,4 @@ TEST_CASE("a written chunk head is read back") {
   CHECK(o.body == std::string(300, 'b'));
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::chunked_test

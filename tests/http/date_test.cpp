@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::http {
+namespace mgw::http::date_test {
 
 TEST_CASE("RFC 9110 5.6.7: the three forms of a date mean the same") {
   struct {
@@ -109,4 +109,4 @@ TEST_CASE("RFC 9110 5.6.7: a date is written as IMF-fixdate and reads back") {
   }
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::date_test

@@ -5,7 +5,7 @@
 #include <ostream>
 #include <string>
 
-namespace mgw::http {
+namespace mgw::http::fields_test {
 
 TEST_CASE("RFC 9110 5.1: names compare without regard to ASCII case, and only that") {
   for (int a = 0; a < 256; ++a)
@@ -68,4 +68,4 @@ TEST_CASE("tokens and values") {
   CHECK_FALSE(is_field_value("a\r\nb"));
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::fields_test

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::http {
+namespace mgw::http::framing_test {
 
 namespace {
 
@@ -193,4 +193,4 @@ TEST_CASE("Expect: 100-continue") {
   CHECK_FALSE(expects_continue(q));
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::framing_test

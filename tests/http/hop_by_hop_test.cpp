@@ -4,7 +4,7 @@
 
 #include <ostream>
 
-namespace mgw::http {
+namespace mgw::http::hop_by_hop_test {
 
 TEST_CASE("RFC 9110 7.6.1: fields of the connection are known") {
   fields f;
@@ -36,4 +36,4 @@ TEST_CASE("RFC 9110 7.6.1: Connection cannot take away what the message means") 
   }
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::hop_by_hop_test

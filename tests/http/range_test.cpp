@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::http {
+namespace mgw::http::range_test {
 
 namespace {
 constexpr std::uint64_t max = std::numeric_limits<std::uint64_t>::max();
@@ -245,4 +245,4 @@ TEST_CASE("what is written reads back") {
   }
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::range_test

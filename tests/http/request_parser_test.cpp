@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::http {
+namespace mgw::http::request_parser_test {
 
 namespace {
 std::string with_host(std::string_view more) {
@@ -282,4 +282,4 @@ TEST_CASE("a message at a limit is taken, one past it is refused, line end or no
   }
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::request_parser_test

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::http {
+namespace mgw::http::response_parser_test {
 
 TEST_CASE("a response head is the same however it arrives") {
   struct {
@@ -115,4 +115,4 @@ TEST_CASE("a response parser stays failed until it is reset") {
   CHECK(p.parse("HTTP/1.1 200 OK\r\n\r\n", h));
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::response_parser_test

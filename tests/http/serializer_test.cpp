@@ -6,7 +6,7 @@
 #include <ostream>
 #include <string>
 
-namespace mgw::http {
+namespace mgw::http::serializer_test {
 
 TEST_CASE("what is written parses to the same") {
   std::string out;
@@ -80,4 +80,4 @@ TEST_CASE("every parse error has a text and a status that is an error with a phr
   CHECK(std::string_view(parse_category().name()) == "mgw.http.parse");
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::serializer_test

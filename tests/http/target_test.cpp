@@ -12,7 +12,7 @@
 #include <system_error>
 #include <vector>
 
-namespace mgw::http {
+namespace mgw::http::target_test {
 
 TEST_CASE("the four forms of a target are told apart") {
   using enum target_form;
@@ -408,4 +408,4 @@ TEST_CASE("the path that rules see: itself without an escape, else its one spell
   }
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::target_test

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace mgw::http {
+namespace mgw::http::uri_test {
 
 TEST_CASE("a URI comes apart byte for byte") {
   struct {
@@ -343,4 +343,4 @@ TEST_CASE("RFC 9110 4.2.3: an authority without a port names the default one of 
   }
 }
 
-}  // namespace mgw::http
+}  // namespace mgw::http::uri_test

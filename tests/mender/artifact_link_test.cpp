@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::mender {
+namespace mgw::mender::artifact_link_test {
 namespace {
 
 cache::key key_of(char digit) {
@@ -317,4 +317,4 @@ TEST_CASE("every error has its text") {
   CHECK(std::string_view(mender_category().name()) == "mgw.mender");
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::artifact_link_test

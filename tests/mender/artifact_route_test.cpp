@@ -15,7 +15,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::mender {
+namespace mgw::mender::artifact_route_test {
 namespace {
 
 using test::http_client;
@@ -280,4 +280,4 @@ TEST_CASE("a link of the gateway to itself is refused") {
   CHECK(s.origin.connections() == 0);
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::artifact_route_test

@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::mender {
+namespace mgw::mender::auth_request_test {
 namespace {
 
 using test::pki::key_kind;
@@ -176,4 +176,4 @@ TEST_CASE("an identity with a member twice, at any depth, or a number that no do
   CHECK(canonical_identity(deep).error() == make_error_code(mender_error::too_deep));
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::auth_request_test

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::mender {
+namespace mgw::mender::authorizer_test {
 namespace {
 
 using test::mishap;
@@ -536,4 +536,4 @@ TEST_CASE("decisions end, and the full memory forgets those that end first") {
   CHECK_FALSE(d.has(key(39)));
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::authorizer_test

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mgw::mender {
+namespace mgw::mender::base64_test {
 
 TEST_CASE("base64url is written and read back, at every length") {
   std::string bytes;
@@ -55,4 +55,4 @@ TEST_CASE("other spellings are refused") {
   }
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::base64_test

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace mgw::mender {
+namespace mgw::mender::bindings_test {
 namespace {
 
 using verdict = bindings::verdict;
@@ -192,4 +192,4 @@ TEST_CASE("a file that is none of these, of another version, or in use is refuse
   refused("bindings ");
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::bindings_test

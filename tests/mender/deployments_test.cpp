@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::mender {
+namespace mgw::mender::deployments_test {
 namespace {
 
 /// Members of every sort around the URI, spelled in ways that a decoder and encoder would not keep.
@@ -172,4 +172,4 @@ TEST_CASE("the notes for logs are optional and of any type") {
   CHECK((*r)->artifact_name.empty());
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::deployments_test

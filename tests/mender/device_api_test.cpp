@@ -8,7 +8,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mgw::mender {
+namespace mgw::mender::device_api_test {
 namespace {
 
 std::string jwt(std::string_view claims) {
@@ -248,4 +248,4 @@ TEST_CASE("links begin with the gateway's URL or what the device called") {
   }
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::device_api_test

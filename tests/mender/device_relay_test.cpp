@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::mender {
+namespace mgw::mender::device_relay_test {
 namespace {
 
 using test::eventually;
@@ -1050,4 +1050,4 @@ TEST_CASE("what a device says about itself in transport fields stays here") {
   CHECK(seen.value("X-MEN-RequestID") == "id-1");
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::device_relay_test

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::mender {
+namespace mgw::mender::error_body_test {
 
 TEST_CASE("an error body is Mender's") {
   CHECK(error_body("upstream does not answer", "id-1") ==
@@ -42,4 +42,4 @@ TEST_CASE("request ids from outside are taken only if they are harmless") {
   }
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::error_body_test

@@ -19,7 +19,7 @@
 #include <ostream>
 #include <string>
 
-namespace mgw::mender {
+namespace mgw::mender::import_reading_test {
 namespace {
 
 using test::eventually;
@@ -107,4 +107,4 @@ TEST_CASE("who waits for an import to be read is held, and gets it when it was r
   CHECK(s.g.tee().held() == 0);
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::import_reading_test

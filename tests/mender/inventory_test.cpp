@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::mender {
+namespace mgw::mender::inventory_test {
 namespace {
 
 inventory_attributes const site = {
@@ -102,4 +102,4 @@ TEST_CASE("attributes are read as configurations have them") {
   }
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::inventory_test

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mgw::mender {
+namespace mgw::mender::json_scanner_test {
 namespace {
 
 bool is_json(std::string_view text) {
@@ -224,4 +224,4 @@ TEST_CASE("text is written as a JSON string that reads back") {
   CHECK(out == "\"a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDz\\\"\\\\\\u000a\"");
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::json_scanner_test

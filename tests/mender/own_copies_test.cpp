@@ -18,7 +18,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::mender {
+namespace mgw::mender::own_copies_test {
 namespace {
 
 using test::eventually;
@@ -254,4 +254,4 @@ TEST_CASE("a private link is served under its own prefix only, and not beyond it
   CHECK(s.files_of_objects() == 0);
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::own_copies_test

@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-namespace mgw::mender {
+namespace mgw::mender::request_fields_test {
 
 TEST_CASE("fields that speak for front ends are dropped") {
   for (std::string_view const name : {"X-MEN-RBAC-Inventory-Groups",
@@ -51,4 +51,4 @@ TEST_CASE("fields that clients need are kept") {
   }
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::request_fields_test

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::mender {
+namespace mgw::mender::tenants_test {
 namespace {
 
 std::string claimed(std::string_view body) {
@@ -96,4 +96,4 @@ TEST_CASE("an identity is cut for the log, not within a character") {
   CHECK(read_tenant("{\"id_data\":\"" + long_one + "bc\"}").identity == long_one + 'b');
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::tenants_test

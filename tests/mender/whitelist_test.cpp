@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::mender {
+namespace mgw::mender::whitelist_test {
 
 TEST_CASE("hosts are allowed by name or by suffix") {
   domain_list const list(
@@ -44,4 +44,4 @@ TEST_CASE("entries that can match no host are refused") {
   }
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::whitelist_test

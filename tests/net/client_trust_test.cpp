@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-namespace mgw::net {
+namespace mgw::net::client_trust_test {
 namespace {
 
 using test::pki::crl_pem;
@@ -257,4 +257,4 @@ TEST_CASE("a certificate's names, serial number, fingerprint and key are told in
   OPENSSL_free(der);
 }
 
-}  // namespace mgw::net
+}  // namespace mgw::net::client_trust_test

@@ -29,7 +29,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::net {
+namespace mgw::net::listener_test {
 
 using asio::ip::tcp;
 using test::background;
@@ -302,4 +302,4 @@ TEST_CASE("coroutines that wait when the pool stops are destroyed with it, deadl
   CHECK(pool.worker(0).deadlines.armed() == 1);
 }
 
-}  // namespace mgw::net
+}  // namespace mgw::net::listener_test

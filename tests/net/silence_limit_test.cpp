@@ -19,7 +19,7 @@
 #include <ostream>
 #include <utility>
 
-namespace mgw::net {
+namespace mgw::net::silence_limit_test {
 namespace {
 
 using std::chrono::seconds;
@@ -112,4 +112,4 @@ TEST_CASE("a socket says what its peer has got, under TLS, too; a stream in memo
   CHECK_FALSE(memory.acknowledged());
 }
 
-}  // namespace mgw::net
+}  // namespace mgw::net::silence_limit_test

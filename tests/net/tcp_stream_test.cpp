@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::net {
+namespace mgw::net::tcp_stream_test {
 
 using asio::ip::tcp;
 using test::background;
@@ -341,4 +341,4 @@ TEST_CASE("deadlines may outlive their queue, and many are armed at once") {
   io.run_for(100ms);  // the tick that was under way finds no queue
 }
 
-}  // namespace mgw::net
+}  // namespace mgw::net::tcp_stream_test

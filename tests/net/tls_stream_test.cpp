@@ -47,7 +47,7 @@ void operator delete(void* p, std::size_t n) noexcept {
 }
 #endif
 
-namespace mgw::net {
+namespace mgw::net::tls_stream_test {
 
 using test::background;
 using test::memory_stream;
@@ -786,4 +786,4 @@ TEST_CASE("a context names what it cannot use") {
   CHECK(message(client_tls(missing)).find("CA certificates " + missing) == 0);
 }
 
-}  // namespace mgw::net
+}  // namespace mgw::net::tls_stream_test

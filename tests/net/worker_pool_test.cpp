@@ -15,7 +15,7 @@
 #include <memory>
 #include <utility>
 
-namespace mgw::net {
+namespace mgw::net::worker_pool_test {
 namespace {
 
 /// Tells another worker that it goes, and holds something of that one.
@@ -61,4 +61,4 @@ TEST_CASE("coroutines that are suspended when the workers go may refer to other 
   }
 }
 
-}  // namespace mgw::net
+}  // namespace mgw::net::worker_pool_test

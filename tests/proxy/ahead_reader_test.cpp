@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::ahead_reader_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -536,4 +536,4 @@ TEST_CASE("what is far ahead, and may be fetched there") {
   CHECK(may(v, 4000, 5000));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::ahead_reader_test

@@ -17,7 +17,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::ahead_turns_test {
 namespace {
 
 using test::caching_gateway;
@@ -135,4 +135,4 @@ TEST_CASE("a client far ahead that has gone while it waits for the limit is noti
   CHECK(other.read_reply().body == s.body.substr(700'000));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::ahead_turns_test

@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::proxy {
+namespace mgw::proxy::answer_failure_test {
 namespace {
 
 using test::blocking_socket;
@@ -110,4 +110,4 @@ TEST_CASE("RFC 9209 2: an answer of ours says so in Proxy-Status, and why; one t
   CHECK(status(relayed.port()) == "502 far; error=dns_error");
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::answer_failure_test

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace mgw::proxy {
+namespace mgw::proxy::answer_text_test {
 
 TEST_CASE("an upstream's refusal is told with its host, and with its clock where that is far from ours") {
   http::response_head head;
@@ -34,4 +34,4 @@ TEST_CASE("an upstream's refusal is told with its host, and with its clock where
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::answer_text_test

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::backoff_test {
 
 using std::chrono::milliseconds;
 
@@ -74,4 +74,4 @@ TEST_CASE("a fill's pauses grow while nothing comes, and are short again after p
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::backoff_test

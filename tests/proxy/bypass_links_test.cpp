@@ -17,7 +17,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::bypass_links_test {
 namespace {
 
 using test::caching_gateway;
@@ -202,4 +202,4 @@ TEST_CASE("of links past the store those hear who are on their way to the object
   CHECK(place->newest().url == "http://a/1");  // nothing is kept of what was before
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::bypass_links_test

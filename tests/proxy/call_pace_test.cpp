@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::call_pace_test {
 namespace {
 
 using clock = call_pace::clock;
@@ -228,4 +228,4 @@ TEST_CASE("over several threads no more are inside than may be, and all get in")
   CHECK(pace.waiting_now() == 0);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::call_pace_test

@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::certificate_refusals_test {
 namespace {
 
 std::error_code alert(int reason) {
@@ -114,4 +114,4 @@ TEST_CASE("other failures of a handshake are not about our certificate") {
     CHECK(!r.tell(ec, "a"));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::certificate_refusals_test

@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::client_certificates_test {
 namespace {
 
 using net::openssl_ptr;
@@ -265,4 +265,4 @@ TEST_CASE("a tunnel of a client that is refused later is cut, at both ends") {
   origin.release();
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::client_certificates_test

@@ -12,7 +12,7 @@
 #include <string>
 #include <thread>
 
-namespace mgw::proxy {
+namespace mgw::proxy::closing_test {
 namespace {
 
 using test::http_client;
@@ -88,4 +88,4 @@ TEST_CASE("a client that never ends its side is waited for no longer than `linge
   CHECK(test::eventually([&r] { return r.g.server().connections() == 0; }));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::closing_test

@@ -25,7 +25,7 @@
 #include <vector>
 
 // The first bytes of an object: whoever asks for whatever part of it, and whichever way the upstream cannot be had.
-namespace mgw::proxy {
+namespace mgw::proxy::cold_start_test {
 namespace {
 
 using test::caching_gateway;
@@ -209,4 +209,4 @@ TEST_CASE("whoever comes first, and whatever part each one wants: one download o
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::cold_start_test

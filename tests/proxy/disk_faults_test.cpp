@@ -15,7 +15,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::disk_faults_test {
 namespace {
 
 using test::caching_gateway;
@@ -137,4 +137,4 @@ TEST_CASE("whatever a disk fails at, clients get their bytes, and the object is 
     }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::disk_faults_test

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::exchange_test {
 namespace {
 
 using test::memory_stream;
@@ -326,4 +326,4 @@ TEST_CASE("middleware nests, the leftmost outside") {
   CHECK(trace == "<()>");
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::exchange_test

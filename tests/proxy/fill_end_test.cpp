@@ -23,7 +23,7 @@
 #include <utility>
 
 // How fills end and pause, and what those see of it who come at that moment.
-namespace mgw::proxy {
+namespace mgw::proxy::fill_end_test {
 namespace {
 
 using test::caching_gateway;
@@ -247,4 +247,4 @@ TEST_CASE("nobody sees the end of an object before the verdict, by whatever rang
   CHECK(s.is_whole(r));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::fill_end_test

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::fill_writer_test {
 namespace {
 
 using test::caching_gateway;
@@ -404,4 +404,4 @@ TEST_CASE("before a long pause what has arrived is made durable") {
   CHECK(s.g->log().count("next try from byte 100000") == 1);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::fill_writer_test

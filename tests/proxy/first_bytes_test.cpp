@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::first_bytes_test {
 namespace {
 
 using test::mishap;
@@ -114,4 +114,4 @@ TEST_CASE("pieces that are not of one generation, or not what was asked for, are
   CHECK(s.ask(4'000, 100'000).status() == 404);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::first_bytes_test

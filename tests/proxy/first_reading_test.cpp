@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::first_reading_test {
 namespace {
 
 using test::caching_gateway;
@@ -284,4 +284,4 @@ TEST_CASE("the end does not wait until a part is read, which is kept") {
   CHECK(s.origin.requests().back().value("Range") == "bytes=150000-");
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::first_reading_test

@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::forward_path_test {
 namespace {
 
 struct relay {
@@ -80,4 +80,4 @@ TEST_CASE("RFC 9112 3.2.4: OPTIONS of no resource is forwarded as it is") {
   CHECK(r.o.requests().at(0).target() == "*");
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::forward_path_test

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::forward_test {
 namespace {
 
 using test::chunked;
@@ -507,4 +507,4 @@ TEST_CASE("a client that leaves in the middle of its request leaves no whole req
     if (seen.method() == "POST") CHECK(seen.body.empty());  // set only when it is whole
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::forward_test

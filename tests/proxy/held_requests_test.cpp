@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::held_requests_test {
 namespace {
 
 cache::link_id link(unsigned char n) {
@@ -156,4 +156,4 @@ TEST_CASE("many threads hold and end at once") {
   CHECK(all.size() == 0);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::held_requests_test

@@ -19,7 +19,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::http_proxy_test {
 namespace {
 
 using test::caching_gateway;
@@ -113,4 +113,4 @@ TEST_CASE("artifacts come through a proxy, resumed where it dies; 407 is a passi
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::http_proxy_test

@@ -25,7 +25,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::hung_disk_test {
 namespace {
 
 using test::caching_gateway;
@@ -275,4 +275,4 @@ TEST_CASE("the end does not wait for a disk that hangs, and says so") {
   });
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::hung_disk_test

@@ -16,7 +16,7 @@
 #include <thread>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::interim_test {
 namespace {
 
 using test::blocking_socket;
@@ -257,4 +257,4 @@ TEST_CASE("an origin may answer while the request is on its way: both bodies pas
   CHECK(got.whole);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::interim_test

@@ -18,7 +18,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::kept_bytes_test {
 namespace {
 
 using test::caching_gateway;
@@ -232,4 +232,4 @@ TEST_CASE("past the store, a client that has left while nothing comes gives its 
   CHECK(s.is_whole(other.read_reply()));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::kept_bytes_test

@@ -31,7 +31,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::limits_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -545,4 +545,4 @@ TEST_CASE("limit: without descriptors an idle connection is closed for one that 
   CHECK(idle.closed());
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::limits_test

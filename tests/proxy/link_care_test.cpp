@@ -25,7 +25,7 @@
 #include <thread>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::link_care_test {
 namespace {
 
 using test::caching_gateway;
@@ -466,4 +466,4 @@ TEST_CASE("suspend: a fill that nobody wants any more does not wait in line for 
   CHECK(s.is_whole(test::get(s.port(), "/gone")));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::link_care_test

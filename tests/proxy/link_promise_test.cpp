@@ -16,7 +16,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::link_promise_test {
 namespace {
 
 using test::caching_gateway;
@@ -159,4 +159,4 @@ TEST_CASE("the pin is in the ledger before the first byte is out") {
   s.origin.release();
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::link_promise_test

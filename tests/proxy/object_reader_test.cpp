@@ -16,7 +16,7 @@
 #include <thread>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::object_reader_test {
 namespace {
 
 using test::http_client;
@@ -275,4 +275,4 @@ TEST_CASE("a list of entity tags") {
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::object_reader_test

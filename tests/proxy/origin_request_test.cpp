@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::origin_request_test {
 namespace {
 
 using test::caching_gateway;
@@ -108,4 +108,4 @@ TEST_CASE("a redirect leads to no private address, however it is spelt, and neve
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::origin_request_test

@@ -13,7 +13,7 @@
 #include <tuple>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::pass_through_test {
 namespace {
 
 using test::caching_gateway;
@@ -247,4 +247,4 @@ TEST_CASE("back-pressure: a client that reads nothing stops its own download") {
   CHECK(is_whole(r, large));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::pass_through_test

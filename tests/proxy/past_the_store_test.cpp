@@ -14,7 +14,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::past_the_store_test {
 namespace {
 
 using test::caching_gateway;
@@ -110,4 +110,4 @@ TEST_CASE("what is closed while it waits in line says why: others came, or the g
   CHECK(s.logged("draining"));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::past_the_store_test

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::pool_hygiene_test {
 namespace {
 
 using test::blocking_socket;
@@ -300,4 +300,4 @@ TEST_CASE("limit: no idle upstream connection at all") {
   CHECK(site::closed(first));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::pool_hygiene_test

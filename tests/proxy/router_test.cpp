@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <string>
 
-namespace mgw::proxy {
+namespace mgw::proxy::router_test {
 
 TEST_CASE("RFC 3986 6.2.2: rules see one spelling of a path, whatever the client writes") {
   router const routes(when(route::path("/*"), answer_status(299)), when(route::prefix("/admin"), answer_status(403)),
@@ -65,4 +65,4 @@ TEST_CASE("RFC 9110 9.3.6: CONNECT is not implemented by a router, and its conne
   CHECK(c.closed());
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::router_test

@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::slots_test {
 namespace {
 
 using clock = std::chrono::steady_clock;
@@ -210,4 +210,4 @@ TEST_CASE("many threads: never more than so many at once, and everybody gets a t
   CHECK(s.waiting_now() == 0);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::slots_test

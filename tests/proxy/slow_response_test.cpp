@@ -21,7 +21,7 @@
 #include <system_error>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::slow_response_test {
 namespace {
 
 constexpr std::chrono::seconds silence(300);
@@ -89,4 +89,4 @@ TEST_CASE("limit: a client that takes nothing of a response for the silence limi
   CHECK(passed >= silence);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::slow_response_test

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::storm_test {
 namespace {
 
 using test::http_client;
@@ -135,4 +135,4 @@ TEST_CASE(
   CHECK(g.tee().held() == 0);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::storm_test

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::tee_to_cache_test {
 namespace {
 
 using test::caching_gateway;
@@ -1316,4 +1316,4 @@ TEST_CASE_TEMPLATE("many small ranges on one connection are one download", Rig, 
   CHECK(s.origin.count() == 1);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::tee_to_cache_test

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-namespace mgw::proxy {
+namespace mgw::proxy::told_links_test {
 namespace {
 
 cache::key key_of(int n) {
@@ -41,4 +41,4 @@ TEST_CASE("limit: links are kept of so many objects, of those that were told las
   CHECK(all.newest(key_of(4)));
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::told_links_test

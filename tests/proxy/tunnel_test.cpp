@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::tunnel_test {
 namespace {
 
 using test::blocking_socket;
@@ -419,4 +419,4 @@ TEST_CASE("RFC 9110 15.2.2: a 101 that nobody asked for, or for another protocol
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::tunnel_test

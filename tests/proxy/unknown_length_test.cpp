@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::unknown_length_test {
 namespace {
 
 using test::caching_gateway;
@@ -184,4 +184,4 @@ TEST_CASE("of a body without a length the cut is a cut, also for a client of HTT
     }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::unknown_length_test

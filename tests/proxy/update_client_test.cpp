@@ -20,7 +20,7 @@
 #include <thread>
 #include <utility>
 
-namespace mgw::proxy {
+namespace mgw::proxy::update_client_test {
 namespace {
 
 using test::mishap;
@@ -188,4 +188,4 @@ TEST_CASE("a definite no fails a C++ client's deployment at once, and wedges non
   CHECK(second.lost_tries() != 0);
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::update_client_test

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::websocket_frames_test {
 namespace {
 
 using test::ws_frame;
@@ -92,4 +92,4 @@ TEST_CASE("RFC 6455 5.5.1: a close frame is known from its first byte") {
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::websocket_frames_test

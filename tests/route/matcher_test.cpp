@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-namespace mgw::route {
+namespace mgw::route::matcher_test {
 
 TEST_CASE("matchers compose") {
   constexpr auto api = prefix("/api/") && !path("/api/secret");
@@ -25,4 +25,4 @@ TEST_CASE("matchers compose") {
   CHECK(prefix("/")(at("GET", "/x")));
 }
 
-}  // namespace mgw::route
+}  // namespace mgw::route::matcher_test

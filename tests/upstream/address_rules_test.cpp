@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::upstream {
+namespace mgw::upstream::address_rules_test {
 namespace {
 
 using asio::ip::make_address;
@@ -322,4 +322,4 @@ TEST_CASE("who listens on all addresses is found at each of the machine's, and a
   }
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::address_rules_test

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::upstream {
+namespace mgw::upstream::dial_test {
 namespace {
 
 using asio::ip::make_address;
@@ -125,4 +125,4 @@ TEST_CASE("where no address answers the last failure tells why; each has its own
   CHECK(dial({}, 1h).ec == asio::error::host_not_found);
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::dial_test

@@ -19,7 +19,7 @@
 #include <thread>
 #include <utility>
 
-namespace mgw::upstream {
+namespace mgw::upstream::give_up_test {
 namespace {
 
 /// A worker and a pool whose own limits are never reached.
@@ -95,4 +95,4 @@ TEST_CASE("a connecting that is given up ends at once, whatever it waits for") {
   }
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::give_up_test

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::upstream {
+namespace mgw::upstream::pool_dial_test {
 namespace {
 
 /// Connects to ends in memory; port 1 is refused.
@@ -97,4 +97,4 @@ TEST_CASE("limit: idle connections over all upstreams, at and past it; the oldes
 }
 
 }  // namespace
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::pool_dial_test

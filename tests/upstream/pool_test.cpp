@@ -28,7 +28,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::upstream {
+namespace mgw::upstream::pool_test {
 namespace {
 
 using test::mishap;
@@ -457,4 +457,4 @@ TEST_CASE("behind a proxy, hosts that are private addresses by themselves are re
   CHECK_FALSE(test::run_io(at_home.w.io, at_home.pool->judge(to)));
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::pool_test

@@ -7,7 +7,7 @@
 #include <ostream>
 #include <string>
 
-namespace mgw::upstream {
+namespace mgw::upstream::proxy_rules_test {
 
 TEST_CASE("an HTTP proxy is read as HTTP_PROXY has it, credentials percent-decoded") {
   struct {
@@ -128,4 +128,4 @@ TEST_CASE("http and https servers have each their own proxy") {
   CHECK(proxy_rules().of(tls) == nullptr);
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::proxy_rules_test

@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-namespace mgw::upstream {
+namespace mgw::upstream::rate_limit_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -344,4 +344,4 @@ TEST_CASE("many threads share one rate, and everybody gets all of his") {
   CHECK(limit.waiting_now() == 0);
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::rate_limit_test

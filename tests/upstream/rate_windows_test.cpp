@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace mgw::upstream {
+namespace mgw::upstream::rate_windows_test {
 namespace {
 
 constexpr int sun = 0, mon = 1, wed = 3, fri = 5, sat = 6;
@@ -139,4 +139,4 @@ TEST_CASE("the local clock decides, and without a summer time it is UTC's") {
   ::tzset();
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::rate_windows_test

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::upstream {
+namespace mgw::upstream::resolver_test {
 namespace {
 
 using test::eventually;
@@ -241,4 +241,4 @@ TEST_CASE("the address that worked comes first, also after the name was looked u
   test::run_io(io, look(&r, &g));
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::resolver_test

@@ -25,7 +25,7 @@
 #include <system_error>
 #include <utility>
 
-namespace mgw::upstream {
+namespace mgw::upstream::slow_upload_test {
 namespace {
 
 constexpr std::chrono::seconds silence(60);
@@ -135,4 +135,4 @@ TEST_CASE("limit: an upstream that has got the request and says nothing has the 
   CHECK(passed >= silence);
 }
 
-}  // namespace mgw::upstream
+}  // namespace mgw::upstream::slow_upload_test

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mgw::wire {
+namespace mgw::wire::table_test {
 namespace {
 
 std::string error_of(std::string_view text) {
@@ -187,4 +187,4 @@ TEST_CASE("what leaves malformed is noticed") {
   }
 }
 
-}  // namespace mgw::wire
+}  // namespace mgw::wire::table_test

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::wire {
+namespace mgw::wire::wire_test {
 namespace {
 
 std::vector<exchange_case> const& table() {
@@ -67,4 +67,4 @@ TEST_CASE("exchanges behind a cache") {
   run_all(way::cached);
 }
 
-}  // namespace mgw::wire
+}  // namespace mgw::wire::wire_test
