@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 from support import BIN, check
-from verify import artifact
+from verify import COMPRESSIONS, artifact
 
 MEMORY, CPU = 256 << 20, 60
 SANITIZER = os.environ.get('MGW_E2E_SANITIZER') == '1'  # it needs system calls, memory and descriptors of its own
@@ -52,7 +52,7 @@ def judge(content, keys=b''):
 
 def test_good_bad_and_none(bench):
     payload = bytes(range(256)) * 20_000
-    for compression in ('', 'gz', 'xz'):
+    for compression in COMPRESSIONS:
         good = artifact(payload, compression)
         text = judge(good)
         check(re.fullmatch(rf'ready\n(want \d+\n)+head\n{LABELS}good\n', text), f'{compression}: {text}')

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -100,9 +101,12 @@ struct artifact_verdict {
   bool not_an_artifact() const noexcept { return error == artifact_error::not_an_artifact; }
   /// The source failed, so that nothing is known about what it would have given.
   bool source_failed() const noexcept { return error && error.category() != artifact_category(); }
+  /// For people: a name that is very long is cut.
   std::string message() const {
     if (!error) return "good";
-    std::string out = entry.empty() ? error.message() : entry + ": " + error.message();
+    constexpr std::size_t most = 256;  // of a name: the reason must not get lost behind it
+    std::string const name = entry.size() > most ? entry.substr(0, most) + "..." : entry;
+    std::string out = name.empty() ? error.message() : name + ": " + error.message();
     return detail.empty() ? out : out + " (" + detail + ')';
   }
 };
