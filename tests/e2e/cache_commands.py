@@ -2,11 +2,13 @@
 import concurrent.futures
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import pty
 import re
+import select
 import shutil
 import signal
 import stat
@@ -14,6 +16,7 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 
 import verify
 from support import BIN, Connection, Origin, check, gateway_environment, link, request, start_gateway, until
@@ -342,34 +345,95 @@ def test_a_command_that_is_killed(bench):
     check((site.cache / 'clean').exists(), 'the cache was not left in order')
 
 
+def test_each_answers_with_a_line_of_json(bench):
+    site = Site(bench)
+    site.start()
+    site.download()
+    out = bench.path('out.mender')
+    of_object = {'key', 'name', 'device_types', 'size', 'sha256', 'stored_at', 'used_at', 'pinned', 'in_use', 'head'}
+    of_stats = {'path', 'bytes', 'objects', 'pinned', 'pinned_bytes', 'imported', 'in_use', 'parts', 'part_bytes', 'max_size', 'min_free'}
+    of_downloads = {'hits', 'joined', 'misses', 'bypassed', 'upstream_bytes', 'again_bytes'}
+
+    def answer(members, *args, status=0):
+        """Of a command, on its one line; these members beside the two of all."""
+        got, text, errors = site.run(*args, '--json')
+        check(text.count(b'\n') == 1 and text.endswith(b'\n') and (status == 1 or bool(errors) == (status == 2)), f'{args}: {got} {text} {errors}')
+        line = json.loads(text)
+        check(got == line['status'] == status and line['mgw'] == 1 and line.keys() == {'mgw', 'status', *members}, f'{args}: {got} {line}')
+        return line
+
+    def described(one, pinned=False, more=()):
+        check(one.keys() - {'imported_at'} == of_object | set(more), f'an object: {one}')
+        check((one['name'], one['device_types'], one['size'], one['pinned'], one['in_use']) ==
+              ('release-2', ['qemux86-64'], len(site.artifact), pinned, False), f'an object: {one}')
+        check(one['sha256'] == hashlib.sha256(site.artifact).hexdigest() and re.fullmatch('[0-9a-f]{64}', one['key']), f'an object: {one}')
+        check(0 < one['stored_at'] <= time.time() and 0 < one['used_at'] <= time.time() + 60, f'an object: {one}')
+
+    for running in (True, False):
+        described(answer(['objects'], 'list')['objects'][0])
+        described(answer(['objects'], 'pin', 'release-2')['objects'][0], pinned=True)
+        stats = answer(of_stats | (of_downloads if running else set()), 'stats')
+        check((stats['objects'], stats['pinned'], stats['bytes'], stats['pinned_bytes']) == (1, 1, *[len(site.artifact)] * 2), f'{stats}')
+        described(answer(['objects'], 'unpin', 'release-2')['objects'][0])
+        exported = answer(of_object, 'export', 'release-2', out)
+        described({k: v for k, v in exported.items() if k in of_object})
+        check(out.read_bytes() == site.artifact, 'what was exported is something else')
+        check(site.run('export', 'release-2', '-', '--json') == (0, site.artifact, ''), 'JSON among the bytes')
+        verified = answer(['damaged', 'objects'], 'verify')
+        check(verified['damaged'] == 0 and verified['objects'][0]['good'] is True, f'{verified}')
+        described(verified['objects'][0], more=['good'])
+        for args in (['verify', 'none'], ['export', 'none', out], ['remove', 'none'], ['pin', 'none'], ['unpin', 'none']):
+            check('"none"' in answer(['error'], *args, status=2)['error'], f'{args}: another error')
+        if running:
+            check(site.gateway.stop() == 0, 'the gateway did not stop')
+    described(answer(['objects'], 'remove', 'release-2')['objects'][0])
+    check(answer(['objects'], 'list')['objects'] == [] == answer(['damaged', 'objects'], 'verify')['objects'], 'it is still there')
+    out.write_bytes(site.artifact)
+    check(len(answer(['key', 'name', 'size'], 'import', out)['key']) == 64, 'import')
+    site.damage()
+    damaged = answer(['damaged', 'objects'], 'verify', status=1)
+    check(damaged['damaged'] == 1 and damaged['objects'][0]['good'] is False, f'{damaged}')
+    check(answer(['objects'], 'list')['objects'] == [], 'the damaged one is still there')
+
+
 def test_progress_goes_to_a_terminal(bench):
     site = Site(bench)
     file = bench.path('a.mender')
     file.write_bytes(site.artifact)
 
     def on_terminal(*args):
+        """(standard output, what the terminal got) of a command whose output is read slowly"""
         ours, its = pty.openpty()
-        try:
-            fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 60, 0, 0))
-            command, how = site.command(*args)
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=its, timeout=60, **how)
-            check(done.returncode == 0, f'{args}: {done.returncode}')
-        finally:
-            os.close(its)
-        text = b''
-        with contextlib.suppress(OSError):
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 60, 0, 0))
+        command, how = site.command(*args)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its, **how)
+        os.close(its)
+        out = text = b''
+        with contextlib.closing(child.stdout):
+            while data := child.stdout.read(100_000):
+                out += data
+                with contextlib.suppress(OSError):
+                    if select.select([ours], [], [], 0.1)[0]:
+                        text += os.read(ours, 65536)
+        with contextlib.suppress(OSError):  # the command has closed it
             while data := os.read(ours, 65536):
                 text += data
         os.close(ours)
-        return done.stdout.decode(), text.decode()
+        check(child.wait(60) == 0, f'{args}: {child.returncode}')
+        return out, text.decode()
     for running in (False, True):
         if running:
             site.start()
             site.good('remove', 'release-2')
-        out, progress = on_terminal('import', file)
-        check(out.startswith('imported and pinned release-2'), f'standard output: {out}')
-        check(re.search(r'\rimport .*  \[[#.]+\] +0 %  0 B of ', progress), f'the terminal, {running}: {progress[:300]!r}')
-        check(progress.endswith('\r\x1b[K'), 'the line stays')
-        check(max(len(line) for line in re.split(r'\r|\x1b\[K', progress)) < 60, 'a line is too long')
+        copy = bench.path('copy.mender')
+        for args, said in ((('import', file), b'imported and pinned release-2'), (('verify',), b'good     release-2 ('), (('verify', '--json'), b'{'),
+                           (('export', 'release-2', copy), b'exported release-2 ('), (('export', 'release-2', '-'), site.artifact)):
+            out, progress = on_terminal(*args)
+            check(out.startswith(said), f'standard output of {args}: {out[:300]}')
+            check(re.match(rf'\r{args[0]} .*  \[[#.]+\] +0 %  0 B of ', progress), f'the terminal of {args}, {running}: {progress[:300]!r}')
+            check(progress.endswith('\r\x1b[K'), 'the line stays')
+            check(max(len(line) for line in re.split(r'\r|\x1b\[K', progress)) < 60, 'a line is too long')
+        check(re.search(r'\rexport .*  \[#+\.+\] +[1-9]\d? %  ', progress), f'it does not get on: {progress!r}')
+        check(copy.read_bytes() == site.artifact, 'what was exported is something else')
     out, progress = on_terminal('list')
-    check(not progress and out.count('\n') == 2, f'list: {out} {progress}')
+    check(not progress and out.count(b'\n') == 2, f'list: {out} {progress}')
