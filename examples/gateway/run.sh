@@ -210,6 +210,9 @@ if [ "$fleet_status" -ne 0 ]; then
 elif [ "$distinct" -ne "$size" ] || [ $((again * 100)) -gt "$size" ] || { [ -z "$flaky" ] && [ "$again" -ne 0 ]; }; then
   echo "The artifact did not cross upstream exactly once." >&2
   result=1
+elif [ -n "$flaky" ] && [ "$requests" -lt 10 ]; then
+  echo "The transfers did not break." >&2
+  result=1
 fi
 [ -z "$once" ] || exit "$result"
 
