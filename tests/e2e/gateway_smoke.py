@@ -31,6 +31,7 @@ def test_unknown_path_is_404(bench):
         answer = request(bench.pki, gateway.port, 'GET', path)
         check(answer.status == 404, f'GET {path}: {answer.status}')
         check('error' in answer.json(), f'GET {path}: no JSON error body: {answer.body}')
+    until(lambda: len(re.findall(r'level=warning msg=request .* status=404', gateway.log)) == 4, 5, 'a warning of each')
     check(not origin.requests, f'a request went upstream: {origin.requests}')
 
 
@@ -139,6 +140,33 @@ def test_short_upstream_is_never_whole(bench):
     origin.artifact_answer = None
     answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
     check(answer.status == 200 and answer.whole and answer.body == data, f'the honest answer afterwards: {answer.status}')
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(bench):
+    plain, storage = bench.enter(Origin(os.urandom(1000))), Origin(b'x')
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(bench.pki.cert, bench.pki.key)
+    storage.server.socket = context.wrap_socket(storage.server.socket, server_side=True)
+    bench.enter(storage).url = f'https://localhost:{storage.server.server_address[1]}'
+    where = 'http'
+
+    def elsewhere(handler, start):
+        handler.send_response(302)
+        handler.send_header('Location', plain.url if where == 'http' else storage.url + '/elsewhere')
+        handler.send_header('Content-Length', '0')
+        handler.end_headers()
+
+    storage.artifact_answer = elsewhere
+    storage.api_answer = lambda h: storage.reply(h, 200, plain.artifact) if h.command == 'GET' else storage.serve_api(h)
+    gateway = start_gateway(bench, storage.url, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s', **NO_ARTIFACTS)
+    target = link(bench.pki, gateway.port)
+    answer = request(bench.pki, gateway.port, 'GET', target)
+    check(answer.status is None, f'it was answered {answer.status}')
+    check('redirected from https to http' in gateway.log, f'the log does not say why: {gateway.log}')
+    check(not plain.requests, f'it was followed: {plain.requests}')
+    where = 'https'
+    answer = request(bench.pki, gateway.port, 'GET', target)
+    check(answer.status == 200 and answer.body == plain.artifact, f'another redirect was not followed: {answer.status}')
 
 
 def test_ranges_and_head(bench):
@@ -336,6 +364,8 @@ def test_a_microcontroller_downloads(bench):
         with Microcontroller(bench, gateway.port) as device:
             answer = device.ask(method, where, 'Host: localhost', f'Host: {second}')
             check(answer.status == 400, f'{what}: {answer.status}')
+    lines = until(lambda: [l for l in gateway.log.splitlines() if 'status=400' in l][1:], 5, 'a line of each refusal')
+    check(all('level=warning' in l and 'peer=127.0.0.1' in l for l in lines), f'the device is not named: {lines}')
     check(len(origin.requests) == asked, f'a request went upstream: {origin.requests[asked:]}')
 
 
@@ -557,6 +587,8 @@ def test_configuration_file(bench):
     for words in ('configuration file loaded', str(path), 'Stray is not a known key',
                   'Metrics.Enabled is known but not supported yet'):
         check(words in gateway.log, f'the log does not say {words!r}: {gateway.log[:1000]}')
+    line = r'(?m)^time="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S+" level=info msg="starting mgw-gateway" .*upstream="' + re.escape(origin.url)
+    check(re.search(line, gateway.log), f'lines of another form: {gateway.log[:1000]}')
     check('Stray.Key' not in gateway.log, 'the members of an unknown key are named too')
 
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 
-from support import Device, MiniMender, check, make_artifact, start_gateway, until
+from support import POLL, Device, MiniMender, Origin, check, make_artifact, start_gateway, until
 
 NEEDS_CLIENT = True
 AUTH = '/api/devices/v1/authentication/auth_requests'
@@ -231,3 +231,23 @@ def test_plain_listener_serves_health_only(bench):
     gateway = gateway_for(bench, server, **ports, MTLS_PLAIN_SERVES_DEVICES='true')
     match = gateway.wait_for(r'listening on http://127\.0\.0\.1:(\d+)\n', 20)
     check(plain('/api/devices/v1/x') == 401, 'PlainServesDevices does not')
+
+
+def test_plain_listener_serves_links_that_lead_there(bench):
+    origin, one = bench.enter(Origin(b'x' * 1000)), Certificate(bench, 'one')
+    gateway = gateway_for(bench, origin, HTTP_ENABLED='true', HTTP_LISTEN='127.0.0.1:0', ARTIFACTS_PROXY_CACHE_VERIFY='off',
+                          ARTIFACTS_PROXY_GATEWAY_URL='http://gateway.example')
+    port = int(gateway.wait_for(r'listening on http://127\.0\.0\.1:(\d+)\n', 20)[1])
+    with contextlib.closing(http.client.HTTPSConnection('localhost', gateway.port, timeout=20, context=trust(bench, one))) as tls:
+        tls.request('POST', POLL, b'{}', {'Authorization': 'Bearer x'})
+        uri = json.loads(tls.getresponse().read())['artifact']['source']['uri']
+    check(uri.startswith('http://gateway.example/'), f'the link: {uri}')
+
+    def plain(path):
+        with contextlib.closing(http.client.HTTPConnection('localhost', port, timeout=20)) as connection:
+            connection.request('GET', path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+    check(plain(uri.removeprefix('http://gateway.example')) == (200, origin.artifact), 'the link is not served')
+    check(plain('/api/devices/v1/x')[0] == 403, 'a device is served without a certificate')
+    check('and artifacts on links that the gateway has made' in gateway.log, 'the start does not say what is served without TLS')

@@ -24,6 +24,27 @@ def test_the_configuration_file(bench):
     check(f'Workers = 3  (file {FILE}:1:13)' in done.stdout.splitlines(), f'another file was read, or none: {done.stdout}')
 
 
+def test_a_file_at_the_former_place(bench):
+    if 'MGW_E2E_NAMESPACE' not in os.environ:
+        raise Skip('this is the real /etc/mender')
+    former = pathlib.Path('/var/lib/mender/mender-gateway.conf')
+    # In a /var/lib of its own: the real /var/lib/mender may be a link to nowhere.
+    script = f'mount -t tmpfs none /var/lib && mkdir {former.parent} && echo "{{}}" > {former} && exec "$0" --check-config'
+    settings = {**os.environ, **gateway_environment(bench, 'https://localhost:1')}
+
+    def mentioned():
+        done = subprocess.run(['unshare', '-m', '--propagation', 'private', 'sh', '-c', script, BIN / 'mgw-gateway'],
+                              env=settings, capture_output=True, text=True, timeout=20)
+        check(done.returncode == 0, f'{done}')
+        return f'{former} is not read; the configuration file is {FILE}' in done.stderr
+    check(mentioned(), 'it is not mentioned')
+    FILE.write_text('{}')
+    try:
+        check(not mentioned(), 'it is mentioned although there is one at the usual place')
+    finally:
+        FILE.unlink()
+
+
 def test_a_key_that_only_root_may_read(bench):
     """The usual mistake with containers: the message has all that is needed to mend it."""
     program = bench.path('mgw-gateway')
