@@ -8,7 +8,8 @@ compatibility_rules.txt what Mender's clients, servers and gateway are like:
     # RFC 9112 2.2 Message Parsing     a section; the rows below belong to it
     MUST what is required              a row: MUST, SHOULD, MAY (a choice that we made), or RULE (of our own)
       in http/head_lines.hpp           where it is implemented, under include/mgw/; or a path that begins with examples/
-      by a part of a test's name       a test that shows it; the part is found in one name only. `file.name` end to end
+      by a part of a test's name       a test that shows it; the part is found in one name only. `file.name` end to end,
+                                       `consumers.folder` a project that uses mgw
       but why                          not met, or met otherwise than most would expect
       not why                          not for us to do
 
@@ -49,10 +50,11 @@ What Mender's clients and servers do, what those who run gateways have reported,
 of it holds here, where, and which tests show it. Made by `tests/checks/conformance.py --write` from
 `tests/checks/compatibility_rules.txt` and the names of the tests; a test that is renamed or taken away makes the check
 fail. Headers are those under `include/mgw/` or `examples/gateway/`. Tests whose name begins with `client_`,
-`real_clients` or `long_clients` run Mender's own client (the last with `tests/run.sh --all` only), `scripted_clients` what
-behaves as the C++ client and as mender-mcu; tests that are lines of a table of raw exchanges are marked †.
+`real_clients` or `long_clients` run Mender's own client, `scripted_clients` what behaves as the C++ client and as
+mender-mcu, `terminal` mender-connect; those of `long_clients`, `squid` and `storage` run with `tests/run.sh --all` only.
+Tests that are lines of a table of raw exchanges are marked †; `consumers` are projects that use mgw.
 
-**Not done**, **only warns**, **refuses to start** and **absent** mean what they say. [cache.md](cache.md) has the rules of
+**Not yet**, **not done**, **only warns**, **refuses to start** and **absent** mean what they say. [cache.md](cache.md) has the rules of
 the cache, [configuration.md](configuration.md) all settings, [conformance.md](conformance.md) what HTTP requires.
 
 """
@@ -74,6 +76,8 @@ def tests():
     for path in sorted((ROOT / 'tests/e2e').glob('*.py')):
         for name in re.findall(r'^def test_(\w+)', path.read_text(encoding='utf-8'), re.M):
             found[f'{path.stem}.{name}'] = (path.relative_to(ROOT), False)
+    for path in sorted((ROOT / 'tests/consumers').glob('*/CMakeLists.txt')):
+        found[f'consumers.{path.parent.name}'] = (path.relative_to(ROOT), False)
     return found
 
 

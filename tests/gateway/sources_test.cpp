@@ -105,8 +105,16 @@ TEST_CASE("the variables of the original set what they say") {
                          {"UPSTREAM_SERVER_CA_CERTIFICATE", "/ca.pem"},
                          {"UPSTREAM_SERVER_INSECURE_SKIP_VERIFY", "true"},
                          {"MTLS_ENABLED", "false"},
-                         {"DEVICE_SYSTEM_ENABLED", "false"},
-                         {"METRICS_ENABLED", "false"}}});
+                         {"MTLS_CA_CERTIFICATE", "/etc/mender/ca.pem"},
+                         {"MTLS_MENDER_USERNAME", "gw@example"},
+                         {"MTLS_MENDER_PASSWORD", "pass: word"},
+                         {"MTLS_BLACKLIST_PATH", "/etc/mender/blacklist"},
+                         {"MTLS_ENABLE_CACHE", "false"},
+                         {"MTLS_INSECURE_SKIP_CLIENT_EXPIRE_AFTER", "true"},
+                         {"DEVICE_SYSTEM_ENABLED", "true"},
+                         {"DEVICE_SYSTEM_ID", "site-7"},
+                         {"METRICS_ENABLED", "false"},
+                         {"METRICS_LISTEN", ":9102"}}});
   CHECK(all(c.errors) == "");
   CHECK(all(c.warnings) == "");
   settings const& s = c.values;
@@ -127,6 +135,32 @@ TEST_CASE("the variables of the original set what they say") {
   CHECK(s.upstream.url == "https://hosted.mender.io");
   CHECK(s.upstream.ca_certificate == "/ca.pem");
   CHECK(s.upstream.insecure_skip_verify);
+  CHECK(s.mtls.ca_certificate == "/etc/mender/ca.pem");
+  CHECK(s.mtls.username == "gw@example");
+  CHECK(s.mtls.password == "pass: word");
+  CHECK(s.mtls.blacklist == "/etc/mender/blacklist");
+  CHECK(!s.mtls.enable_cache);
+  CHECK(s.mtls.accept_expired);
+  CHECK(s.device_system.enabled);
+  CHECK(s.device_system.system_id == "site-7");
+}
+
+TEST_CASE("with nothing set the original's defaults hold, but artifacts are served and kept") {
+  settings const s = from_environment({}).values;
+  CHECK_FALSE((s.http.enabled || s.https.enabled || s.mtls.enabled || s.device_system.enabled));
+  CHECK_FALSE((s.upstream.insecure_skip_verify || s.mtls.accept_expired || s.debug_log));
+  CHECK(s.http.listen == ":80");
+  CHECK(s.https.listen == ":443");
+  CHECK(s.https.minimum_tls == "1.2");
+  CHECK(s.cache.path == "/var/cache/mender-gateway");
+  CHECK(s.cache.link_life == std::chrono::hours(24));
+  CHECK(s.log_level == "info");
+  CHECK(s.mtls.enable_cache);
+  CHECK((s.proxy.enabled && s.cache.enabled));  // off in the original
+  auto c = from_environment({});
+  check(c);
+  CHECK(has(all(c.errors), "HTTPS_ENABLED"));  // nothing to listen on is no start
+  CHECK(has(all(c.errors), "UPSTREAM_SERVER_URL"));
 }
 
 TEST_CASE("UPSTREAM_SERVER counts where UPSTREAM_SERVER_URL is not set") {
