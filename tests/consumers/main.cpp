@@ -22,6 +22,11 @@
 #include <string_view>
 #include <utility>
 
+#ifdef MGW_PARTS  // a shared library with all of mgw in it, twice
+bool one_part();
+bool other_part();
+#endif
+
 namespace {
 
 /// Reads one request head and answers with its target.
@@ -69,7 +74,10 @@ int main() {
   std::string answer;
   asio::co_spawn(io, ask(io, listener, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n", answer), asio::detached);
   io.run();
-  bool const right = std::string_view(answer).ends_with("\r\n\r\n/hello");
+  bool right = std::string_view(answer).ends_with("\r\n\r\n/hello");
+#ifdef MGW_PARTS
+  right = right && one_part() && other_part();
+#endif
   std::printf("mgw %s: %s\n", MGW_VERSION, right ? "the request came and was answered" : "no answer");
   return right ? 0 : 1;
 }
