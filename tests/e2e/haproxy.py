@@ -15,18 +15,12 @@ import time
 from cascade import downloads, packed, stage
 from disk_trouble import Objects
 from mtls import USER, Certificate
-from support import BIN, DEVICE_TYPE, POLL, Connection, MiniMender, Origin, Skip, check, request, until
+from support import BIN, DEVICE_TYPE, POLL, Connection, MiniMender, Origin, Skip, check, free_port, request, until
 
 CONFIGURATION = pathlib.Path(__file__).resolve().parents[2] / 'examples/gateway/deploy/haproxy.cfg'
 SETTINGS = {'ARTIFACTS_PROXY_CACHE_VERIFY': 'off', 'LOG_LEVEL': 'info'}
 SECRET = 'the same text on each of them'
 SIZE = 4 << 20
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 class Site:

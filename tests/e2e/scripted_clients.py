@@ -1,12 +1,11 @@
 """Devices that behave as the C++ client and as mender-mcu: what they did, and what crossed the link."""
 import signal
-import socket
 
 from client_update import reported, succeeded
 from clients import CppClient, McuClient, check_success
 from fleet_server import FleetServer, Relay
 from mtls import USER, Certificate
-from support import MiniMender, check, make_artifact, start_gateway, until
+from support import MiniMender, check, free_port, make_artifact, start_gateway, until
 
 SIZE = 2 << 20
 # The link is slow until something has happened, and fast from then on: it happens in time on any machine.
@@ -45,12 +44,6 @@ class Site:
 
 def ended(*clients, seconds=60):
     until(lambda: all(c.outcome for c in clients), seconds, 'the devices to be at their end')
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def test_cpp_notices_no_broken_link(bench):

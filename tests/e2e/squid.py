@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 
-from support import POLL, Connection, Origin, Skip, check, link, request, start_gateway, until
+from support import POLL, Connection, Origin, Skip, check, free_port, link, request, start_gateway, until
 
 BY_NAME = True
 HELPER = '/usr/lib/squid/basic_ncsa_auth'
@@ -28,9 +28,7 @@ class Squid:
             raise Skip('squid is not installed' if not self.program else 'needs root')
         self.bench, self.dir = bench, bench.path('squid', 'squid.conf').parent
         os.chmod(bench.dir, 0o711)
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         hashed = subprocess.run(['openssl', 'passwd', '-apr1', PASSWORD], check=True, capture_output=True, text=True).stdout
         (self.dir / 'passwords').write_text(f'{USER}:{hashed}')
         (self.dir / 'hosts').write_text('127.0.0.1 mender.test\n')

@@ -368,6 +368,13 @@ class Blob:
         return b''.join(out)
 
 
+def free_port():
+    """A port of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
 class Origin:
     """A Mender server and its storage in one, over plain HTTP. Counts, and misbehaves on request.
 
