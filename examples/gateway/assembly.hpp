@@ -145,12 +145,7 @@ public:
     auto const tee = tee_options(s);
     if (keeps_artifacts(s)) {
       report_verifier(s);
-      store::options where;
-      where.path = s.cache.path;
-      where.max_size = s.cache.max_size;
-      where.min_free = s.cache.min_free;
-      where.max_age = std::chrono::duration_cast<std::chrono::seconds>(s.cache.max_age);
-      store_ = open_or_do_without(where, log_);
+      store_ = open_cache(s, log_);
     }
     if (store_) {
       if (s.cache.max_age.count() != 0)
@@ -172,7 +167,7 @@ public:
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
         routes(mgw::mender::device_relay(*upstreams_, *links_, relay_options(s, *upstream)),
-               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), health(*upstreams_, health_options(*upstream)),
+               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), health(*upstreams_, health_options(s, *upstream)),
                without_tls(s)),
         log_);
     if (s.https.enabled) {
@@ -275,8 +270,8 @@ private:
   static bool keeps_artifacts(settings const& s) { return s.proxy.enabled && s.cache.enabled; }
   static bool verifies(settings const& s) { return keeps_artifacts(s) && s.cache.verify != "off"; }
   /// A gateway that makes no links needs nothing that lasts.
-  static std::vector<std::string> secrets_of_links(settings const& s) {
-    return s.proxy.enabled || !s.cache.secret.empty() ? link_secrets(s) : std::vector{mgw::mender::random_secret()};
+  std::vector<std::string> secrets_of_links(settings const& s) const {
+    return s.proxy.enabled || !s.cache.secret.empty() ? link_secrets(s, log_) : std::vector{mgw::mender::random_secret()};
   }
   /// Artifacts wait for a verifier that is not to be had now. That it cannot be had at all must not be found out by the
   /// first device; but nor is it a reason to take the device API from all of them.
@@ -383,8 +378,9 @@ private:
     o.rate = [windows, otherwise] { return windows.empty() ? otherwise : windows.now().value_or(otherwise); };
     return std::make_shared<up::rate_limit>(std::move(o));
   }
-  health::options health_options(mgw::http::uri const& upstream) const {
+  health::options health_options(settings const& s, mgw::http::uri const& upstream) const {
     health::options o;
+    if (keeps_artifacts(s) && !store_) o.warnings.emplace_back("cache: its directory could not be used at start; it is off until the next one");
     o.upstream = mgw::upstream::endpoint(upstream);
     o.cache_trouble = [cache = cache_.get()] { return cache->hung() ? std::string("its disk does not answer") : std::string(); };
     return o;

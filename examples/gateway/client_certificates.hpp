@@ -14,6 +14,7 @@
 #include <asio/signal_set.hpp>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -62,7 +63,9 @@ public:
     try {
       authorizer_ = std::make_unique<mgw::mender::authorizer>(upstreams, std::move(o));
     } catch (std::runtime_error const& e) {
-      throw config_error("STATE_DIRECTORY (StateDirectory) is \"" + s.state_directory + "\": " + e.what());
+      throw config_error("STATE_DIRECTORY (StateDirectory) is \"" + s.state_directory + "\": " + e.what() +
+                         "; needed with Features.mTLS: a directory that uid " + std::to_string(::geteuid()) +
+                         " may write to and that outlives this process: it has which certificate is which device's");
     }
   }
   client_certificates(client_certificates const&) = delete;

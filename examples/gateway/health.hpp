@@ -23,7 +23,9 @@ namespace gateway {
 ///
 /// 200 `{"ready":true}`, or 503 `{"ready":false,"reasons":["upstream: tcp: Connection refused"]}`. Upstream counts as
 /// reachable while a connection to it (TLS included) is open or can be opened; what was found counts for a while, so
-/// that nobody can make us connect at will. Thread rule: any worker.
+/// that nobody can make us connect at will. What is amiss without keeping the gateway from its work stands beside it,
+/// as
+/// `"warnings"`. Thread rule: any worker.
 class health {
 public:
   using clock = std::chrono::steady_clock;
@@ -31,6 +33,7 @@ public:
     mgw::upstream::endpoint upstream;
     /// What is wrong with the cache; empty: nothing. Any thread; must not block.
     std::function<std::string()> cache_trouble;
+    std::vector<std::string> warnings;  ///< what is not as it should be, as long as the gateway runs
     std::chrono::milliseconds counts_for{5'000};
     std::function<clock::time_point()> now = clock::now;
     options() = default;
@@ -47,7 +50,7 @@ public:
     std::string const cache = shared_->asked.cache_trouble ? shared_->asked.cache_trouble() : std::string();
     if (!cache.empty()) reasons.push_back("cache: " + cache);
     int const status = reasons.empty() ? 200 : 503;
-    std::string const text = described(reasons);
+    std::string const text = described(reasons, shared_->asked.warnings);
     (void)co_await x.respond(status, "application/json; charset=utf-8", text, "Cache-Control", "no-store");
   }
 
@@ -61,14 +64,20 @@ private:
     std::optional<std::string> trouble;  // nothing: not known yet
   };
 
-  static std::string described(std::vector<std::string> const& reasons) {
-    if (reasons.empty()) return "{\"ready\":true}";
-    std::string out = "{\"ready\":false,\"reasons\":[";
-    for (auto const& r : reasons) {
-      if (&r != &reasons.front()) out += ',';
-      mgw::mender::append_json_string(out, r);
+  static std::string described(std::vector<std::string> const& reasons, std::vector<std::string> const& warnings) {
+    std::string out = reasons.empty() ? "{\"ready\":true" : "{\"ready\":false";
+    append_list(out, ",\"reasons\":[", reasons);
+    append_list(out, ",\"warnings\":[", warnings);
+    return out + '}';
+  }
+  static void append_list(std::string& out, char const* name, std::vector<std::string> const& texts) {
+    if (texts.empty()) return;
+    out += name;
+    for (auto const& t : texts) {
+      if (&t != &texts.front()) out += ',';
+      mgw::mender::append_json_string(out, t);
     }
-    return out + "]}";
+    out += ']';
   }
 
   /// What is known if that is fresh, or somebody finds out already.

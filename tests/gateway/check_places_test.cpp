@@ -52,6 +52,32 @@ TEST_CASE("a check tells of each directory whether it can be used, and makes non
   CHECK(::access(file.c_str(), F_OK) == 0);
 }
 
+TEST_CASE("directories that nobody set are no errors: a start goes on without them, but not what binds certificates") {
+  mgw::test::temporary_directory const d;
+  std::string const file = (d.path() / "file").string();
+  std::ofstream(file) << "x";
+  auto const checked = [&](bool by_default, bool mtls) {
+    configuration c;
+    c.values.cache.path = c.values.state_directory = file + "/x";
+    c.settle();
+    CHECK(c.values.cache.path_is_default);
+    CHECK(c.values.state_is_default);
+    c.values.cache.path_is_default = c.values.state_is_default = by_default;
+    c.values.mtls.enabled = mtls;
+    check_places(c);
+    return c;
+  };
+  auto const by_default = checked(true, false);
+  CHECK(all(by_default.errors) == "");
+  CHECK(has(all(by_default.warnings), "or links to artifacts end with each process"));
+  CHECK(has(all(by_default.warnings), "or no artifact is kept"));
+  CHECK(checked(false, false).errors.size() == 2);
+  auto const bound = checked(true, true);
+  CHECK(bound.errors.size() == 1);
+  CHECK(has(all(bound.errors), "STATE_DIRECTORY (StateDirectory)"));
+  CHECK(bound.warnings.size() == 1);
+}
+
 TEST_CASE("a check compares the free space with the cache's limits") {
   mgw::test::temporary_directory const d;
   struct row {

@@ -12,6 +12,8 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace gateway::health_test {
 namespace {
@@ -26,8 +28,9 @@ struct site {
   std::atomic<std::int64_t> passed{0};  // seconds
   std::atomic<bool> disk_hangs{false};
 
-  site() {
+  explicit site(std::vector<std::string> warnings = {}) {
     health::options o;
+    o.warnings = std::move(warnings);
     o.upstream = mgw::upstream::endpoint("127.0.0.1", upstream.port(), false);
     o.now = [this, begun = health::clock::now()] { return begun + std::chrono::seconds(passed); };
     o.cache_trouble = [this] { return disk_hangs ? std::string("the \"disk\" hangs") : std::string(); };
@@ -63,7 +66,7 @@ TEST_CASE("a gateway is ready while its upstream can be connected to; what was f
   s.passed = 20;
   CHECK(s.ask().status() == 200);
   CHECK(eventually([&] { return s.upstream.connections() == 2; }));  // one that is open is enough
-  CHECK(s.upstream.count() == 0);        // and nothing is asked on it
+  CHECK(s.upstream.count() == 0);                                    // and nothing is asked on it
 }
 
 TEST_CASE("every reason is said, and the cache's is looked at each time") {
@@ -83,6 +86,15 @@ TEST_CASE("every reason is said, and the cache's is looked at each time") {
   reply const h = head.ask("HEAD", "/");
   CHECK(h.status() == 503);
   CHECK(h.body.empty());
+}
+
+TEST_CASE("what is amiss without keeping the gateway from its work is said, and it is ready all the same") {
+  site s({"cache: it is \"off\"", "b"});
+  CHECK(s.ask().status() == 200);
+  CHECK(s.ask().body == R"({"ready":true,"warnings":["cache: it is \"off\"","b"]})");
+  s.disk_hangs = true;
+  CHECK(s.ask().body ==
+        R"({"ready":false,"reasons":["cache: the \"disk\" hangs"],"warnings":["cache: it is \"off\"","b"]})");
 }
 
 }  // namespace gateway::health_test

@@ -4,10 +4,13 @@
 
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <memory>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -78,6 +81,41 @@ TEST_CASE("a cache that another process has is refused, not done without") {
   REQUIRE(first);
   CHECK_THROWS_AS((void)open(mgw::cache::posix_file_ops()), std::runtime_error);
   CHECK(open.errors.empty());
+}
+
+TEST_CASE("a path that nobody set is done without where it cannot be used; one that was set is refused with its key") {
+  std::string const key = "ARTIFACTS_PROXY_CACHE_PATH (Features.ArtifactsProxy.ArtifactsCache.Path)";
+  std::string const uid = "uid " + std::to_string(::geteuid());
+  for (int const why : {EACCES, EPERM, ENOENT, ENOTDIR, ELOOP, EROFS, ENOSPC}) {
+    CAPTURE(why);
+    mgw::test::temporary_directory const d;
+    std::vector<std::string> errors;
+    auto const log = [&](mgw::log_level level, std::string_view line) {
+      if (level == mgw::log_level::error) errors.emplace_back(line);
+    };
+    broken_files disk(why, false);
+    settings s;
+    s.cache.path = d.path().string();
+    s.cache.path_is_default = true;
+    CHECK(open_cache(s, log, disk) == nullptr);
+    REQUIRE(errors.size() == 1);
+    for (std::string const& part : {key, uid, s.cache.path, std::string("ARTIFACTS_PROXY_CACHE_ENABLED=false")})
+      CHECK(errors[0].find(part) != std::string::npos);
+    s.cache.path_is_default = false;
+    if (is_disk_trouble(std::error_code(why, std::generic_category()))) {
+      CHECK(open_cache(s, log, disk) == nullptr);
+      continue;
+    }
+    std::string refusal;
+    try {
+      (void)open_cache(s, log, disk);
+    } catch (config_error const& e) {
+      refusal = e.what();
+    }
+    for (std::string const& part : {key + " is \"" + s.cache.path + '"', "accepted: a directory that " + uid})
+      CHECK(refusal.find(part) != std::string::npos);
+    CHECK(errors.size() == 1);
+  }
 }
 
 }  // namespace gateway::open_cache_test

@@ -6,10 +6,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 namespace gateway::state_test {
 namespace {
@@ -59,4 +61,29 @@ TEST_CASE("a secret that cannot be kept is refused with the place and the reason
   CHECK_THROWS_AS(gateway::link_secrets(at(dir.path())), gateway::config_error);
 }
 
+TEST_CASE("a secret has no place where nobody set one: one for this process alone, and one line says so") {
+  mgw::test::temporary_directory const dir;
+  std::ofstream(dir.path() / "file") << "x";
+  auto s = at(dir.path() / "file" / "state");
+  s.state_is_default = true;
+  std::string said;
+  auto const log = [&](mgw::log_level level, std::string_view line) {
+    CHECK(level == mgw::log_level::error);
+    (said += line) += '\n';
+  };
+  auto const secrets = gateway::link_secrets(s, log);
+  REQUIRE(secrets.size() == 1);
+  CHECK(secrets[0].size() >= mgw::mender::min_secret_size);
+  CHECK(std::count(said.begin(), said.end(), '\n') == 1);
+  for (char const* part :
+       {"STATE_DIRECTORY (StateDirectory)", "file/state", "Not a directory", "ARTIFACTS_PROXY_CACHE_SECRET"})
+    CHECK(said.find(part) != said.npos);
+  CHECK(said.find("uid " + std::to_string(::geteuid())) != said.npos);
+  s.state_is_default = false;
+  CHECK_THROWS_AS(gateway::link_secrets(s, log), gateway::config_error);
+  s.state_directory = dir.path().string();  // what is there and cannot be read is no place that is missing
+  s.state_is_default = true;
+  std::ofstream(dir.path() / "link-secret") << "short";
+  CHECK_THROWS_AS(gateway::link_secrets(s, log), gateway::config_error);
+}
 }  // namespace gateway::state_test

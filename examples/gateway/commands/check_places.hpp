@@ -34,7 +34,11 @@ public:
     bool const keeps = s.proxy.enabled && s.cache.enabled;
     if (s.proxy.enabled || s.mtls.enabled) {
       std::string const key = "StateDirectory";
-      if (is_usable(key, s.state_directory)) note(key, s.state_directory, "");
+      // Without it links end with the process; whose certificate is whose must not.
+      char const* const otherwise = !s.state_is_default || s.mtls.enabled ? ""
+                                    : s.cache.secret.empty() ? ", or links to artifacts end with each process"
+                                                             : ", or no cache commands are taken";
+      if (is_usable(key, s.state_directory, otherwise)) note(key, s.state_directory, "");
     }
     if (keeps) cache();
     if (keeps && s.cache.verify != "off") try {
@@ -60,7 +64,8 @@ private:
     while (!std::filesystem::exists(place, ec) && !ec && place.has_relative_path()) place = place.parent_path();
     return place.empty() ? "." : place.string();
   }
-  bool is_usable(std::string const& key, std::string const& path) {
+  /// `otherwise`: how the gateway fares that starts without it; empty: it does not start.
+  bool is_usable(std::string const& key, std::string const& path, char const* otherwise) {
     std::string const place = nearest(path);
     struct stat about{};
     std::error_code why;
@@ -72,9 +77,10 @@ private:
       why = std::error_code(errno, std::system_category());
     if (!why) return true;
     bool const above = place != std::filesystem::path(path).lexically_normal().string();
-    c_.errors.push_back(at(key, path) + ": " + (above ? "it is not there, and cannot be made in " + place + ": " : "") +
-                        file_trouble(place, why) + "; needed: a directory that uid " + std::to_string(::geteuid()) +
-                        " may write to (mkdir, chown), or another path");
+    auto& said = *otherwise != '\0' ? c_.warnings : c_.errors;
+    said.push_back(at(key, path) + ": " + (above ? "it is not there, and cannot be made in " + place + ": " : "") +
+                   file_trouble(place, why) + "; needed: a directory that uid " + std::to_string(::geteuid()) +
+                   " may write to (mkdir, chown), or another path" + otherwise);
     return false;
   }
   std::uint64_t bytes_in(std::string const& path) const {
@@ -91,7 +97,7 @@ private:
   }
   void cache() {
     auto const& cache = c_.values.cache;
-    if (!is_usable(cache_key, cache.path)) return;
+    if (!is_usable(cache_key, cache.path, cache.path_is_default ? ", or no artifact is kept" : "")) return;
     auto const space = ops_.space(nearest(cache.path));
     if (!space) {
       c_.errors.push_back(at(cache_key, cache.path) +
@@ -106,8 +112,8 @@ private:
       c_.warnings.push_back(at(cache_key, cache.path) + ": nothing can be kept in it: " + bounds + mend);
     else if (cache.max_size != 0 && r.room < r.most)
       c_.warnings.push_back(c_.name("Features.ArtifactsProxy.ArtifactsCache.MaxSize") + " is " + show_size(r.most) +
-                            ", but there is room for " + human_size(r.room) + " in " + shown(cache.path) + ": " + bounds +
-                            mend);
+                            ", but there is room for " + human_size(r.room) + " in " + shown(cache.path) + ": " +
+                            bounds + mend);
     note(cache_key, cache.path, "; " + bounds + ", and artifacts may take " + human_size(r.room));
   }
 

@@ -86,6 +86,11 @@ public:
 
   /// What follows from the values once all of them are there.
   void settle() {
+    auto const is_default = [this](char const* key) {
+      return from(*find_option(key)).from == origin::source::built_in;
+    };
+    values.cache.path_is_default = is_default("Features.ArtifactsProxy.ArtifactsCache.Path");
+    values.state_is_default = is_default("StateDirectory");
     // Files of the original may ask for versions that OpenSSL does not speak any more at its usual security level.
     option const& tls = *find_option("HTTPS.MinimumTLSVersion");
     if (values.https.minimum_tls == "1.0" || values.https.minimum_tls == "1.1") {

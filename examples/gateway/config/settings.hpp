@@ -52,6 +52,7 @@ struct settings {
   struct {
     bool enabled = true;
     std::string path = "/var/cache/mender-gateway";
+    bool path_is_default = false;  ///< nobody has set it: it may be one that cannot be used
     std::string secret;
     std::chrono::milliseconds link_life{24 * 3'600'000};
     std::uint64_t max_size = 0;
@@ -90,6 +91,7 @@ struct settings {
   } limits;
   std::vector<std::string> trusted_proxies;  ///< as address_list reads them
   std::string state_directory = "/var/lib/mender-gateway";
+  bool state_is_default = false;  ///< as with the cache's path
   std::size_t workers = 0;
   std::chrono::milliseconds drain{30'000};
   std::chrono::milliseconds listen_wait{120'000};  ///< for an address that no interface has yet
