@@ -1,10 +1,15 @@
 """What the original's documentation says to start starts ours: its container with nothing but its own variables, its sample
 file, the file of its examples package.
 """
+import copy
 import json
 import shutil
+import subprocess
+import sys
 
+from mtls import Certificate
 from support import (BIN, Device, MiniMender, Origin, check, link, make_artifact, request, until)
+from usual_places import WITH_LOOPBACK
 
 NEEDS_CLIENT = True  # that is: root, Mender's client, and mount namespaces
 NOBODY = 65534
@@ -75,3 +80,93 @@ def test_docker_run_with_a_read_only_root(bench):
         answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
         check(answer.status == 200 and answer.body == body, f'{answer.status}: {len(answer.body)} bytes')
     check(gateway.stop() == 0, 'the gateway did not end cleanly')
+
+
+# Every key of the original's page on its configuration, in the order it has there; names and secrets are of the same form.
+SAMPLE = {
+    'Features': {
+        'ArtifactsProxy': {
+            'Enabled': True, 'GatewayURL': 'https://gateway.example', 'DomainWhitelist': ['s3.amazonaws.com'],
+            'ArtifactsCache': {'Enabled': True, 'Path': '/var/cache/mender-gateway',
+                               'SignatureSecret': 'KDbQ+Z9asYtPdRQoakM5lGs6xgkWyNx4', 'LinkExpireDuration': '30m'}},
+        'mTLS': {'Enabled': True, 'CACertificate': '/etc/mender/ca.pem', 'MenderUsername': 'gw@example',
+                 'MenderPassword': 'password', 'BlacklistPath': '/var/lib/mender/blacklist.txt'},
+        'DeviceSystem': {'Enabled': False, 'SystemID': 'site-7', 'DefaultInventory': [{'Name': 'region', 'Value': 'eu'}]}},
+    'HTTP': {'Enabled': False, 'Listen': ':80'},
+    'HTTPS': {'Enabled': True, 'Listen': ':443', 'MinimumTLSVersion': '1.2', 'ServerCertificate': '/etc/mender/cert.pem',
+              'ServerKey': '/etc/mender/key.pem'},
+    'UpstreamServer': {'URL': 'https://hosted.mender.io', 'CACertificate': '/etc/mender/upstream.pem', 'InsecureSkipVerify': False},
+    'Metrics': {'Enabled': False, 'Listen': ':9102'},
+}
+# That of its package of examples.
+EXAMPLE = {
+    'Features': {'ArtifactsProxy': {'Enabled': True, 'GatewayURL': 'https://gateway.docker.mender.io',
+                                    'DomainWhitelist': ['s3.amazonaws.com']}},
+    'HTTPS': {'Enabled': True, 'Listen': ':443',
+              'ServerCertificate': '/usr/share/doc/mender-gateway/examples/cert/cert.crt',
+              'ServerKey': '/usr/share/doc/mender-gateway/examples/cert/private.key'},
+    'UpstreamServer': {'URL': 'https://hosted.mender.io', 'CACertificate': '/etc/mender/upstream.pem'},
+}
+# A machine, as a package would leave it.
+MACHINE = """set -e
+for d in /var/cache /var/lib /etc/mender /usr/share/doc; do mount -t tmpfs -o mode=755 tmpfs $d; done
+mkdir -p /var/lib/mender /usr/share/doc/mender-gateway/examples/cert
+cp "$1/conf" /etc/mender/mender-gateway.conf
+cp "$1/devices.crt" /etc/mender/ca.pem
+echo 0badcafe > /var/lib/mender/blacklist.txt
+for crt in /etc/mender/cert.pem /usr/share/doc/mender-gateway/examples/cert/cert.crt; do cp "$1/server.crt" $crt; done
+for key in /etc/mender/key.pem /usr/share/doc/mender-gateway/examples/cert/private.key; do cp "$1/server.key" $key; done
+cp "$1/ca.crt" /etc/mender/upstream.pem
+shift
+exec "$@"
+"""
+PROBE = """
+import http.client, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+if sys.argv[2:]: context.load_cert_chain(sys.argv[2], sys.argv[3])
+connection = http.client.HTTPSConnection('localhost', 443, timeout=20, context=context)
+try:
+    connection.request('GET', '/api/internal/v1/gateway/alive')
+    print(connection.getresponse().status)
+except (ssl.SSLError, ConnectionError, http.client.RemoteDisconnected):
+    print('refused')
+"""
+
+
+def start_with_file(bench, name, content):
+    """The gateway with this file at its usual place, in a network of its own, where the usual port is free."""
+    files = bench.path(name, 'conf').parent
+    (files / 'conf').write_text(json.dumps(content, indent=2))
+    for target, source in (('server.crt', bench.pki.cert), ('server.key', bench.pki.key), ('ca.crt', bench.pki.ca),
+                           ('devices.crt', bench.path('clients', 'device-ca.crt'))):
+        shutil.copy(source, files / target)
+    return bench.start(name, ['unshare', '--mount', '--net', '--propagation', 'private', 'sh', '-c', MACHINE, 'sh', files,
+                              sys.executable, '-c', WITH_LOOPBACK, BIN / 'mgw-gateway'],
+                       ready=r'mgw-gateway listening on https://\[::\]:443\n')
+
+
+def alive(bench, gateway, *certificate):
+    done = subprocess.run(['nsenter', f'--net=/proc/{gateway.child.pid}/ns/net', sys.executable, '-c', PROBE, bench.pki.ca,
+                           *certificate], capture_output=True, text=True, timeout=30)
+    check(done.returncode == 0, f'{done}')
+    return done.stdout.strip()
+
+
+def test_the_sample_file_and_that_of_the_examples(bench):
+    device = Certificate(bench, 'device')
+    sample = start_with_file(bench, 'sample', SAMPLE)
+    check(alive(bench, sample, device.cert, device.key) == '204', f'with a certificate: {sample.log}')
+    check(alive(bench, sample) == 'refused', 'without a certificate it is served')
+    lower = copy.deepcopy(SAMPLE)
+    lower['Features']['mtls'] = lower['Features'].pop('mTLS')  # as files in the field have it
+    lower['DebugLog'] = True
+    fielded = start_with_file(bench, 'fielded', lower)
+    check(alive(bench, fielded, device.cert, device.key) == '204', f'with a certificate: {fielded.log}')
+    check(alive(bench, fielded) == 'refused', 'without a certificate it is served')
+    example = start_with_file(bench, 'example', EXAMPLE)
+    check(alive(bench, example) == '204', f'{example.log}')
+    for gateway in (sample, fielded, example):
+        check('msg="configuration file loaded" file="/etc/mender/mender-gateway.conf"' in gateway.log, gateway.log)
+        start = gateway.log.split('msg=running')[0]
+        check('level=err' not in start and 'level=warn' not in start, f'it complains: {start}')
+        check(gateway.stop() == 0, f'the gateway did not end cleanly: {gateway.log}')
