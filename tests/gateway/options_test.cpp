@@ -75,6 +75,31 @@ TEST_CASE("a value that was stored is shown in a form that is read to the same")
   }
 }
 
+TEST_CASE("a boolean is read in every spelling that Go's strconv.ParseBool takes, in files as in the environment") {
+  auto const read = [](option const& o, std::string_view text) -> std::string {
+    settings s;
+    return o.value.set(s, text) ? o.value.show(s) : "refused";
+  };
+  for (option const& o : options()) {
+    if (o.value.kind != value_kind::flag) continue;
+    CAPTURE(o.key);
+    for (char const* yes : {"1", "t", "T", "TRUE", "true", "True"}) CHECK(read(o, yes) == "true");
+    for (char const* no : {"0", "f", "F", "FALSE", "false", "False"}) CHECK(read(o, no) == "false");
+    for (char const* neither : {"2", "tr", "truee", "y", "-", " true"}) CHECK(read(o, neither) == "refused");
+  }
+}
+
+TEST_CASE("a link's life of 0 is the default, as what is not set is to Go's programs") {
+  option const& o = *find_option("Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration");
+  for (char const* zero : {"0", "0s", "0h0m"}) {
+    settings s;
+    CHECK(o.value.set(s, "30m"));
+    CHECK(o.value.show(s) == "30m");
+    CHECK(o.value.set(s, zero));
+    CHECK(o.value.show(s) == "24h");
+  }
+}
+
 TEST_CASE("values at their bounds") {
   struct row {
     char const* key;
@@ -115,6 +140,8 @@ TEST_CASE("values at their bounds") {
       {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "999ms", false},
       {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "1s", true},
       {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "30", false},
+      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "0", true},
+      {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "0s", true},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxAge", "0", true},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxAge", "999ms", false},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxAge", "1s", true},

@@ -198,6 +198,21 @@ TEST_CASE("a secret may stand in a file of its own") {
   CHECK(from_environment({{{"STATE_DIRECTORY_FILE", f.write("x", "/x")}}}).values.state_directory != "/x");
 }
 
+TEST_CASE("a value that is refused is shown as that, not as the default, unless a later source is good") {
+  std::string const link_life = "Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration";
+  auto const c = from_text(R"({"Workers": 0, "HTTP": {"Enabled": [], "Listen": "x"},
+    "Features": {"ArtifactsProxy": {"ArtifactsCache": {"LinkExpireDuration": 0}}}})",
+                           {{{"HTTP_LISTEN", "127.0.0.1:1"}, {"MTLS_MENDER_PASSWORD_FILE", "/nonexistent/p"}}});
+  CHECK(c.errors.size() == 4);
+  std::string const text = print_config(c);
+  CHECK(has(text, "\nWorkers not accepted  (file f:1:13)\n"));
+  CHECK(has(text, "HTTP.Enabled not accepted  (file f:1:36)\n"));
+  CHECK(has(text, "\nHTTP.Listen = \"127.0.0.1:1\"  (environment HTTP_LISTEN)\n"));
+  CHECK(has(text, "\nFeatures.mTLS.MenderPassword not accepted  (environment MTLS_MENDER_PASSWORD_FILE)\n"));
+  CHECK(has(text, "\n" + link_life + " = \"24h\"  (file f:2:"));
+  CHECK_FALSE(has(print_config(from_text("{}")), "not accepted"));
+}
+
 TEST_CASE("mTLS is on exactly where it was switched on, and what is not understood is an error") {
   struct row {
     char const* name;
@@ -216,6 +231,9 @@ TEST_CASE("mTLS is on exactly where it was switched on, and what is not understo
       {"environment", "{}", "true", true, false},
       {"environment, another word", "{}", "1", true, false},
       {"environment, another case", "{}", "TRUE", true, false},
+      {"environment, Go's letter", "{}", "t", true, false},
+      {"file, Go's letter in a string", R"({"Features": {"mTLS": {"Enabled": "T"}}})", "", true, false},
+      {"switched off by Go's letter", R"({"Features": {"mTLS": {"Enabled": true}}})", "F", false, false},
       {"environment, not understood", "{}", "enable", false, true},
       {"environment over file", R"({"Features": {"mTLS": {"Enabled": false}}})", "true", true, false},
       {"switched off by the environment", R"({"Features": {"mTLS": {"Enabled": true}}})", "false", false, false},

@@ -65,6 +65,7 @@ public:
     if (value.empty()) return;
     if (o.value.set(values, value)) {
       origins_[index(o)] = std::move(from);
+      refused_[index(o)] = false;
       return;
     }
     bool const may_hold_a_password = value.find("://") != value.npos && value.find('@') != value.npos;
@@ -73,7 +74,15 @@ public:
   }
   void refuse(option const& o, origin const& from, std::string const& what) {
     errors.push_back(named(o.key, from) + " is " + what + "; accepted: " + o.accepts);
+    mark_refused(o, from);
   }
+  /// Its last word could not be taken; an error says why.
+  void mark_refused(option const& o, origin const& from) {
+    origins_[index(o)] = from;
+    refused_[index(o)] = true;
+  }
+  /// Whether the value here is not what was written.
+  bool refused(option const& o) const noexcept { return refused_[index(o)]; }
 
   /// Where the value of an option came from.
   origin const& from(option const& o) const noexcept { return origins_[index(o)]; }
@@ -117,6 +126,7 @@ private:
   static std::size_t index(option const& o) noexcept { return static_cast<std::size_t>(&o - options().data()); }
 
   std::vector<origin> origins_ = std::vector<origin>(options().size());
+  std::vector<bool> refused_ = std::vector<bool>(options().size());
 };
 
 }  // namespace gateway

@@ -22,13 +22,13 @@ inline void set_from_file(configuration& c, option const& o, std::string const& 
   origin const from = origin::variable(name);
   if (!text) {
     c.errors.push_back(named(o.key, from) + " is " + shown(path) + ": " + file_trouble(path, text.error()));
+    c.mark_refused(o, from);
     return;
   }
   while (text->ends_with('\n') || text->ends_with('\r')) text->pop_back();
-  if (text->empty())
-    c.errors.push_back(named(o.key, from) + " is " + shown(path) + ": it is empty");
-  else
-    c.set(o, *text, from);
+  if (!text->empty()) return c.set(o, *text, from);
+  c.errors.push_back(named(o.key, from) + " is " + shown(path) + ": it is empty");
+  c.mark_refused(o, from);
 }
 
 }  // namespace environment_detail

@@ -48,6 +48,7 @@ inline std::optional<std::string> text_for(value_kind kind, json_entry const& e)
     case type::string: return has_control(e.text) ? std::nullopt : std::optional(e.text);
     case type::boolean: return kind == value_kind::flag ? std::optional(e.text) : std::nullopt;
     case type::number:
+      if (kind == value_kind::duration && e.text == "0") return e.text;  // it needs no unit
       return kind == value_kind::number || kind == value_kind::size ? std::optional(e.text) : std::nullopt;
     case type::list: {
       if (kind == value_kind::attributes) return e.items.empty() ? std::optional<std::string>("") : std::nullopt;

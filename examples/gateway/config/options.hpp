@@ -154,6 +154,18 @@ option_value duration_or_none(Field field, std::chrono::milliseconds least) {
   };
   return read_with(value_kind::duration, field, read, show_duration);
 }
+/// A duration, or 0 for the default: to Go's programs a zero is what was not set.
+template <class Field>
+option_value duration_or_default(Field field, std::chrono::milliseconds least) {
+  auto option = duration_or_none(field, least);
+  option.set = [field, set = std::move(option.set)](settings& s, std::string_view v) {
+    if (!set(s, v)) return false;
+    settings fresh;
+    if (field(s).count() == 0) field(s) = field(fresh);
+    return true;
+  };
+  return option;
+}
 /// `[{"Name": …, "Value": …}, …]`
 template <class Field>
 option_value attributes(Field field) {
@@ -302,8 +314,9 @@ inline std::vector<option> const& options() {
        "base64 or text of at least 16 bytes; several, separated by commas: the first seals",
        "secret that seals links (one is made and kept)", secret([](auto& s) -> auto& { return s.cache.secret; })},
       {"Features.ArtifactsProxy.ArtifactsCache.LinkExpireDuration", "ARTIFACTS_PROXY_CACHE_LINK_EXPIRE_DURATION",
-       "a duration of 1s or more, such as 30m or 1h15m", "how long after a poll a download may begin (24h)",
-       duration([](auto& s) -> auto& { return s.cache.link_life; }, std::chrono::seconds(1))},
+       "a duration of 1s or more, such as 30m or 1h15m, or 0 for the default",
+       "how long after a poll a download may begin (24h)",
+       duration_or_default([](auto& s) -> auto& { return s.cache.link_life; }, std::chrono::seconds(1))},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxSize", "ARTIFACTS_PROXY_CACHE_MAX_SIZE",
        "1MiB or more: bytes, or a number with KiB, MiB, GiB, TiB",
        "most that the cache may take (90 % of the file system)",

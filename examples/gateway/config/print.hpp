@@ -71,11 +71,12 @@ inline std::string to_config_text(settings const& s, secrets how) {
   return out + "\n}\n";
 }
 
-/// A line per option: `KEY = VALUE  (SOURCE)`, secrets masked.
+/// A line per option: `KEY = VALUE  (SOURCE)`, secrets masked; `KEY not accepted  (SOURCE)` where the value was
+/// refused.
 inline std::string print_config(configuration const& c) {
   std::string out;
   for (option const& o : options()) {
-    out += o.key + " = " + json_value(o, c.values, secrets::masked) + "  (";
+    out += o.key + (c.refused(o) ? " not accepted" : " = " + json_value(o, c.values, secrets::masked)) + "  (";
     origin const& from = c.from(o);
     switch (from.from) {
       case origin::source::built_in: out += "default"; break;

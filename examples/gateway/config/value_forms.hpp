@@ -19,13 +19,13 @@
 /// the reader takes.
 namespace gateway {
 
-/// Yes or no, in any case.
+/// Yes or no, in any case: all that Go's strconv.ParseBool takes, and more.
 inline bool read_bool(std::string_view text, bool& into) {
   auto const is_one_of = [text](std::initializer_list<std::string_view> words) {
     return std::any_of(words.begin(), words.end(), [text](auto word) { return mgw::http::iequals(text, word); });
   };
-  bool const yes = is_one_of({"true", "1", "yes", "on"});
-  if (yes || is_one_of({"false", "0", "no", "off"})) return into = yes, true;
+  bool const yes = is_one_of({"true", "t", "1", "yes", "on"});
+  if (yes || is_one_of({"false", "f", "0", "no", "off"})) return into = yes, true;
   return false;
 }
 
