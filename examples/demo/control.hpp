@@ -28,6 +28,7 @@ namespace demo {
 /// | `POST /demo/resume` | and again |
 /// | `POST /demo/rate?bytes_per_s=N` | of all transfers together; 0: no limit |
 /// | `POST /demo/management?status=N`, `?role=narrow`, `?sessions=end` | all calls of the management API answer N (0: as they should); its user may only preauthorize (`?role=full`: all); its sessions end |
+/// | `POST /demo/management?how=hang`, `drop`, `hold`, `open` | its calls get no answer, or an end without one; they are done, but the answer waits for the next such call (`hold` again: one by one); all is well |
 /// | `POST /demo/abort` | the deployment is aborted: status reports get 409 |
 /// | `POST /demo/run?command=TEXT` | typed into a terminal of each connected device (409: there is none); the output is in the stats |
 class control {
@@ -52,6 +53,10 @@ public:
       if (auto const n = number(status); n && *n < 600) management_.fail_with(static_cast<int>(*n));
       if (auto const role = query_member(query, "role"); !role.empty()) management_.narrow_role(role == "narrow");
       if (query_member(query, "sessions") == "end") management_.end_sessions();
+      if (auto const how = query_member(query, "how"); !how.empty()) {
+        using mode = management::mode;
+        management_.set(how == "hang" ? mode::hang : how == "drop" ? mode::drop : how == "hold" ? mode::hold : mode::open);
+      }
     } else if (path == "/demo/abort") {
       rollout_.abort();
     } else if (path == "/demo/run") {
@@ -83,6 +88,7 @@ private:
     out["api_requests"] = api_requests_.load();
     out["management_logins"] = management_.logins();
     out["management_requests"] = management_.requests();
+    out["management_held"] = management_.held();
     json::object devices;
     auto const reports = rollout_.reports();
     for (auto const& [id, identity] : auth_.devices()) {

@@ -7,7 +7,13 @@
 
 #include <mgw/mender/base64.hpp>
 
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <set>
@@ -28,8 +34,13 @@ public:
 
   static constexpr std::string_view prefix = "/api/management/";
 
+  /// What becomes of calls: `hang` and `drop`, they are not worked on, and nothing or an end comes back; `hold`, they are
+  /// worked on, and the answer waits for the next mode.
+  enum class mode { open, hang, drop, hold };
+
   asio::awaitable<void> operator()(exchange& x) {
     requests_.fetch_add(1);
+    if (mode const how = mode_.load(); how == mode::hang || how == mode::drop) return leave(x);
     std::string_view const path = x.target().path;
     std::string_view const method = x.request().method;
     if (int const status = failing_.load(); status != 0) return refuse_as_told(x, status);
@@ -62,6 +73,13 @@ public:
   void fail_with(int status) noexcept { failing_ = status; }
   /// The user's role allows only to preauthorize.
   void narrow_role(bool on) noexcept { narrow_ = on; }
+  /// Lets go of the answers that are held; those of later calls, too, wait if it is `hold` again.
+  void set(mode how) noexcept {
+    mode_ = how;
+    ++turn_;
+  }
+  /// How many calls wait for an answer.
+  std::uint64_t held() const noexcept { return held_; }
   std::uint64_t logins() const noexcept { return logins_; }
   std::uint64_t requests() const noexcept { return requests_; }
 
@@ -72,6 +90,23 @@ private:
       (void)co_await x.respond(status, json_type, body, "Retry-After", "1");
     else
       (void)co_await x.respond(status, json_type, body);
+  }
+  asio::awaitable<void> leave(exchange& x) {
+    if (mode_.load() == mode::hang) co_await wait_for_turn(x);
+    x.abort();
+  }
+  asio::awaitable<void> wait_if_held(exchange& x) {
+    if (mode_.load() == mode::hold) co_await wait_for_turn(x);
+  }
+  asio::awaitable<void> wait_for_turn(exchange& x) {
+    auto const executor = co_await asio::this_coro::executor;
+    ++held_;
+    for (std::uint64_t const mine = turn_.load(); turn_.load() == mine && !x.draining() && !x.client_gone();) {
+      asio::steady_timer timer(executor, std::chrono::milliseconds(20));
+      std::error_code ignored;
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    --held_;
   }
   asio::awaitable<void> sign_in(exchange& x) {
     if (x.request_framing().kind == mgw::http::body_kind::chunked) return refuse(x, 400, "malformed request body");
@@ -105,6 +140,7 @@ private:
     auto const* const force = request->if_contains("force");
     bool const forced = force != nullptr && force->is_bool() && force->get_bool();
     auto const made = auth_.preauthorize(identity->get_object(), pubkey, forced);
+    co_await wait_if_held(x);
     if (!made.conflict.empty()) {
       co_await answer(x, 409, json_type, made.conflict);
       co_return;
@@ -117,10 +153,13 @@ private:
     if (!all.empty()) body += auth_.describe(all.begin()->first, true);
     return answer(x, 200, json_type, body + ']');
   }
-  asio::awaitable<void> tell(exchange& x, std::string const& id) {
-    std::string device = auth_.describe(id, true);
-    if (device.empty()) return refuse(x, 404, "device not found");
-    return answer(x, 200, json_type, std::move(device));
+  asio::awaitable<void> tell(exchange& x, std::string id) {
+    std::string const device = auth_.describe(id, true);
+    co_await wait_if_held(x);
+    if (device.empty())
+      co_await refuse(x, 404, "device not found");
+    else
+      co_await answer(x, 200, json_type, device);
   }
   asio::awaitable<void> set_status(exchange& x, std::string id, std::string set) {
     auto const body = co_await read_json(x);
@@ -128,6 +167,7 @@ private:
     auto const request = parse_object(*body);
     std::string const status = request ? member(*request, "status") : std::string();
     int const done = auth_.set_status(id, set, status);
+    co_await wait_if_held(x);
     std::string_view const why = done == 404 ? "not found" : "this status cannot be set";
     if (done == 204)
       co_await answer(x, 204);
@@ -141,6 +181,8 @@ private:
   std::set<std::string> sessions_;
   std::atomic<int> failing_{0};
   std::atomic<bool> narrow_{false};
+  std::atomic<mode> mode_{mode::open};
+  std::atomic<std::uint64_t> turn_{0}, held_{0};
   std::atomic<std::uint64_t> logins_{0}, requests_{0};
 };
 

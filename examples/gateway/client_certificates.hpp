@@ -80,7 +80,7 @@ public:
     std::string failure;
     try {
       std::string_view const signature = x.request().fields.value("X-MEN-Signature");
-      co_await authorizer_->authorize(x.worker(), *shown, body, signature);
+      co_await authorizer_->authorize(x.worker(), shown, body, signature);
     } catch (std::exception const& e) {
       failure = e.what();
     }

@@ -15,6 +15,7 @@
 #include <mgw/mender/error.hpp>
 #include <mgw/mender/error_body.hpp>
 #include <mgw/mender/identity.hpp>
+#include <mgw/mender/in_hand.hpp>
 #include <mgw/mender/inventory.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/link_claims.hpp>

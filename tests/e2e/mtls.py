@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 
 from support import POLL, Device, MiniMender, Origin, check, make_artifact, start_gateway, until
 
@@ -157,6 +158,49 @@ def test_management_api_in_trouble(bench):
     check(enrol(bench, gateway, three, {'mac': 'cc'}) == 401, 'the request was not relayed')
     server.post('/demo/management?status=0&role=narrow')
     until(lambda: enrol(bench, gateway, three, {'mac': 'cc'}) == 200, 30, 'a narrow role to be enough')
+
+
+def test_management_api_that_never_answers(bench):
+    """Silence, or an end: who is known notices nothing, who is not is relayed soon."""
+    server, gateway = start(bench)
+    known, new, newer = (Certificate(bench, name) for name in ('known', 'new', 'newer'))
+    check(enrol(bench, gateway, known, {'mac': 'aa'}) == 200, 'the device was not accepted')
+
+    def quick(gateway, certificate, mac, wanted, seconds):
+        begun = time.monotonic()
+        status = enrol(bench, gateway, certificate, {'mac': mac})
+        took = time.monotonic() - begun
+        check(status == wanted and took < seconds, f'{mac}: {status} after {took:.1f} s')
+
+    server.post('/demo/management?how=hang')
+    quick(gateway, new, 'bb', 401, 8)  # 3 s by default, and a busy machine
+    until(lambda: server.stats()['management_held'] == 1, 5, 'the call to be under way')
+    asked = server.stats()['management_requests']
+    quick(gateway, known, 'aa', 200, 3)
+    quick(gateway, new, 'bb', 401, 3)  # nobody asks a second time for it
+    check(server.stats()['management_requests'] == asked, 'the call was made twice')
+    check(gateway.log.count('no answer within 3000 ms') == 1, 'no line about the silence')
+    server.post('/demo/management?how=drop')
+    until(lambda: 'not asked for 5 s' in gateway.log, 20, 'the end of the call to be told')
+    quick(gateway, known, 'aa', 200, 3)
+    quick(gateway, newer, 'cc', 401, 3)
+    server.post('/demo/management?how=open')
+    for certificate, mac in ((new, 'bb'), (newer, 'cc')):
+        until(lambda: enrol(bench, gateway, certificate, {'mac': mac}) == 200, 30, f'{mac} to be accepted')
+
+
+def test_a_slow_management_api_authorizes_after_all(bench):
+    """The device goes on after three seconds, and the answer that comes later is its authorization."""
+    server, gateway = start(bench)
+    one, two = Certificate(bench, 'one'), Certificate(bench, 'two')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 'the device was not accepted')
+    server.post('/demo/management?how=hold')
+    check(enrol(bench, gateway, two, {'mac': 'bb'}) == 200, 'what was done is not seen')  # only its answer is late
+    asked = server.stats()['management_requests']
+    server.post('/demo/management?how=open')
+    until(lambda: gateway.log.count('is preauthorized') == 2, 10, 'the answer to be taken')
+    check(enrol(bench, gateway, two, {'mac': 'bb'}) == 200, 'the device lost its token')
+    check(server.stats()['management_requests'] == asked, 'it was asked for again')
 
 
 def test_two_gateways_do_not_fight(bench):

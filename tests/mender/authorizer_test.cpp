@@ -5,6 +5,7 @@
 #include <mgw/mender/management_client.hpp>
 #include <mgw/proxy/exchange.hpp>
 
+#include <support/blocking_socket.hpp>
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
@@ -21,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -76,6 +78,7 @@ struct server_script {
   std::string device;  // of a GET
   std::string retry_after;
   bool drop = false, silent = false;
+  std::optional<std::size_t> stall_after;
   server_script() = default;
 };
 
@@ -115,7 +118,7 @@ struct rig {
     server.standing([this](origin::seen_request const& r) { return answer(r); });
   }
   ~rig() {
-    if (script.silent) server.release();
+    if (script.silent || script.stall_after) server.release();
     g.stop([this] {
       if (subject) subject->close();
     });
@@ -133,6 +136,7 @@ struct rig {
     mishap m;
     m.drop = script.drop;
     m.silent = script.silent;
+    m.stall_after = script.stall_after;
     if (path_of(r) == login_path) {
       m.status = script.login;
       m.body = "t.o.k";
@@ -188,7 +192,7 @@ struct rig {
     }
     auto const peer = self.whose_certificate->shown();
     std::string_view const signature = x.request().fields.value("X-MEN-Signature");
-    co_await self.subject->authorize(x.worker(), *peer, body, signature);
+    co_await self.subject->authorize(x.worker(), peer, body, signature);
     (void)co_await x.respond(204, {}, {});
   }
 
@@ -437,6 +441,91 @@ TEST_CASE("a management API in trouble is left alone for a while, and holds no d
     CHECK(r.calls().empty());
     CHECK(r.g.log.count("not asked for 3600 s") == 1);
   }
+}
+
+TEST_CASE("a device waits for a silent management API no longer than the wait, and is authorized when that answers") {
+  device const a("a", R"({"mac":"aa"})"), b("b", R"({"mac":"bb"})");
+  rig r;
+  r.options.wait = std::chrono::milliseconds(20);
+  r.options.max_late = 1;
+  server_script s;
+  s.silent = true;
+  r.set(s);
+  r.start();
+  CHECK(r.ask(a));  // the login is in hand
+  CHECK(r.g.log.count("management API: no answer within 20 ms") == 1);
+  CHECK(r.ask(a));  // no second attempt for it
+  CHECK(r.ask(b));  // too many are late
+  CHECK(r.g.log.count("no answer for 1 devices yet") == 1);
+  REQUIRE(r.server.stalled());
+  r.set(server_script());
+  r.server.release();
+  CHECK(test::eventually([&r] { return r.g.log.count("is preauthorized") == 1; }));
+  CHECK(r.calls() == lines{"POST login", "POST "});
+  CHECK(r.ask(a));
+  CHECK(r.calls().empty());
+  CHECK(test::eventually([&r, &b] { return r.ask(b) && r.g.log.count("is preauthorized") == 2; }));
+}
+
+TEST_CASE("a key is forced only before its request goes upstream: it may be accepted afterwards") {
+  device const a("a", R"({"mac":"aa"})"), b("b", R"({"mac":"bb"})");
+  rig r;
+  r.options.wait = std::chrono::milliseconds(20);
+  server_script s;
+  s.silent = true;
+  r.set(s);
+  r.start();
+  CHECK(r.ask(a));
+  REQUIRE(r.server.stalled());
+  s.silent = false;
+  s.post = 409;
+  s.device = set_of(b, "accepted");
+  r.set(s);
+  r.server.release();
+  CHECK(r.server.saw(3));
+  s.device = set_of(a, "pending");
+  r.set(s);
+  CHECK(test::eventually([&r, &a] { return r.ask(a) && r.g.log.count("is accepted") == 1; }));
+  for (std::string const& call : r.calls()) CHECK(call.find("force") == std::string::npos);
+}
+
+TEST_CASE("a gateway ends while a device is being authorized") {
+  rig r;
+  r.options.wait = std::chrono::milliseconds(20);
+  server_script s;
+  s.silent = true;
+  r.set(s);
+  r.start();
+  CHECK(r.ask(device("a", R"({"mac":"aa"})")));
+  CHECK(r.server.stalled());
+  r.set(server_script());
+}
+
+TEST_CASE("silence on a connection that was used before is not asked for twice") {
+  device const a("a", R"({"mac":"aa"})"), b("b", R"({"mac":"bb"})");
+  rig r;
+  r.options.management.exchange.response_timeout = std::chrono::milliseconds(50);
+  r.options.management.trouble_pause = std::chrono::hours(1);
+  r.start();
+  CHECK(r.ask(a));
+  (void)r.calls();
+  server_script s;
+  s.silent = true;
+  r.set(s);
+  CHECK(r.ask(b));
+  CHECK(r.calls() == lines{"POST "});
+}
+
+TEST_CASE("an answer of the management API that never ends is given up") {
+  rig r;
+  r.options.management.call_limit = std::chrono::milliseconds(100);
+  r.options.management.trouble_pause = std::chrono::hours(1);
+  server_script s;
+  s.stall_after = 2;
+  r.set(s);
+  r.start();
+  CHECK(r.ask(device("a", R"({"mac":"aa"})")));
+  CHECK(r.g.log.count("management API: no response in time; not asked for 3600 s") == 1);
 }
 
 TEST_CASE("what a 429 says to wait is waited, within an hour") {

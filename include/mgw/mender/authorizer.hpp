@@ -3,10 +3,12 @@
 #include <mgw/cache/sha256.hpp>
 #include <mgw/core/blocking_pool.hpp>
 #include <mgw/core/log.hpp>
+#include <mgw/core/seldom.hpp>
 #include <mgw/mender/auth_request.hpp>
 #include <mgw/mender/auth_sets.hpp>
 #include <mgw/mender/bindings.hpp>
 #include <mgw/mender/decisions.hpp>
+#include <mgw/mender/in_hand.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/management_client.hpp>
 #include <mgw/net/peer_certificate.hpp>
@@ -14,9 +16,14 @@
 #include <mgw/upstream/pool_set.hpp>
 
 #include <asio/awaitable.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -33,6 +40,8 @@ struct authorizer_options {
   std::chrono::seconds life{3600};             ///< for so long, when a device needs nothing more
   std::chrono::seconds short_life{300};        ///< the same, when it was left as it is
   std::chrono::milliseconds patience{15'000};  ///< no further call of the management API begins after so long
+  std::chrono::milliseconds wait{3'000};       ///< a device waits for so long at most; it is authorized all the same
+  std::size_t max_late = 1024;                 ///< devices that this goes on for; while there are so many, others are only relayed
   std::size_t max_decisions = 65'536;
   log_sink log;  ///< audit lines begin with "audit: "
 
@@ -44,8 +53,9 @@ struct authorizer_options {
 /// The request must be signed by the key it names; certificate subject and identity must be bound to each other; then
 /// the management API is asked, in an order that neither takes a token from a device nor undoes what an operator has
 /// decided: preauthorize without force; if the device exists, only what its own key lacks. Nothing here stops the
-/// request itself: the server decides. Several gateways may do this for one device at once: each step bears that
-/// another one was first. Source: server.md 7 of the protocol notes.
+/// request itself, and a management API that is slow or silent does not hold it up for long: the server decides. Several
+/// gateways may do this for one device at once: each step bears that another one was first. Source: server.md 7 of the
+/// protocol notes.
 /// Errors: of bindings, from the constructor. Thread rule: any worker.
 class authorizer {
 public:
@@ -53,13 +63,15 @@ public:
       : options_(std::move(options)),
         bindings_(options_.bound, options_.log),
         management_(upstreams, options_.management),
-        decisions_(options_.max_decisions) {}
+        decisions_(options_.max_decisions),
+        in_hand_(options_.max_late) {}
   authorizer(authorizer const&) = delete;
   authorizer& operator=(authorizer const&) = delete;
 
-  /// `body`, `signature`: of the auth request, as they came. They and `peer` outlive the call.
-  asio::awaitable<void> authorize(net::worker& w, net::peer_certificate const& peer, std::string_view body,
-                                  std::string_view signature);
+  /// `body`, `signature`: of the auth request, as they came; they outlive the call. Ends within `options.wait`: what is
+  /// not done by then goes on by itself on `w`, and the device's next request finds it done.
+  asio::awaitable<void> authorize(net::worker& w, std::shared_ptr<net::peer_certificate const> peer,
+                                  std::string_view body, std::string_view signature);
   /// The server has refused such a request after all: the next one is looked at anew.
   void refused(net::peer_certificate const& peer, std::string_view body);
 
@@ -76,15 +88,29 @@ private:
   };
   using clock = std::chrono::steady_clock;
 
-  struct attempt {  // what one call of authorize works on
+  struct attempt {  // what one call of authorize works on, and what it leaves to go on by itself
     net::worker& worker;
-    auth_request const& request;
+    std::shared_ptr<net::peer_certificate const> peer;
+    auth_request request;
+    decisions::key key;
+    in_hand::place place;
     std::string device;  // for audit lines
     clock::time_point until;
-    attempt(net::worker& w, auth_request const& r, std::string d, clock::time_point u)
-        : worker(w), request(r), device(std::move(d)), until(u) {}
+    asio::steady_timer ended;  // cancelled then
+    bool done = false;
+    attempt(authorizer& self, net::worker& w, std::shared_ptr<net::peer_certificate const> p, auth_request r,
+            decisions::key const& k)
+        : worker(w),
+          peer(std::move(p)),
+          request(std::move(r)),
+          key(k),
+          place(self.in_hand_, key),
+          device(shown(request.identity) + " (certificate " + shown(peer->subject) + ", serial " + peer->serial + ')'),
+          until(clock::now() + self.options_.patience),
+          ended(w.io.get_executor()) {}
   };
 
+  static asio::awaitable<void> work(authorizer& self, std::shared_ptr<attempt> a);
   asio::awaitable<bool> bind(net::peer_certificate const& peer, auth_request const& request);
   asio::awaitable<outcome> settle(attempt& a);
   asio::awaitable<outcome> settle_known(attempt& a, std::string_view conflict);
@@ -103,6 +129,8 @@ private:
   bindings bindings_;
   management_client management_;
   decisions decisions_;
+  in_hand in_hand_;
+  seldom slow_{std::chrono::seconds(10)}, crowded_{std::chrono::seconds(10)};
   blocking_pool disk_{1};
 };
 
@@ -131,35 +159,61 @@ inline void authorizer::refused(net::peer_certificate const& peer, std::string_v
   if (request) decisions_.forget(key_of(peer, *request));
 }
 
-inline asio::awaitable<void> authorizer::authorize(net::worker& w, net::peer_certificate const& peer,
+inline asio::awaitable<void> authorizer::authorize(net::worker& w, std::shared_ptr<net::peer_certificate const> peer,
                                                    std::string_view body, std::string_view signature) {
-  auto const request = parse_auth_request(body);
+  auto request = parse_auth_request(body);
   if (!request) {
-    audit("the auth request of certificate " + shown(peer.subject) +
+    audit("the auth request of certificate " + shown(peer->subject) +
           " is not authorized: " + request.error().message());
     co_return;
   }
   if (!request->key.has_signed(body, signature)) {
-    audit("the auth request of certificate " + shown(peer.subject) + " for " + shown(request->identity) +
+    audit("the auth request of certificate " + shown(peer->subject) + " for " + shown(request->identity) +
           " is not authorized: its signature is not good");
     co_return;
   }
-  decisions::key const key = key_of(peer, *request);
+  decisions::key const key = key_of(*peer, *request);
   if (options_.remember && decisions_.has(key)) co_return;
+  auto const a = std::make_shared<attempt>(*this, w, std::move(peer), *std::move(request), key);
+  if (!a->place) {
+    if (in_hand_.crowded() && crowded_.due() && options_.log)
+      options_.log(log_level::warn, "management API: no answer for " + std::to_string(options_.max_late) +
+                                        " devices yet; others are relayed without being authorized");
+    co_return;
+  }
+  auto const end = [this, a](std::exception_ptr failed) {
+    a->done = true;
+    a->ended.cancel();
+    if (!failed || !options_.log) return;
+    try {
+      std::rethrow_exception(failed);
+    } catch (std::exception const& e) {
+      options_.log(log_level::error, std::string("a device could not be authorized: ") + e.what());
+    }
+  };
+  asio::co_spawn(w.io.get_executor(), work(*this, a), end);
+  if (a->done) co_return;
+  a->ended.expires_after(options_.wait);
+  std::error_code ignored;
+  co_await a->ended.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  if (a->done) co_return;
+  a->place.set_late();
+  if (slow_.due() && options_.log)
+    options_.log(log_level::warn, "management API: no answer within " + std::to_string(options_.wait.count()) +
+                                      " ms; devices are relayed meanwhile, and authorized when it comes");
+}
+
+inline asio::awaitable<void> authorizer::work(authorizer& self, std::shared_ptr<attempt> a) {
   outcome done = outcome::left;
-  bool const bound = co_await bind(peer, *request);
-  if (bound) {
-    std::string device =
-        shown(request->identity) + " (certificate " + shown(peer.subject) + ", serial " + peer.serial + ')';
-    attempt a(w, *request, std::move(device), clock::now() + options_.patience);
-    done = co_await settle(a);
-  }
+  bool const bound = co_await self.bind(*a->peer, a->request);
+  if (bound) done = co_await self.settle(*a);
   if (done == outcome::settled) {
-    auto const note = [this, &r = *request] { return bindings_.note_key(r.identity, r.key.der()); };
-    (void)co_await disk_.run(note);
+    auto const note = [&self, &r = a->request] { return self.bindings_.note_key(r.identity, r.key.der()); };
+    (void)co_await self.disk_.run(note);
   }
-  if (done != outcome::unavailable && options_.remember)
-    decisions_.remember(key, done == outcome::settled ? options_.life : options_.short_life);
+  auto const& o = self.options_;
+  if (done != outcome::unavailable && o.remember)
+    self.decisions_.remember(a->key, done == outcome::settled ? o.life : o.short_life);
 }
 
 inline asio::awaitable<bool> authorizer::bind(net::peer_certificate const& peer, auth_request const& request) {
@@ -264,6 +318,9 @@ inline asio::awaitable<authorizer::outcome> authorizer::settle_set(attempt& a, k
   }
   auth_set const* const set = device.find(a.request.key.der());
   if (set == nullptr) {
+    // The request has gone upstream since: its key is pending there, or accepted through another gateway, and force would
+    // take that back. The next request is looked at anew.
+    if (a.place.late()) co_return outcome::unavailable;
     outcome const forced = co_await preauthorize_forced(a);
     co_return forced;
   }

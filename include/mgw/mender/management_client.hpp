@@ -4,6 +4,7 @@
 #include <mgw/http/fields.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/mender/base64.hpp>
+#include <mgw/net/deadline.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/endpoint.hpp>
@@ -35,6 +36,7 @@ struct management_options {
   std::string username, password;
   std::string access_token;  ///< in place of these two
   upstream::exchange_options exchange;
+  std::chrono::milliseconds call_limit{30'000};    ///< for one call, however it trickles
   std::chrono::milliseconds login_pause{60'000};   ///< after a login that was refused: accounts get locked
   std::chrono::milliseconds trouble_pause{5'000};  ///< after no answer, or one of 5xx
   std::chrono::milliseconds quota_pause{60'000};   ///< after a 429 without Retry-After
@@ -183,13 +185,18 @@ inline asio::awaitable<management_client::told> management_client::once(net::wor
     co_return out;
   }
   upstream::client_exchange up(w.deadlines, std::move(*c.connection), options_.exchange);
+  net::deadline whole(w.deadlines, up);
+  whole.arm(options_.call_limit);
   std::string_view const method = std::string_view(request).substr(0, request.find(' '));
   std::string const proxied = up.proxy() != nullptr ? through(*up.proxy(), request) : std::string();
   std::string_view const text = proxied.empty() ? request : proxied;
   std::error_code const sent = co_await up.send(text);
   out.answer.ec = co_await up.read_head(method);  // also after a failed write: an early refusal
+  if (whole.expired()) out.answer.ec = upstream::error::response_timeout;
   if (out.answer.ec) {
-    out.repeatable = up.reused() && !up.response_begun();
+    // Silence is no sign that the connection had died while it was idle.
+    bool const silent = out.answer.ec == upstream::error::response_timeout;
+    out.repeatable = up.reused() && !up.response_begun() && !silent;
     if (sent) out.answer.ec = sent;
     co_return out;
   }
@@ -203,6 +210,7 @@ inline asio::awaitable<management_client::told> management_client::once(net::wor
     body::chunk const piece = co_await up.read_body();
     if (piece.ec || piece.bytes.size() > max_body - out.answer.body.size()) {
       out.answer.ec = piece.ec ? piece.ec : std::make_error_code(std::errc::message_size);
+      if (whole.expired()) out.answer.ec = upstream::error::response_timeout;
       break;
     }
     out.answer.body += piece.bytes;
