@@ -1,5 +1,6 @@
 """Client certificates: devices that are authorized by theirs, and those that are not."""
 import base64
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -212,6 +213,37 @@ def test_two_gateways_do_not_fight(bench):
         check(enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 'the device lost its token')
     check(server.stats()['management_logins'] == 2, 'more than one login each')
     check('further key' not in first.log + second.log, 'a key was forced')
+
+
+def test_two_gateways_with_one_device_in_flight(bench):
+    """At each step both have the server's answer before either goes on: one of them does it, the other finds it done."""
+    server, first = start(bench)
+    second = gateway_for(bench, server, STATE_DIRECTORY=str(bench.path('state-2', 'x').parent),
+                         ARTIFACTS_PROXY_CACHE_PATH=str(bench.path('cache-2', 'x').parent))
+    gateways = (first, second)
+    for n, gateway in enumerate(gateways):  # so that both have a session
+        check(enrol(bench, gateway, Certificate(bench, f'other-{n}'), {'mac': f'other-{n}'}) == 200, 'was not accepted')
+    new, pending, new_key = (Certificate(bench, name) for name in ('new', 'pending', 'new-key'))
+    check(enrol(bench, server, pending, {'mac': 'pp'}) == 401, 'accepted by nobody')
+    with concurrent.futures.ThreadPoolExecutor(2) as both:
+        for what, certificate, mac, signer, steps in (
+                ('a new device', new, 'nn', None, (2, 1)),  # one is told that it is preauthorized, and reads it
+                ('a pending one', pending, 'pp', None, (2, 2, 2)),  # both read it, and one accepts
+                ('a further key', new, 'nn', new_key, (2, 2, 2))):
+            server.post('/demo/management?how=hold')
+            asked = [both.submit(enrol, bench, g, certificate, {'mac': mac}, signer) for g in gateways]
+            for held in steps:
+                until(lambda: server.stats()['management_held'] == held, 10, f'{what}: {held} answers to be held')
+                server.post('/demo/management?how=hold')
+            server.post('/demo/management?how=open')
+            statuses = [a.result() for a in asked]
+            # 401: this machine is so busy that the device did not wait any more.
+            check(200 in statuses and set(statuses) <= {200, 401}, f'{what}: {statuses}')
+            for gateway in gateways:
+                check(enrol(bench, gateway, certificate, {'mac': mac}, signer) == 200, f'{what} is not accepted')
+    log = first.log + second.log
+    check(log.count('is preauthorized') == 5, 'not: two others, the new one, and its further key by each')
+    check(log.count('is accepted') == 1, 'the pending key was accepted twice')
 
 
 def test_blacklist_on_resumed_and_open_connections(bench):
