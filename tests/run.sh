@@ -95,7 +95,7 @@ build() {
   local preset=$1 seconds=$2 target targets=()
   shift 2
   for target; do targets+=(--target "$target"); done
-  if ! bounded "$preset-configure" 300 cmake --preset "$preset" ${options[@]+"${options[@]}"}; then
+  if ! bounded "$preset-configure" 300 cmake --preset "$preset" -DMGW_TESTS_TOGETHER=ON ${options[@]+"${options[@]}"}; then
     fail "configure $preset" 1 "$logs/$preset-configure.log"
     return 1
   fi
