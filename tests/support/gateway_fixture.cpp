@@ -37,7 +37,8 @@ template <class Rig>
 basic_caching_gateway<Rig>::basic_caching_gateway(std::filesystem::path const& directory,
                                                   std::string const& origin_authority,
                                                   basic_caching_options<Rig> options)
-    : base_("http://" + origin_authority), gateway_(options.threads, options.pools) {
+    : base_((options.trust.ca_file.empty() ? "http://" : "https://") + origin_authority),
+      gateway_(options.threads, options.pools, options.trust) {
   store_settings s(directory, options.max_size);
   s.log = gateway_.log.sink();
   s.ops = options.ops;

@@ -122,6 +122,7 @@ struct basic_caching_options {
   std::uint64_t max_size = 1u << 30;
   cache::file_ops* ops = nullptr;  // the disk; null: the real one
   upstream::pool_options pools;
+  net::client_tls trust;  // with a CA: the origin speaks TLS
   std::function<any_handler(basic_caching_gateway<Rig>&)> handler;  // in place of the one below
   basic_caching_options() = default;
 };
