@@ -159,7 +159,7 @@ TEST_CASE("whatever a server says in trouble in the middle of an object, it is a
   }
 }
 
-TEST_CASE("whoever comes first, and whatever part each one wants: one download on many workers") {
+TEST_CASE_TEMPLATE("whoever comes first, and whatever part each one wants: one download on many workers", Rig, MGW_EVERY_RIG) {
   struct {
     char const* method;
     test::field_list fields;
@@ -180,9 +180,9 @@ TEST_CASE("whoever comes first, and whatever part each one wants: one download o
     CAPTURE(begins);
     test::origin origin(body);
     test::temporary_directory const directory;
-    caching_options o;
+    test::basic_caching_options<Rig> o;
     o.threads = 4;
-    caching_gateway g(directory.path(), origin.authority(), std::move(o));
+    test::basic_caching_gateway<Rig> g(directory.path(), origin.authority(), std::move(o));
     mishap silent;
     silent.silent = true;
     origin.script(0, silent);
