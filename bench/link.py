@@ -12,12 +12,8 @@ each transfer alone), with one and with four artifacts being fetched: the time o
 artifacts came through, and the rate at which an object from the cache arrives meanwhile.
 """
 import argparse
-import http.client
-import multiprocessing
 import os
 import shutil
-import socket
-import ssl
 import statistics
 import subprocess
 import sys
@@ -26,113 +22,13 @@ import time
 
 sys.dont_write_bytecode = True
 import measure  # noqa: E402
-from measure import DEVICES, HEADER, MIB  # noqa: E402
-
-
-# ---- the link --------------------------------------------------------------------------------------------------------
-
-def run_link(listening, origin_port, rate, queue, passed):
-    """A process of its own. `passed`: bytes that came out of the queue."""
-    import asyncio
-
-    async def main():
-        line, held = asyncio.Queue(), 0
-        space = asyncio.Condition()
-
-        async def out():
-            nonlocal held
-            free_at = time.monotonic()
-            while True:
-                writer, data = await line.get()
-                free_at = max(free_at, time.monotonic() - 0.1) + len(data) / rate  # a late timer is caught up
-                if (wait := free_at - time.monotonic()) > 0:
-                    await asyncio.sleep(wait)
-                passed.value += len(data)
-                if not writer.is_closing():
-                    writer.write(data)
-                async with space:
-                    held -= len(data)
-                    space.notify_all()
-
-        async def down(reader, writer):
-            nonlocal held
-            while data := await reader.read(16384):
-                if len(data) > 4096:  # small answers find room, as packets do between the others
-                    async with space:
-                        await space.wait_for(lambda: held < queue)
-                held += len(data)
-                line.put_nowait((writer, data))
-                await writer.drain()  # the receiver's window may be closed
-            writer.close()
-
-        async def up(reader, writer):
-            while data := await reader.read(16384):
-                writer.write(data)
-                await writer.drain()
-            writer.close()
-
-        async def serve(reader, writer):
-            # What has passed the link is at the receiver: there is no other buffer on its way.
-            writer.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-            writer.transport.set_write_buffer_limits(high=65536)
-            origin_reader, origin_writer = await asyncio.open_connection('127.0.0.1', origin_port, limit=65536)
-            origin_writer.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            await asyncio.gather(up(reader, origin_writer), down(origin_reader, writer), return_exceptions=True)
-
-        await asyncio.start_server(serve, sock=listening)
-        await out()
-
-    asyncio.run(main())
-
-
-# ---- the proxies with a cap ------------------------------------------------------------------------------------------
-
-class Nginx(measure.Nginx):
-    cap = None
-
-    def command(self, environment):
-        out = super().command(environment)
-        path = os.path.join(self.directory, 'nginx.conf')
-        with open(path) as f:
-            text = f.read()
-        if self.cap:
-            text = text.replace('proxy_cache artifacts;', f'proxy_cache artifacts;\n      proxy_limit_rate {self.cap};')
-        with open(path, 'w') as f:
-            f.write(text)
-        return out
-
-
-class Gateway(measure.Gateway):
-    cap = None
-
-    def command(self, environment):
-        if self.cap:
-            environment['UPSTREAM_RATE_LIMIT'] = str(self.cap)
-        return super().command(environment)
+from measure import MIB  # noqa: E402
+from slow_link import Link  # noqa: E402
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
 
 class Bench(measure.Bench):
-    def calls(self, proxy, seconds):
-        """Milliseconds of each API call, one after the other on one connection, a pause of 10 ms between them."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        name, value = HEADER.split(': ', 1)
-        connection = http.client.HTTPSConnection('127.0.0.1', proxy.port, context=context, timeout=60)
-        times, end = [], time.monotonic() + seconds
-        while time.monotonic() < end:
-            began = time.monotonic()
-            connection.request('GET', f'{DEVICES}/inventory/device/attributes', headers={name: value})
-            answer = connection.getresponse()
-            answer.read()
-            times.append((time.monotonic() - began) * 1000)
-            if answer.status != 200:
-                self.failures.append(f'{proxy.name}: an API call was answered {answer.status}')
-            time.sleep(0.01)
-        connection.close()
-        return times
-
     def trial(self, proxy, fills, cap):
         """(calls' times, MiB/s over the link, MiB/s of hits)"""
         proxy.cap = cap
@@ -162,18 +58,12 @@ class Bench(measure.Bench):
         self.origin = subprocess.Popen([self.program('mgw-bench-origin'), self.cert, self.key], stdout=subprocess.PIPE, text=True,
                                        preexec_fn=self.on_load_core)
         real_port = int(self.origin.stdout.readline())
-        listening = socket.create_server(('127.0.0.1', 0))
-        self.origin_port = listening.getsockname()[1]  # where proxies find it
-        self.passed = multiprocessing.Value('Q', 0, lock=False)
-        link = multiprocessing.Process(target=run_link, daemon=True,
-                                       args=(listening, real_port, self.o.rate * MIB, self.o.queue * 1024, self.passed))
-        link.start()
-        os.sched_setaffinity(link.pid, {self.load_core})
-        self.proxies = [Nginx(self), Gateway(self)]
+        self.proxies = [measure.Nginx(self), measure.Gateway(self)]
         self.on_load_core()
         print(f'\n{"":34}{"API call, ms":>20}{"link":>10}{"hits":>10}')
         print(f'{"":34}{"p50":>10}{"p99":>10}{"MiB/s":>10}{"MiB/s":>10}')
-        try:
+        with Link(real_port, self.o.rate * MIB, self.o.queue * 1024, self.load_core) as link:
+            self.origin_port, self.passed = link.port, link.passed
             for fills in (1, 4):
                 for cap in (None, self.o.cap * MIB):
                     for proxy in self.proxies:
@@ -181,9 +71,6 @@ class Bench(measure.Bench):
                         name = f'{proxy.name}, {fills} fill{"s" if fills > 1 else ""}, ' + (f'cap {cap // MIB} MiB/s' if cap else 'no cap')
                         cuts = statistics.quantiles(times, n=100)
                         print(f'{name:34}{cuts[49]:10.1f}{cuts[98]:10.1f}{over_link:10.2f}{hits:10.0f}', flush=True)
-        finally:
-            link.terminate()
-            link.join()
 
 
 def main():

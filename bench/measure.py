@@ -3,6 +3,7 @@
 says what is measured and what to think of it."""
 import argparse
 import base64
+import http.client
 import json
 import mmap
 import os
@@ -20,6 +21,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+sys.dont_write_bytecode = True
+from slow_link import Link  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
@@ -210,6 +214,16 @@ class Proxy:
 
 class Nginx(Proxy):
     name = "nginx"
+    cap = None  # bytes in a second, of each transfer
+
+    def fill_in(self, template):
+        configuration = super().fill_in(template)
+        if self.cap:
+            with open(configuration) as f:
+                text = f.read()
+            with open(configuration, "w") as f:
+                f.write(text.replace("proxy_cache artifacts;", f"proxy_cache artifacts;\n      proxy_limit_rate {self.cap};"))
+        return configuration
 
     def command(self, environment):
         user = "user root; " if os.geteuid() == 0 else ""  # as the gateway beside it
@@ -239,8 +253,11 @@ class Haproxy(Proxy):
 
 class Gateway(Proxy):
     name = "mgw"
+    cap = None  # bytes in a second, of all artifacts together
 
     def command(self, environment):
+        if self.cap:
+            environment["UPSTREAM_RATE_LIMIT"] = str(self.cap)
         # One proxy thread, access log on. The objects of this benchmark are no Mender artifacts: by length is how they
         # can be checked.
         environment.update(
@@ -293,7 +310,7 @@ class Bench:
         self.proxies, self.relays = [nginx, gateway], [nginx, Haproxy(self), gateway]
         table = []
         for measure in (self.large_hits, self.small_hits, self.relayed, self.handshakes, self.idle, self.allocations, self.cold,
-                        self.cut, self.slow):
+                        self.cut, self.slow, self.beside_fill):
             rows = [Row(*columns) for columns in self.rows_of(measure)]
             if self.o.only and not any(re.search(self.o.only, r.name) for r in rows):
                 continue
@@ -329,6 +346,8 @@ class Bench:
                     ("  for the next client", "upstream bytes/size", 3)],
             "slow": [(f"{o.slow} clients at {o.slow_rate} MiB/s, one cold {o.big} MiB object at {o.big_rate} MiB/s", "MiB of memory", 1),
                      ("  fill, beside what the link needs", "time/time", 2), ("  read by the clients, of what they would", "bytes/bytes", 2)],
+            "beside_fill": [(f"API call while a fill capped at {o.rate * 7 // 8} MiB/s fills a link of {o.rate} MiB/s", "ms, median", 2),
+                            ("  95th percentile", "ms", 2), ("  with no fill", "ms, median", 2), ("  95th percentile", "ms", 2)],
         }[measure.__name__]
 
     def large_hits(self, row):
@@ -452,7 +471,49 @@ class Bench:
             proxy.stop()
             shutil.rmtree(proxy.directory)
 
+    def beside_fill(self, median, high, median_alone, high_alone):
+        direct = self.origin_port
+        with Link(direct, self.o.rate * MIB, MIB, self.load_core) as link:
+            self.origin_port = link.port
+            for proxy in self.proxies:
+                proxy.cap = self.o.rate * MIB * 7 // 8
+                proxy.start()
+                for during in (False, True):
+                    if during:
+                        load = self.start_load(proxy.artifact(*self.new_artifact(GIB)))
+                        time.sleep(1)  # the queue and the limit's first burst are full
+                    passed, began = link.passed.value, time.monotonic()
+                    cuts = statistics.quantiles(self.calls(proxy, 3 * self.o.seconds), n=20)
+                    share = (link.passed.value - passed) / (time.monotonic() - began) / proxy.cap
+                    for row, value in zip((median, high) if during else (median_alone, high_alone), (cuts[9], cuts[18])):
+                        row.add(proxy, value)
+                if load.poll() is not None or share < 0.7:
+                    self.failures.append(f"{proxy.name}: {median.name}: the fill was at its end, or slower than its cap: {share:.2f} of it")
+                end(load)
+                proxy.stop()
+                proxy.cap = None
+        self.origin_port = direct
+
     # -- helpers
+
+    def calls(self, proxy, seconds):
+        """Milliseconds of each API call, one after the other on one connection, a pause of 10 ms between them."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        name, value = HEADER.split(": ", 1)
+        connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, context=context, timeout=60)
+        times, until = [], time.monotonic() + seconds
+        while time.monotonic() < until:
+            began = time.monotonic()
+            connection.request("GET", f"{DEVICES}/inventory/device/attributes", headers={name: value})
+            answer = connection.getresponse()
+            answer.read()
+            times.append((time.monotonic() - began) * 1000)
+            if answer.status != 200:
+                self.failures.append(f"{proxy.name}: an API call was answered {answer.status}")
+            time.sleep(0.01)
+        connection.close()
+        return times
 
     def on_load_core(self):
         os.sched_setaffinity(0, {self.load_core})
