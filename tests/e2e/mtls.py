@@ -9,7 +9,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 
 from support import POLL, Device, MiniMender, Origin, check, make_artifact, start_gateway, until
 
@@ -167,24 +166,19 @@ def test_management_api_that_never_answers(bench):
     known, new, newer = (Certificate(bench, name) for name in ('known', 'new', 'newer'))
     check(enrol(bench, gateway, known, {'mac': 'aa'}) == 200, 'the device was not accepted')
 
-    def quick(gateway, certificate, mac, wanted, seconds):
-        begun = time.monotonic()
-        status = enrol(bench, gateway, certificate, {'mac': mac})
-        took = time.monotonic() - begun
-        check(status == wanted and took < seconds, f'{mac}: {status} after {took:.1f} s')
-
     server.post('/demo/management?how=hang')
-    quick(gateway, new, 'bb', 401, 8)  # 3 s by default, and a busy machine
+    check(enrol(bench, gateway, new, {'mac': 'bb'}) == 401, 'the request was not relayed')
     until(lambda: server.stats()['management_held'] == 1, 5, 'the call to be under way')
     asked = server.stats()['management_requests']
-    quick(gateway, known, 'aa', 200, 3)
-    quick(gateway, new, 'bb', 401, 3)  # nobody asks a second time for it
+    check(enrol(bench, gateway, known, {'mac': 'aa'}) == 200, 'a known device was held up')
+    check(enrol(bench, gateway, new, {'mac': 'bb'}) == 401, 'the request was not relayed')  # and not asked a second time
+    check('not asked for' not in gateway.log, 'they were answered only when the call had ended')
     check(server.stats()['management_requests'] == asked, 'the call was made twice')
     check(gateway.log.count('no answer within 3000 ms') == 1, 'no line about the silence')
     server.post('/demo/management?how=drop')
     until(lambda: 'not asked for 5 s' in gateway.log, 20, 'the end of the call to be told')
-    quick(gateway, known, 'aa', 200, 3)
-    quick(gateway, newer, 'cc', 401, 3)
+    check(enrol(bench, gateway, known, {'mac': 'aa'}) == 200, 'a known device was held up')
+    check(enrol(bench, gateway, newer, {'mac': 'cc'}) == 401, 'the request was not relayed')
     server.post('/demo/management?how=open')
     for certificate, mac in ((new, 'bb'), (newer, 'cc')):
         until(lambda: enrol(bench, gateway, certificate, {'mac': mac}) == 200, 30, f'{mac} to be accepted')
