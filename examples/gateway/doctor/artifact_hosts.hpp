@@ -109,11 +109,8 @@ inline findings check_artifact_host(settings const& s, connecting const& how, st
                                                            : " is listed"))};
   for (auto& f : check_way(how, mgw::upstream::endpoint(*where), "artifact")) out.push_back(std::move(f));
   if (any_problem(out)) return out;
-  http_answer const said = wait_for([&](mgw::net::worker_pool& w) {
-    auto pool = std::make_shared<mgw::upstream::pool>(w.worker(0).deadlines, how.tls, how.pools);
-    return get(w.worker(0), std::move(pool), link, "Range: bytes=0-0\r\n", artifact_reach(s)(*where), how.step);
-  });
-  out.push_back(judge_object(said, host));
+  auto const within = artifact_reach(s)(*where);
+  out.push_back(judge_object(get_once(how.tls, how.pools, link, "Range: bytes=0-0\r\n", within, how.step), host));
   return out;
 }
 

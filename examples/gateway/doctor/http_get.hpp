@@ -1,5 +1,6 @@
 #pragma once
 
+#include "doctor/wait_for.hpp"
 #include "doctor/way.hpp"
 
 #include <mgw/http/response_parser.hpp>
@@ -97,6 +98,16 @@ inline asio::awaitable<http_answer> get(mgw::net::worker& w, std::shared_ptr<mgw
     if (piece.ec || piece.end) break;  // what there is of it will do
   }
   co_return out;
+}
+
+/// The same on a connection of its own, made with `tls` and `pools`; blocks until there is an answer.
+inline http_answer get_once(mgw::net::tls_context const& tls, mgw::upstream::pool_options const& pools,
+                            std::string const& url, std::string const& fields, mgw::upstream::reach within,
+                            milliseconds limit) {
+  return wait_for([&](mgw::net::worker_pool& w) {
+    auto pool = std::make_shared<mgw::upstream::pool>(w.worker(0).deadlines, tls, pools);
+    return get(w.worker(0), std::move(pool), url, fields, within, limit);
+  });
 }
 
 }  // namespace gateway::doctor

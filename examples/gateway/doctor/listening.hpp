@@ -51,10 +51,7 @@ inline http_answer ask(mgw::upstream::endpoint const& at, char const* path, mill
   auto const tls = mgw::net::tls_context::client(mgw::net::client_tls(std::string(), true));
   mgw::upstream::pool_options o;
   o.connect_timeout = step;
-  return wait_for([&](mgw::net::worker_pool& w) {
-    auto pool = std::make_shared<mgw::upstream::pool>(w.worker(0).deadlines, tls, o);
-    return get(w.worker(0), std::move(pool), at.text() + path, {}, mgw::upstream::reach::anywhere, step);
-  });
+  return get_once(tls, o, at.text() + path, {}, mgw::upstream::reach::anywhere, step);
 }
 
 /// The certificate that is shown there, against that of the file.

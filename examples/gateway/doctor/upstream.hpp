@@ -82,11 +82,8 @@ inline findings check_upstream(settings const& s, connecting const& how) {
   std::string url = s.upstream.url;
   while (url.ends_with('/')) url.pop_back();
   url += poll_path;
-  http_answer const said = wait_for([&](mgw::net::worker_pool& w) {
-    auto pool = std::make_shared<mgw::upstream::pool>(w.worker(0).deadlines, how.tls, how.pools);
-    return get(w.worker(0), std::move(pool), url, "Accept: application/json\r\n", mgw::upstream::reach::anywhere,
-               how.step);
-  });
+  http_answer const said = get_once(how.tls, how.pools, url, "Accept: application/json\r\n",
+                                    mgw::upstream::reach::anywhere, how.step);
   out.push_back(judge_answer(said));
   if (said.status != 0) out.push_back(judge_clock(said.date, said.at));
   return out;
