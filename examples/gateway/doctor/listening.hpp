@@ -55,18 +55,38 @@ inline http_answer ask(mgw::upstream::endpoint const& at, char const* path, mill
 }
 
 /// The certificate that is shown there, against that of the file.
-inline finding compare_certificates(listen_place const& p, mgw::upstream::endpoint const& at, std::string const& found,
-                                    milliseconds step) {
+struct certificate_there {
+  enum class kind { unknown, of_the_file, other } what = kind::unknown;  ///< unknown: one of the two cannot be had
+  std::string about;                                                     ///< of another one: described
+};
+
+inline certificate_there look_at_certificate(listen_place const& p, mgw::upstream::endpoint const& at,
+                                             milliseconds step) {
   auto const tls = mgw::net::tls_context::client(mgw::net::client_tls(std::string(), true));
   way const went = wait_for([&](mgw::net::worker_pool& w) { return walk(w.worker(0), at, nullptr, tls, step); });
   auto const file = read_chain(p.certificate);
-  if (!went.certificate || !file.good()) return {level::ok, p.check, found};
-  if (X509_cmp(went.certificate->handle.get(), file.certificates.front().handle.get()) == 0)
-    return {level::ok, p.check, found + ", with the certificate of " + p.certificate};
+  certificate_there out;
+  if (!went.certificate || !file.good()) return out;
+  bool const same = X509_cmp(went.certificate->handle.get(), file.certificates.front().handle.get()) == 0;
+  out.what = same ? certificate_there::kind::of_the_file : certificate_there::kind::other;
   auto const now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
-  return {level::warning, p.check,
-          found + ", with another certificate than " + p.certificate + " has: " + described(*went.certificate, now),
-          "restart the gateway if the file is newer"};
+  if (!same) out.about = described(*went.certificate, now);
+  return out;
+}
+
+/// The same for what was `found` there.
+inline finding judge_certificate_there(listen_place const& p, certificate_there const& shown,
+                                       std::string const& found) {
+  switch (shown.what) {
+    case certificate_there::kind::of_the_file:
+      return {level::ok, p.check, found + ", with the certificate of " + p.certificate};
+    case certificate_there::kind::other:
+      return {level::warning, p.check,
+              found + ", with another certificate than " + p.certificate + " has: " + shown.about,
+              "restart the gateway if the file is newer"};
+    case certificate_there::kind::unknown: break;
+  }
+  return {level::ok, p.check, found};
 }
 
 /// Somebody has the port: us?
@@ -80,8 +100,9 @@ inline finding who_is_there(listen_place const& p, asio::ip::tcp::endpoint const
   auto const alive = ask(at, "/api/internal/v1/gateway/alive", step);
   if (alive.status == 0 && tls && clients_need_certificates) {
     // Without a certificate of a client nothing more is to be had.
-    finding seen = compare_certificates(p, at, taken + " by what wants clients' certificates", step);
-    return seen.how == level::ok && seen.found.find(p.certificate) != std::string::npos ? seen : other;
+    auto const shown = look_at_certificate(p, at, step);
+    if (shown.what != certificate_there::kind::of_the_file) return other;
+    return judge_certificate_there(p, shown, taken + " by what wants clients' certificates");
   }
   if (alive.status != 204) return other;
   auto const health = ask(at, "/api/internal/v1/gateway/health", step);
@@ -92,7 +113,8 @@ inline finding who_is_there(listen_place const& p, asio::ip::tcp::endpoint const
     return {level::warning, p.check,
             running + (health.status == 0 ? ", and does not say how it is" : ", and is not ready: " + health.body),
             "see its log, and the other findings"};
-  return tls ? compare_certificates(p, at, running, step) : finding(level::ok, p.check, running);
+  if (!tls) return {level::ok, p.check, running};
+  return judge_certificate_there(p, look_at_certificate(p, at, step), running);
 }
 
 }  // namespace listening_detail
