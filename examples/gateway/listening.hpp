@@ -1,8 +1,8 @@
 #pragma once
 
 #include "config/configuration.hpp"
-#include "config/text_file.hpp"
 #include "config/value_forms.hpp"
+#include "support/listen_advice.hpp"
 
 #include <mgw/core/log.hpp>
 #include <mgw/net/listener.hpp>
@@ -12,11 +12,9 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <ctime>
 #include <functional>
@@ -25,34 +23,11 @@
 
 namespace gateway {
 
-/// The first port that needs no privilege; 1024 where the kernel does not say. Source: ip(7).
-inline unsigned first_free_port() {
-  unsigned n = 1024;
-  if (auto const text = read_text_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", 64))
-    std::from_chars(text->data(), text->data() + text->size(), n);
-  return n;
-}
-
 /// Why we cannot listen, and what to do: a sentence that names key and value. `first_free`: see first_free_port.
 inline std::string listen_trouble(std::string const& key, std::string const& address, unsigned port,
                                   std::error_code why, unsigned first_free = first_free_port()) {
-  std::string out = key + " is " + shown(address) + ": cannot listen there: " + why.message();
-  std::string const number = std::to_string(port);
-  switch (why.value()) {
-    case EACCES:
-      if (port >= first_free)
-        return out + "; uid " + std::to_string(::geteuid()) +
-               " may take this port by its number, so SELinux, AppArmor or the like forbids it: see their log";
-      return out + "; uid " + std::to_string(::geteuid()) + " may take no port below " + std::to_string(first_free) +
-             ": give the service the right (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE; a container: cap_add "
-             "NET_BIND_SERVICE), or set sysctl net.ipv4.ip_unprivileged_port_start=" +
-             number + ", or set another port, such as :8443, and map " + number + " to it";
-    case EADDRINUSE: return out + "; stop the program that listens there (ss -ltnp names it), or set another address";
-    case EADDRNOTAVAIL:
-      return out + "; no interface of this machine has this address: set one that it has (ip addr), or :" + number +
-             " for all";
-    default: return out;
-  }
+  std::string const advice = listen_advice(port, why, first_free);
+  return key + " is " + shown(address) + ": cannot listen there: " + why.message() + (advice.empty() ? "" : "; ") + advice;
 }
 
 /// Whether an interface has this address. No port is taken.

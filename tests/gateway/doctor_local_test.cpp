@@ -97,11 +97,11 @@ TEST_CASE("doctor: a port that nobody has is free, and one that another program 
 TEST_CASE("doctor: an address that this machine does not have is explained") {
   finding const f = check_port({"http port", "HTTP_LISTEN", "192.0.2.1:0"}, false, soon);
   CHECK(f.how == level::problem);
-  CHECK(has(f.advice, "does not have the address"));
+  CHECK(has(f.advice, "no interface of this machine has this address"));
 }
 
 TEST_CASE("doctor: a port that only root may have is explained") {
-  finding const f = judge_no_listener({"https port", "HTTPS_LISTEN", ":443"}, mgw::net::system_error(EACCES), 443);
+  finding const f = judge_no_listener({"https port", "HTTPS_LISTEN", ":443"}, mgw::net::system_error(EACCES), 443, 1024);
   CHECK(f.how == level::problem);
   CHECK(has(f.found, ":443 cannot be listened on"));
   CHECK(has(f.advice, "CAP_NET_BIND_SERVICE"));

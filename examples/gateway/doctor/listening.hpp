@@ -6,8 +6,8 @@
 #include "doctor/http_get.hpp"
 #include "doctor/wait_for.hpp"
 #include "doctor/way.hpp"
+#include "support/listen_advice.hpp"
 
-#include <mgw/net/error.hpp>
 #include <mgw/net/listener.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/upstream/endpoint.hpp>
@@ -19,7 +19,6 @@
 #include <asio/ip/address.hpp>
 #include <asio/ip/tcp.hpp>
 
-#include <cerrno>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -119,19 +118,12 @@ inline finding who_is_there(listen_place const& p, asio::ip::tcp::endpoint const
 
 }  // namespace listening_detail
 
-/// Why nobody can listen there. `port`: that of the address.
-inline finding judge_no_listener(listen_place const& p, std::error_code ec, unsigned port) {
-  std::string const found = p.address + " cannot be listened on: " + ec.message();
-  if (ec == mgw::net::system_error(EACCES))
-    return {level::problem, p.check, found,
-            "ports below 1024 are for root and CAP_NET_BIND_SERVICE: give that to the gateway (systemd: "
-            "AmbientCapabilities=CAP_NET_BIND_SERVICE), lower net.ipv4.ip_unprivileged_port_start, or set " +
-                p.key + " to a port from 1024; and run doctor as the gateway's user"};
-  if (ec == mgw::net::system_error(EADDRNOTAVAIL))
-    return {level::problem, p.check, found,
-            "this machine does not have the address (ip address): set " + p.key +
-                " to one that it has, or to :" + std::to_string(port) + " for all"};
-  return {level::problem, p.check, found, "set " + p.key + " to another address"};
+/// Why nobody can listen there. `port`: that of the address; `first_free`: see first_free_port.
+inline finding judge_no_listener(listen_place const& p, std::error_code ec, unsigned port,
+                                 unsigned first_free = first_free_port()) {
+  std::string const advice = listen_advice(port, ec, first_free);
+  return {level::problem, p.check, p.address + " cannot be listened on: " + ec.message(),
+          (advice.empty() ? "set another address" : advice) + " (" + p.key + ')'};
 }
 
 /// Whether the gateway can listen there, or does already.
