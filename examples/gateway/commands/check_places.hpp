@@ -5,6 +5,7 @@
 #include "config/settings.hpp"
 #include "config/text_file.hpp"
 #include "support/cache_room.hpp"
+#include "support/place.hpp"
 #include "verifier/configured.hpp"
 
 #include <mgw/cache/file.hpp>
@@ -13,9 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstdint>
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -57,16 +57,9 @@ private:
     c_.notes.push_back(at(key, path) + (there ? ": uid " : ": it is not there, and uid ") +
                        std::to_string(::geteuid()) + (there ? " may write there" : " may make it") + more);
   }
-  /// The directory itself, or the nearest one above it that is there.
-  static std::string nearest(std::string const& path) {
-    std::filesystem::path place = std::filesystem::path(path).lexically_normal();
-    std::error_code ec;
-    while (!std::filesystem::exists(place, ec) && !ec && place.has_relative_path()) place = place.parent_path();
-    return place.empty() ? "." : place.string();
-  }
   /// `otherwise`: how the gateway fares that starts without it; empty: it does not start.
   bool is_usable(std::string const& key, std::string const& path, char const* otherwise) {
-    std::string const place = nearest(path);
+    std::string const place = nearest_there(path).string();
     struct stat about{};
     std::error_code why;
     if (::stat(place.c_str(), &about) != 0)
@@ -76,35 +69,25 @@ private:
     else if (::faccessat(AT_FDCWD, place.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
       why = std::error_code(errno, std::system_category());
     if (!why) return true;
-    bool const above = place != std::filesystem::path(path).lexically_normal().string();
+    bool const above = place != std::filesystem::absolute(path).lexically_normal();
     auto& said = *otherwise != '\0' ? c_.warnings : c_.errors;
     said.push_back(at(key, path) + ": " + (above ? "it is not there, and cannot be made in " + place + ": " : "") +
                    file_trouble(place, why) + "; needed: a directory that uid " + std::to_string(::geteuid()) +
                    " may write to (mkdir, chown), or another path" + otherwise);
     return false;
   }
-  std::uint64_t bytes_in(std::string const& path) const {
-    std::uint64_t all = 0;
-    std::error_code ec;
-    auto const skip = std::filesystem::directory_options::skip_permission_denied;
-    for (std::filesystem::recursive_directory_iterator i(path, skip, ec), end; !ec && i != end; i.increment(ec)) {
-      std::error_code ignored;
-      if (!i->is_regular_file(ignored)) continue;
-      auto const size = i->file_size(ignored);
-      if (!ignored) all += size;
-    }
-    return all;
-  }
   void cache() {
     auto const& cache = c_.values.cache;
     if (!is_usable(cache_key, cache.path, cache.path_is_default ? ", or no artifact is kept" : "")) return;
-    auto const space = ops_.space(nearest(cache.path));
+    auto const space = ops_.space(nearest_there(cache.path).string());
     if (!space) {
       c_.errors.push_back(at(cache_key, cache.path) +
                           ": its free space cannot be asked for: " + space.error().message());
       return;
     }
-    cache_room const r(space->total, space->available, bytes_in(cache.path), cache.max_size, cache.min_free);
+    bool whole = true;
+    auto const used = bytes_on_disk(cache.path, std::chrono::steady_clock::time_point::max(), whole);
+    cache_room const r(space->total, space->available, used, cache.max_size, cache.min_free);
     std::string const bounds = human_size(space->available) + " of " + human_size(space->total) + " are free, " +
                                human_size(r.spare) + " of them stay free (MinFree)";
     std::string const mend = "; free space there, or lower MinFree or MaxSize, or set another path";

@@ -6,9 +6,9 @@
 #include "doctor/finding.hpp"
 #include "doctor/look_within.hpp"
 #include "support/cache_room.hpp"
+#include "support/place.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -63,16 +63,6 @@ inline std::string write_advice(std::error_code ec, std::string const& path) {
   }
 }
 
-/// The directory, or what is nearest above it if it is still to be made.
-inline fs::path nearest(fs::path path, std::error_code& ec) {
-  for (path = fs::absolute(path); path != path.root_path(); path = path.parent_path()) {
-    auto const what = fs::status(path, ec);
-    if (what.type() != fs::file_type::not_found) break;
-  }
-  ec.clear();
-  return path;
-}
-
 }  // namespace directories_detail
 
 /// Whether the gateway can keep things in this directory, which it makes where it is missing. Nothing is changed.
@@ -80,8 +70,8 @@ inline fs::path nearest(fs::path path, std::error_code& ec) {
 inline finding check_directory(std::string const& path, std::string const& check, std::string const& key) {
   using namespace directories_detail;
   std::error_code ec;
-  fs::path const at = nearest(path, ec);
-  bool const there = at == fs::absolute(path);
+  fs::path const at = nearest_there(path);
+  bool const there = at == fs::absolute(path).lexically_normal();
   auto const what = fs::status(at, ec);
   if (!fs::is_directory(what))
     return {level::problem, check, at.string() + (ec ? ": " + ec.message() : " is no directory"),
@@ -123,31 +113,16 @@ inline finding judge_space(std::uint64_t total, std::uint64_t available, std::ui
 
 namespace directories_detail {
 
-/// What the files in a directory take of the disk; `counted`: all of them were looked at by `until`.
-inline std::uint64_t taken(std::string const& path, std::chrono::steady_clock::time_point until, bool& counted) {
-  std::uint64_t all = 0;
-  counted = true;
-  std::error_code ec;
-  for (fs::recursive_directory_iterator i(path, ec), end; !ec && i != end && counted; i.increment(ec)) {
-    struct stat st{};
-    if (::lstat(i->path().c_str(), &st) == 0 && S_ISREG(st.st_mode))
-      all += static_cast<std::uint64_t>(st.st_blocks) * 512;
-    counted = std::chrono::steady_clock::now() < until;
-  }
-  return all;
-}
-
 inline findings cache_at(settings const& s, std::chrono::steady_clock::time_point until) {
   findings out;
   out.push_back(check_directory(s.cache.path, "cache directory",
                                 "ARTIFACTS_PROXY_CACHE_PATH (Features.ArtifactsProxy.ArtifactsCache.Path)"));
   if (out.back().how == level::problem) return out;
-  std::error_code ec;
   struct statvfs v{};
-  if (::statvfs(nearest(s.cache.path, ec).c_str(), &v) != 0) return out;
+  if (::statvfs(nearest_there(s.cache.path).c_str(), &v) != 0) return out;
   std::uint64_t const unit = v.f_frsize;
   bool counted = true;
-  std::uint64_t const used = taken(s.cache.path, until, counted);
+  std::uint64_t const used = bytes_on_disk(s.cache.path, until, counted);
   out.push_back(judge_space(v.f_blocks * unit, v.f_bavail * unit, used, s.cache.max_size, s.cache.min_free));
   if (!counted) out.back().found.insert(0, "at least ");  // a large cache is no disk that hangs
   return out;
