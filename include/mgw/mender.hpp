@@ -17,12 +17,15 @@
 #include <mgw/mender/identity.hpp>
 #include <mgw/mender/in_hand.hpp>
 #include <mgw/mender/inventory.hpp>
+#include <mgw/mender/inventory_additions.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/link_claims.hpp>
+#include <mgw/mender/link_rewriter.hpp>
 #include <mgw/mender/management_client.hpp>
 #include <mgw/mender/overload.hpp>
 #include <mgw/mender/own_copies.hpp>
 #include <mgw/mender/public_key.hpp>
+#include <mgw/mender/relay_options.hpp>
 #include <mgw/mender/request_fields.hpp>
 #include <mgw/mender/tenants.hpp>
 #include <mgw/mender/text.hpp>
