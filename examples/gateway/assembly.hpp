@@ -3,6 +3,7 @@
 #include "access_log.hpp"
 #include "client_certificates.hpp"
 #include "config/address_list.hpp"
+#include "config/certificate_facts.hpp"
 #include "config/settings.hpp"
 #include "control/cache_access.hpp"
 #include "control/cache_service.hpp"
@@ -12,10 +13,14 @@
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "listening.hpp"
+#include "metrics/gateway_facts.hpp"
+#include "metrics/listener.hpp"
+#include "metrics/process_counts.hpp"
+#include "metrics/request_counts.hpp"
+#include "metrics/text.hpp"
 #include "open_cache.hpp"
 #include "periodic.hpp"
 #include "private_host_warning.hpp"
-#include "served_counts.hpp"
 #include "state.hpp"
 #include "upstream_settings.hpp"
 #include "verifier/child_verifier.hpp"
@@ -136,6 +141,7 @@ public:
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
     limit_ = link_limit(s);
     workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
+    requests_ = std::make_unique<request_counts>(workers_->size());
     links_ = std::make_unique<mgw::mender::link_sealer>(secrets_of_links(s));
     mgw::net::client_tls trust;
     trust.ca_file = s.upstream.ca_certificate;
@@ -164,9 +170,10 @@ public:
     own_ = std::make_unique<mgw::mender::own_copies>(*upstreams_, tee, own);
     if (s.mtls.enabled)
       certificates_ = std::make_unique<client_certificates>(s, *upstreams_, management_options(s, *upstream), log_);
+    relay_.emplace(*upstreams_, *links_, relay_options(s, *upstream));
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
-        routes(mgw::mender::device_relay(*upstreams_, *links_, relay_options(s, *upstream)),
+        routes(*relay_,
                mgw::mender::artifact_route<store>(*links_, *cache_, *own_), health(*upstreams_, health_options(s, *upstream)),
                without_tls(s)),
         log_);
@@ -182,18 +189,21 @@ public:
     if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, std::nullopt);
     if (certificates_) certificates_->watch(*workers_, [this] { server_->judge_clients(certificates_->gate()); });
     if (store_) take_commands(s);
+    if (s.metrics.enabled) tell_metrics(s);
   }
   assembly(assembly const&) = delete;
   assembly& operator=(assembly const&) = delete;
   /// Addresses that are really bound: `https://127.0.0.1:8443`.
   std::vector<std::string> const& addresses() const noexcept { return addresses_; }
+  /// Where metrics are told; nothing: nowhere.
+  std::optional<asio::ip::tcp::endpoint> const& metrics_address() const noexcept { return metrics_.bound(); }
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
     certificates_part certificates{certificates_.get(), stuck};
     cache_part cache{*this, std::move(stuck)};
     // What watches the certificates' files speaks to the server, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, cache, *own_, *upstreams_, control_);
+    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
@@ -235,8 +245,57 @@ private:
   mgw::mender::management_options management_options(settings const& s, mgw::http::uri const& upstream) const {
     auto o = management_account(s, upstream);
     o.exchange.limit = limit_;
+    o.answered = [counts = management_.get()](int status) { counts->count(status); };
     o.log = log_;
     return o;
+  }
+
+  void tell_metrics(settings const& s) {
+    note_ends("server", s.https.enabled ? s.https.certificate : std::string());
+    note_ends("client_ca", s.mtls.enabled ? s.mtls.ca_certificate : std::string());
+    metrics_.listen(*workers_, "METRICS_LISTEN (Metrics.Listen)", s.metrics.listen,
+                    [this, most = s.limits.max_connections](metrics_text& out) {
+                      requests_->write(out);
+                      write_facts(out, facts(most));
+                      write_process(out);
+                    },
+                    log_);
+  }
+  /// When the first certificate of a file ends: they are read at the start alone.
+  void note_ends(std::string_view what, std::string const& file) {
+    if (file.empty()) return;
+    auto const chain = read_chain(file);
+    auto const sooner = [](auto const& a, auto const& b) { return a.not_after < b.not_after; };
+    auto const first = std::min_element(chain.certificates.begin(), chain.certificates.end(), sooner);
+    if (first != chain.certificates.end()) ends_.emplace_back(what, first->not_after.time_since_epoch().count());
+  }
+  /// Any worker; does not wait for a disk.
+  gateway_facts facts(std::size_t max_connections) const {
+    gateway_facts f;
+    f.connections = server_->connections();
+    f.connection_limit = max_connections;
+    f.accepted = server_->accepted();
+    f.refused = server_->refused();
+    f.accept_pauses = server_->pauses();
+    auto const shaken = server_->handshakes();
+    f.handshakes_done = shaken.done;
+    f.handshakes_refused = shaken.refused;
+    f.handshakes_failed = shaken.failed;
+    f.held_downloads = cache_->held();  // own_ has the same room
+    f.held_reports = relay_->held_reports();
+    std::uint64_t const waiting = cache_->waiting_fills() + own_->cache().waiting_fills();
+    std::uint64_t const all = cache_->fills() + own_->cache().fills();
+    f.fills_waiting = waiting;
+    f.fills_running = all - std::min(all, waiting);
+    f.add(cache_->counters());
+    f.add(own_->cache().counters());
+    if (store_) {
+      auto const u = store_->used();
+      f.cache = cache_facts{u.bytes, u.objects, u.max_size, u.min_free, u.pinned_bytes, u.parts, u.part_bytes, cache_->hung()};
+    }
+    if (certificates_) f.management = management_.get();
+    f.certificates = ends_;
+    return f;
   }
 
   void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
@@ -256,8 +315,17 @@ private:
 
   /// `mgw-gateway cache …` finds us from here on.
   void take_commands(settings const& s) {
-    commands_.emplace(*store_, cache_->book(), cache_path(s), configured_verifier(s), [this] { return served_.described(cache_->counters()); });
+    commands_.emplace(*store_, cache_->book(), cache_path(s), configured_verifier(s), [this] { return described(cache_->counters()); });
     control_.listen(control_socket_path(s.state_directory));
+  }
+
+  boost::json::object described(mgw::proxy::fetch_counters const& fetched) const {
+    return {{"hits", requests_->downloads("hit")},
+            {"joined", requests_->downloads("joined")},
+            {"misses", requests_->downloads("miss")},
+            {"bypassed", requests_->downloads("bypass")},
+            {"upstream_bytes", fetched.first_time_bytes.load() + fetched.again_bytes.load()},
+            {"again_bytes", fetched.again_bytes.load()}};
   }
 
   boost::json::object obey(cache_request const& request, int file, step_function const& step) {
@@ -317,7 +385,7 @@ private:
     };
     o.observer = [this, proxies = trusted_proxies(s)](mgw::proxy::exchange const& x) {
       log_access(x, proxies);
-      served_.count(x);
+      requests_->count(x);
     };
     return o;
   }
@@ -456,9 +524,13 @@ private:
   std::unique_ptr<stand_ins> stand_ins_;  // empty without a cache
   std::unique_ptr<mgw::mender::own_copies> own_;
   std::unique_ptr<client_certificates> certificates_;  // empty without mTLS
+  std::optional<mgw::mender::device_relay> relay_;
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
   std::vector<std::string> addresses_;
-  served_counts served_;
+  std::unique_ptr<request_counts> requests_;
+  std::unique_ptr<management_counts> management_ = std::make_unique<management_counts>();
+  std::vector<std::pair<std::string_view, std::int64_t>> ends_;  // of certificates
+  metrics_listener metrics_;
   std::optional<cache_service> commands_;
   control_server control_{[this](auto const& request, int file, auto const& step) { return obey(request, file, step); }, log_};
 };

@@ -11,6 +11,7 @@
 #include <mgw/proxy/certificate_refusals.hpp>
 #include <mgw/proxy/client_room.hpp>
 #include <mgw/proxy/disk_threads.hpp>
+#include <mgw/proxy/error_type.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch.hpp>
 #include <mgw/proxy/fetch_job.hpp>

@@ -6,6 +6,7 @@
     paths      every path in backticks that begins with a folder of the repository exists
     options    docs/configuration.md has the table that examples/gateway/config/options.hpp makes, and names every key of
                examples/gateway/config/unsupported.hpp
+    metrics    docs/metrics.md has a row for each metric of examples/gateway/metrics/, and for no other
     concepts   every concept of the toolkit has a page in docs/concepts/ that names it in a heading
     umbrellas  every umbrella header includes all of its folder
 
@@ -139,6 +140,23 @@ def check_options(root):
     yield 'docs/configuration.md: table', None if table and table[2] == option_table(root) else 'is not what options.hpp says (--write)'
 
 
+def metric_names(root):
+    found = set()
+    for header in sorted((root / 'examples/gateway/metrics').glob('*.hpp')):
+        found |= set(re.findall(r'\.(?:family|single)\(\s*"(\w+)"', header.read_text(encoding='utf-8')))
+    return found
+
+
+def check_metrics(root):
+    names = metric_names(root)
+    yield 'metrics are found', None if len(names) > 30 else f'{len(names)} of them'
+    page = (root / 'docs/metrics.md').read_text(encoding='utf-8')
+    told = {n for row in re.findall(r'^\| (`\w+`(?:, `\w+`)*) \|', page, re.M) for n in re.findall(r'\w+', row)}
+    for name in sorted(names | told):
+        yield f'metric {name}', (None if name in names & told else
+                                 'there is no such metric' if name in told else 'is not in docs/metrics.md')
+
+
 def check_concepts(root):
     headings = ''
     for page in sorted((root / 'docs/concepts').glob('*.md')):
@@ -160,7 +178,7 @@ def check_umbrellas(root):
         yield str(name), f'not as its folder (--write): {", ".join(wrong)}' if wrong else None
 
 
-CHECKS = (check_snippets, check_links, check_paths, check_options, check_concepts, check_umbrellas)
+CHECKS = (check_snippets, check_links, check_paths, check_options, check_metrics, check_concepts, check_umbrellas)
 
 
 def write(root):
@@ -193,7 +211,8 @@ def self_test():
         ('README.md', '# ', '[x](docs/tour.md#nowhere)\n# ', 'no such heading'),
         ('README.md', '# ', '`include/mgw/nowhere.hpp`\n# ', 'does not exist'),
         ('examples/gateway/config/options.hpp', '"WORKERS"', '"THREADS"', 'THREADS: is missing'),
-        ('examples/gateway/config/unsupported.hpp', '"METRICS_LISTEN"', '"METRICS_ADDRESS"', 'METRICS_ADDRESS: is missing'),
+        ('examples/gateway/metrics/gateway_facts.hpp', '"mgw_connections"', '"mgw_links"', 'mgw_links: is not in docs/metrics.md'),
+        ('docs/metrics.md', '| `mgw_fills` |', '| `mgw_fetches` |', 'mgw_fetches: there is no such metric'),
         ('examples/gateway/config/options.hpp', 'threads that serve', 'workers', 'is not what options.hpp says'),
         ('include/mgw/core/concepts.hpp', 'concept Stream =', 'concept Stray =', 'Stray: has no page'),
         ('include/mgw/http.hpp', '#include <mgw/http/range.hpp>\n', '', 'not as its folder'),

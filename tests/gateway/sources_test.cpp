@@ -325,21 +325,17 @@ TEST_CASE("mTLS with something missing does not start, and says what it needs") 
   CHECK(has(errors({{"CRLPath", "/nonexistent/c"}}), "Features.mTLS.CRLPath is \"/nonexistent/c\": No such file"));
 }
 
-TEST_CASE("keys without effect so far are known, and named unless their feature is switched off") {
-  auto const warnings = [](char const* text, test::variables const& environment = {}) {
-    auto const c = from_text(text, environment);
-    CHECK(all(c.errors) == "");
-    CHECK(all(c.unknown) == "");
-    return all(c.warnings);
-  };
-  CHECK(warnings(R"({"Metrics": {"Enabled": true, "Listen": ":9102"}})") ==
-        "f:1:25: Metrics.Enabled is known but not supported yet: it has no effect\n"
-        "f:1:41: Metrics.Listen is known but not supported yet: it has no effect\n");
-  CHECK(warnings(R"({"Metrics": {"Listen": ":9102"}})") ==
-        "f:1:24: Metrics.Listen is known but not supported yet: it has no effect\n");
-  CHECK(warnings(R"({"Metrics": {"Enabled": false, "Listen": ":9102"}})") == "");
-  CHECK(warnings("{}", {{{"METRICS_ENABLED", "true"}}}) ==
-        "METRICS_ENABLED (Metrics.Enabled) is known but not supported yet: it has no effect\n");
+TEST_CASE("metrics are off, and where the original has them once they are on") {
+  configuration const c = from_text(R"({"Metrics": {"Enabled": true}})");
+  CHECK(all(c.errors) == "");
+  CHECK(all(c.warnings) == "");
+  CHECK(all(c.unknown) == "");
+  CHECK(c.values.metrics.enabled);
+  CHECK(c.values.metrics.listen == ":9102");
+  CHECK_FALSE(from_text("{}").values.metrics.enabled);
+  configuration const changed = from_text("{}", {{{"METRICS_ENABLED", "true"}, {"METRICS_LISTEN", "127.0.0.1:9999"}}});
+  CHECK(changed.values.metrics.enabled);
+  CHECK(changed.values.metrics.listen == "127.0.0.1:9999");
 }
 
 TEST_CASE("proxies are read from the variables that all programs read, the upper-case names first") {

@@ -152,6 +152,17 @@ TEST_CASE("routes are a bounded set, and only named calls are repeated") {
     routes.insert(match_call("GET", "/" + n).route);
   }
   CHECK(routes.size() == 7);
+  for (auto const method : {"GET", "POST", "PUT"})
+    for (auto const path :
+         {"authentication/auth_requests", "deployments/device/deployments/next", "inventory/device/attributes",
+          "deployments/device/deployments/1/status", "deployments/device/deployments/1/log", "deviceconnect/connect", "x"}) {
+      routes.insert(match_call(method, std::string("/api/devices/v1/") + path).route);
+      routes.insert(match_call(method, std::string("/api/devices/v2/") + path).route);
+    }
+  routes.insert(match_call("GET", "/api/internal/v1/gateway/alive").route);
+  routes.insert(match_call("GET", "/api/internal/v1/gateway/health").route);
+  routes.erase("");
+  CHECK(routes == std::set<std::string_view>(all_routes.begin(), all_routes.end()));
   CHECK(routes.count("/api/devices/v1/deployments/device/deployments/{id}/status") == 1);
   CHECK(match_call("POST", "/api/devices/v1/authentication/auth_requests").retry_whole_body);
   CHECK(match_call("POST", next_path).retry_whole_body);

@@ -9,7 +9,8 @@ gateway::~gateway() {
   stop();
 }
 std::uint16_t gateway::start(any_handler handler, proxy::server_options options, std::optional<net::tls_context> tls) {
-  options.observer = [this](proxy::exchange const& x) {
+  options.observer = [this, also = std::move(options.observer)](proxy::exchange const& x) {
+    if (also) also(x);
     record r;
     r.status = x.head_sent() ? x.status() : 0;
     r.finished = x.finished();

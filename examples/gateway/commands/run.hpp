@@ -61,6 +61,10 @@ inline int run(configuration c) {
     spdlog::info("msg=running address={}", address);
     std::printf("mgw-gateway listening on %s\n", address.c_str());
   }
+  if (auto const& at = gateway->metrics_address()) {
+    std::string const host = at->address().is_v6() ? '[' + at->address().to_string() + ']' : at->address().to_string();
+    spdlog::info("msg=\"metrics are told\" address=http://{}:{}/metrics", host, at->port());
+  }
   std::fflush(stdout);
   gateway->run(s.drain, leave_hung_disk);
   auto const &f = gateway->fetched(), &own = gateway->fetched_for_one();

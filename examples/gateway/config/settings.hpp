@@ -89,6 +89,10 @@ struct settings {
     std::uint64_t max_head = 18u << 10;
     std::uint64_t max_body = 16u << 20;
   } limits;
+  struct {
+    bool enabled = false;
+    std::string listen = ":9102";
+  } metrics;
   std::vector<std::string> trusted_proxies;  ///< as address_list reads them
   std::string state_directory = "/var/lib/mender-gateway";
   bool state_is_default = false;  ///< as with the cache's path

@@ -22,10 +22,6 @@ struct unsupported {
 
 inline std::vector<unsupported> const& unsupported_keys() {
   static std::vector<unsupported> const table = {
-      // clang-format off
-      {"Metrics.Enabled", "METRICS_ENABLED", "Metrics"},
-      {"Metrics.Listen", "METRICS_LISTEN", "Metrics"},
-      // clang-format on
   };
   return table;
 }

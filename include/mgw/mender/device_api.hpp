@@ -6,6 +6,7 @@
 #include <mgw/mender/text.hpp>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -31,10 +32,27 @@ enum class call : std::uint8_t {
   health
 };
 
+/// The templates that match_call() gives, for who counts by route.
+inline constexpr std::array<std::string_view, 13> all_routes = {
+    "/api/devices/v1/authentication/auth_requests",
+    "/api/devices/v1/deployments/device/deployments/next",
+    "/api/devices/v2/deployments/device/deployments/next",
+    "/api/devices/v1/inventory/device/attributes",
+    "/api/devices/v1/deployments/device/deployments/{id}/status",
+    "/api/devices/v1/deployments/device/deployments/{id}/log",
+    "/api/devices/v1/deviceconnect/connect",
+    "/api/devices/v1/*",
+    "/api/devices/v2/*",
+    "/api/gateway/v1/artifacts/{key}/{token}",
+    "/api/gateway/v1/private/{key}/{token}",
+    "/api/internal/v1/gateway/alive",
+    "/api/internal/v1/gateway/health",
+};
+
 /// The result of match_call().
 struct route_match {
   call what = call::none;
-  std::string_view route;         ///< template of the path, for metrics; one of a fixed set; empty for `none`
+  std::string_view route;         ///< template of the path, for metrics; one of all_routes; empty for `none`
   bool retry_whole_body = false;  ///< may be repeated on a fresh connection while its body is whole in memory
 };
 

@@ -53,6 +53,8 @@ public:
       : upstreams_(&upstreams), shared_(std::make_shared<shared>(upstreams, links, completed(std::move(options)))) {}
 
   asio::awaitable<void> operator()(proxy::exchange& x, route_match route) const;
+  /// Status reports that wait for their next try. Any thread.
+  std::size_t held_reports() const { return shared_->reports->size(); }
 
 private:
   struct shared {

@@ -21,6 +21,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -40,6 +41,8 @@ struct management_options {
   std::chrono::milliseconds login_pause{60'000};   ///< after a login that was refused: accounts get locked
   std::chrono::milliseconds trouble_pause{5'000};  ///< after no answer, or one of 5xx
   std::chrono::milliseconds quota_pause{60'000};   ///< after a 429 without Retry-After
+  /// Told of each call once it has ended: its status, or 0 if there was no whole answer. Any worker's thread.
+  std::function<void(int status)> answered;
   log_sink log;
 
   management_options() {
@@ -223,6 +226,7 @@ inline asio::awaitable<management_client::told> management_client::exchange(net:
                                                                             std::string const& request) {
   told out = co_await once(w, request, false);
   if (out.answer.ec && out.repeatable) out = co_await once(w, request, true);
+  if (options_.answered) options_.answered(out.answer.ec ? 0 : out.answer.status);
   judge(out);
   co_return out;
 }

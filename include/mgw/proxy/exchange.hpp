@@ -116,6 +116,8 @@ public:
   std::uint64_t bytes_out() const noexcept { return out_.bytes() + tunnel_out_; }
   /// When the request's first byte was there.
   std::chrono::steady_clock::time_point begun() const noexcept { return in_.begun(); }
+  /// When the response's first byte went out; the clock's epoch: none did.
+  std::chrono::steady_clock::time_point first_out() const noexcept { return out_.first_out(); }
 
   /// True once the peer has closed or reset; looks without waiting (pipelined bytes are kept).
   bool client_gone() { return in_.gone(); }
@@ -131,12 +133,15 @@ public:
   /// Ends what is pending on the client's connection with operation_aborted, without harm to it.
   void interrupt() noexcept { stream_.interrupt(); }
 
-  /// Free notes of the handler for the access log: the route's template, the device, the cache's verdict, the failure.
+  /// Free notes of the handler for the access log and metrics: the route's template, the device, the cache's verdict, the
+  /// failure, and where the upstream was asked, how long its answer's head took and what went wrong there (RFC 9209).
   struct notes_t {
     std::string_view route;
+    std::string_view upstream_error;  ///< one of upstream_error_types, or empty
+    std::chrono::steady_clock::duration upstream{0};  ///< of all tries; 0: it was not asked
     std::string device, request_id, cache, failure;
     bool more = false;  ///< a range that ends before its object does: others of the same download follow
-    void clear() { route = {}, device.clear(), request_id.clear(), cache.clear(), failure.clear(), more = false; }
+    void clear() { route = upstream_error = {}, upstream = {}, device.clear(), request_id.clear(), cache.clear(), failure.clear(), more = false; }
   };
   notes_t& notes() noexcept { return notes_; }
   notes_t const& notes() const noexcept { return notes_; }

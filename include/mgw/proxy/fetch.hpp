@@ -419,6 +419,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       co_await writer_.checkpoint_if_due(!up.ready());
     }
     if (c.ec) {
+      counters_.errors.count(c.ec, upstream::hop::response);
       a.why = "the body broke off: " + c.ec.message();
       co_return a;
     }

@@ -6,6 +6,7 @@
 #include <mgw/core/seldom.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/proxy/body_verifier.hpp>
+#include <mgw/proxy/error_type.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/endpoint.hpp>
 
@@ -77,6 +78,9 @@ struct fetch_counters {
   std::atomic<std::uint64_t> fills{0};
   std::atomic<std::uint64_t> requests{0};
   std::atomic<std::uint64_t> faults{0};
+  /// Verdicts on whole objects; `unverified`: the verifier failed, and another try may succeed.
+  std::atomic<std::uint64_t> verified{0}, condemned{0}, unverified{0};
+  upstream_error_counts errors;
   /// So many bytes came, the first is the one at `at` of an object of which `ever` had come; returns how many have now.
   std::uint64_t arrived(std::uint64_t at, std::uint64_t bytes, std::uint64_t ever) noexcept {
     std::uint64_t const again = std::min(bytes, ever > at ? ever - at : 0);

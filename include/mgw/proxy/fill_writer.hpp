@@ -164,8 +164,13 @@ void fill_writer<Store>::show() {
 template <cache::CacheStore Store>
 written fill_writer<Store>::judge(body_verdict const& v) {
   using state = body_verdict::state;
-  if (v.what == state::bad) return {written::state::condemned, v.why};
+  if (v.what == state::good && verdict_ != state::good) counters_.verified.fetch_add(1, std::memory_order_relaxed);
+  if (v.what == state::bad) {
+    counters_.condemned.fetch_add(1, std::memory_order_relaxed);
+    return {written::state::condemned, v.why};
+  }
   if (v.what == state::unable) {
+    counters_.unverified.fetch_add(1, std::memory_order_relaxed);
     verifier_.reset();
     verdict_ = state::open;
     return {written::state::unverified, v.why};

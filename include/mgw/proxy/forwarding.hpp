@@ -4,6 +4,7 @@
 #include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/target.hpp>
 #include <mgw/proxy/answer_failure.hpp>
+#include <mgw/proxy/error_type.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/forward_head.hpp>
 #include <mgw/proxy/forward_options.hpp>
@@ -16,6 +17,7 @@
 #include <asio/awaitable.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -288,9 +290,11 @@ inline asio::awaitable<forward_outcome> forwarding::send(forward_call call) {
   out = co_await take_body();
   if (out.ec) co_return out;
   if (call.before != nullptr && body_whole_) co_await (*call.before)(body_);
+  auto const begun = std::chrono::steady_clock::now();
   out = co_await attempt(call, false);
   bool const again = out.ec && died_unanswered_ && up_->reused() && may_repeat(call);
   if (again) out = co_await attempt(call, true);
+  x_.notes().upstream += std::chrono::steady_clock::now() - begun;
   co_return out;
 }
 
@@ -355,7 +359,13 @@ inline asio::awaitable<void> forwarding::relay(std::string_view first) {
     co_await answer_failure(x_, options_, bad);
     co_return;
   }
-  if (r.source_error) x_.notes().failure = "upstream's body: " + r.source_error.message();
+  if (r.source_error) {
+    forward_outcome broken;
+    broken.ec = r.source_error;
+    broken.hop = upstream::hop::response;
+    x_.notes().upstream_error = proxy_error_type(broken);
+    x_.notes().failure = "upstream's body: " + r.source_error.message();
+  }
   if (upload_) co_await upload_->stop();
 }
 

@@ -134,6 +134,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
     }
     if (!c.connection) {
       a.forbidden = c.ec == upstream::error::private_address || c.ec == upstream::error::loop;
+      counters_.errors.count(c.ec, c.failed_at);
       a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.ec.message();
       co_return a;
     }
@@ -142,6 +143,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
     counters_.requests.fetch_add(1, std::memory_order_relaxed);
     watch(up.get());
     std::error_code ec = co_await up->send(head);
+    auto const hop = ec ? upstream::hop::request : upstream::hop::response;
     if (!ec) ec = co_await up->read_head("GET");
     watch(nullptr);
     if (ec) {
@@ -149,12 +151,14 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
         fresh = true;
         continue;
       }
+      counters_.errors.count(ec, hop);
       a.why = name + ": " + ec.message();
       co_return a;
     }
     fresh = false;
     int const status = up->head().status;
     if (up->proxy() != nullptr && status == 407) {
+      counters_.errors.count(make_error_code(upstream::error::proxy_authentication), upstream::hop::proxy);
       a.why = "proxy " + name + ": " + make_error_code(upstream::error::proxy_authentication).message();
       co_return a;
     }

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cassert>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
@@ -41,6 +42,7 @@ public:
     status_ = 0;
     head_ready_ = head_out_ = finished_ = false;
     body_out_ = bytes_ = 0;
+    first_out_ = {};
   }
   void start(int status, std::string_view reason);
   bool field(std::string_view name, std::string_view value) {
@@ -67,6 +69,8 @@ public:
   bool broken() const noexcept { return broken_; }
   bool timed_out() const noexcept { return limit_.expired(); }
   std::uint64_t bytes() const noexcept { return bytes_; }
+  /// When the first byte of the response's head was taken by the connection; the clock's epoch: none was yet.
+  std::chrono::steady_clock::time_point first_out() const noexcept { return first_out_; }
 
 private:
   asio::awaitable<std::error_code> send_all(std::span<asio::const_buffer> buffers);
@@ -80,6 +84,7 @@ private:
   int status_ = 0;
   bool head_ready_ = false, head_out_ = false, finished_ = false, broken_ = false, dated_ = false;
   std::uint64_t body_out_ = 0, bytes_ = 0;
+  std::chrono::steady_clock::time_point first_out_{};
 };
 
 inline void response_writer::start(int status, std::string_view reason) {
@@ -128,6 +133,8 @@ inline asio::awaitable<std::error_code> response_writer::send_all(std::span<asio
     io_result const r = co_await stream_.write_some(buffers);
     limit_.disarm();
     bytes_ += r.n;
+    if (head_out_ && r.n != 0 && first_out_ == std::chrono::steady_clock::time_point{})
+      first_out_ = std::chrono::steady_clock::now();
     drop_front(buffers, r.n);
     if (r.ec) {
       broken_ = true;

@@ -113,6 +113,16 @@ public:
   bool idle() const noexcept { return connections() == 0; }
   /// Connections closed at once because of max_connections or max_connections_per_peer.
   std::uint64_t refused() const noexcept { return refused_.load(); }
+  /// Connections that were accepted so far, those that were refused left out.
+  std::uint64_t accepted() const noexcept { return accepted_.load(std::memory_order_relaxed); }
+  /// How TLS handshakes ended so far: well; with a client's certificate that is missing or not trusted; otherwise.
+  struct handshake_counts {
+    std::uint64_t done = 0, refused = 0, failed = 0;
+  };
+  handshake_counts handshakes() const noexcept {
+    auto const of = [](auto const& n) { return n.load(std::memory_order_relaxed); };
+    return {of(handshakes_), of(handshakes_refused_), of(handshakes_failed_)};
+  }
   /// How often accepting had to pause for want of descriptors or memory. Not after `close`.
   std::uint64_t pauses() const noexcept {
     std::uint64_t n = 0;
@@ -155,6 +165,7 @@ private:
       }
       if (s.connections_.fetch_add(1) < s.options_.max_connections || s.make_room(w)) {
         server_ = &s;
+        s.accepted_.fetch_add(1, std::memory_order_relaxed);
         return;
       }
       s.connections_.fetch_sub(1);
@@ -231,14 +242,17 @@ private:
     }
     if (ec) {
       // A client that refuses our certificate, or shows a bad one or none, is one that somebody will look for.
-      if (self.refusals_.tell(ec, peer.address.address().to_string())) co_return;
       bool const none = ec == net::openssl_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE));
+      auto& ended_so = none || net::is_verify_error(ec) ? self.handshakes_refused_ : self.handshakes_failed_;
+      ended_so.fetch_add(1, std::memory_order_relaxed);
+      if (self.refusals_.tell(ec, peer.address.address().to_string())) co_return;
       bool const refused = none ? self.nameless_.due() : net::is_verify_error(ec) && self.untrusted_.due();
       if (self.log_)
         self.log_(refused ? log_level::warn : log_level::debug,
                   "handshake with " + peer.address.address().to_string() + ": " + ec.message());
       co_return;
     }
+    self.handshakes_.fetch_add(1, std::memory_order_relaxed);
     co_await exchanges(self, worker, any_stream(std::move(secured)), peer);
   }
 
@@ -266,7 +280,8 @@ private:
   std::vector<listening> listeners_;
   std::vector<std::list<exchange*>> live_;  // by worker, each touched on its own thread only
   std::atomic<std::size_t> connections_{0};
-  std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> refused_{0}, accepted_{0};
+  std::atomic<std::uint64_t> handshakes_{0}, handshakes_refused_{0}, handshakes_failed_{0};
   peer_counts peers_;
   // One line in ten seconds for each.
   seldom crowded_{std::chrono::seconds(10)}, hogged_{std::chrono::seconds(10)}, pausing_{std::chrono::seconds(10)},
