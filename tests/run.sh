@@ -88,6 +88,17 @@ install_missing() {
   fi
 }
 
+# promtool alone, of Debian's prometheus: the package as a whole would start a server on this machine.
+fetch_promtool() {
+  ! command -v promtool >/dev/null && [ -z "${MGW_PROMTOOL:-}" ] || return 0
+  local into=$PWD/build/promtool
+  if [ ! -x "$into/usr/bin/promtool" ]; then
+    mkdir -p "$into"
+    bounded promtool 300 sh -c 'cd "$1" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb' sh "$into"
+  fi
+  export MGW_PROMTOOL=$into/usr/bin/promtool
+}
+
 # ---- building and running tests --------------------------------------------------------------------------------------
 # build PRESET SECONDS [TARGET...], configured with ${options[@]}
 options=()
@@ -245,6 +256,7 @@ end_to_end() {
 step_e2e() {
   headline "e2e: Mender's own client and black-box tests against the optimized gateway"
   build_release || return
+  fetch_promtool
   end_to_end e2e release
   if [ -n "$all" ]; then
     headline "e2e behind Debian's squid"

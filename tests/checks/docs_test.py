@@ -6,13 +6,15 @@
     paths      every path in backticks that begins with a folder of the repository exists
     options    docs/configuration.md has the table that examples/gateway/config/options.hpp makes, and names every key of
                examples/gateway/config/unsupported.hpp
-    metrics    docs/metrics.md has a row for each metric of examples/gateway/metrics/, and for no other
+    metrics    docs/metrics.md has a row for each metric of examples/gateway/metrics/, and for no other; the alerts and the
+               dashboard of examples/gateway/deploy/ name no other ones, and each alert has a test that makes it fire
     concepts   every concept of the toolkit has a page in docs/concepts/ that names it in a heading
     umbrellas  every umbrella header includes all of its folder
 
 `--write` brings snippets, the table of options and the umbrellas up to date. `--self-test` plants a fault of each kind in
 a copy and wants it found. The last line says `N passed, N failed`; the exit status is 1 if anything failed.
 """
+import json
 import pathlib
 import re
 import shutil
@@ -157,6 +159,24 @@ def check_metrics(root):
                                  'there is no such metric' if name in told else 'is not in docs/metrics.md')
 
 
+def check_deployed_metrics(root):
+    deploy = root / 'examples/gateway/deploy'
+    names = metric_names(root)
+    names |= {n + s for n in names for s in ('_bucket', '_sum', '_count')}
+    alerts, tests = ((deploy / n).read_text(encoding='utf-8') for n in ('alerts.yml', 'alerts_test.yml'))
+    dashboard = json.loads((deploy / 'grafana.json').read_text(encoding='utf-8'))
+    queries = [t['expr'] for p in dashboard['panels'] for t in p.get('targets', ())]
+    ids = [p['id'] for p in dashboard['panels']]
+    yield 'grafana.json: panels', None if len(queries) > 20 and len(set(ids)) == len(ids) else 'too few, or two with one id'
+    told = {'grafana.json': '\n'.join(queries), 'alerts.yml': alerts, 'alerts_test.yml': tests}
+    for name, text in told.items():
+        for metric in sorted(set(re.findall(r'\b(?:mgw|mender_gateway|process)_\w+', text))):
+            yield f'{name}: {metric}', None if metric in names else 'there is no such metric'
+    for alert in re.findall(r'- alert: (\w+)', alerts):
+        fires = re.search(rf'alertname="{alert}"[^\n]*value: [1-9]|alertname: {alert}\n\s+eval_time: \S+\n\s+exp_alerts:\n', tests)
+        yield f'alert {alert}', None if fires else 'alerts_test.yml does not make it fire'
+
+
 def check_concepts(root):
     headings = ''
     for page in sorted((root / 'docs/concepts').glob('*.md')):
@@ -178,7 +198,7 @@ def check_umbrellas(root):
         yield str(name), f'not as its folder (--write): {", ".join(wrong)}' if wrong else None
 
 
-CHECKS = (check_snippets, check_links, check_paths, check_options, check_metrics, check_concepts, check_umbrellas)
+CHECKS = (check_snippets, check_links, check_paths, check_options, check_metrics, check_deployed_metrics, check_concepts, check_umbrellas)
 
 
 def write(root):
@@ -212,6 +232,9 @@ def self_test():
         ('README.md', '# ', '`include/mgw/nowhere.hpp`\n# ', 'does not exist'),
         ('examples/gateway/config/options.hpp', '"WORKERS"', '"THREADS"', 'THREADS: is missing'),
         ('examples/gateway/metrics/gateway_facts.hpp', '"mgw_connections"', '"mgw_links"', 'mgw_links: is not in docs/metrics.md'),
+        ('examples/gateway/deploy/grafana.json', 'max(mgw_cache_hung', 'max(mgw_cache_hangs', 'mgw_cache_hangs: there is no such'),
+        ('examples/gateway/deploy/alerts.yml', 'mgw_cache_hung > 0', 'mgw_cache_hangs > 0', 'mgw_cache_hangs: there is no such'),
+        ('examples/gateway/deploy/alerts.yml', 'alert: MenderGatewayDown', 'alert: MenderGatewayGone', 'does not make it fire'),
         ('docs/metrics.md', '| `mgw_fills` |', '| `mgw_fetches` |', 'mgw_fetches: there is no such metric'),
         ('examples/gateway/config/options.hpp', 'threads that serve', 'workers', 'is not what options.hpp says'),
         ('include/mgw/core/concepts.hpp', 'concept Stream =', 'concept Stray =', 'Stray: has no page'),

@@ -1,17 +1,20 @@
 """Metrics: the numbers agree with what was done, and the text is such as Prometheus takes without a finding."""
 import http.client
+import json
 import os
+import pathlib
 import re
 import shutil
 import socket
 import subprocess
 import time
 
-from support import POLL, Origin, check, link, request, start_gateway, until
+from support import POLL, Origin, Skip, check, link, request, start_gateway, until
 
 NAME = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*\Z')
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)\Z')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|\Z)')
+DEPLOY = pathlib.Path(__file__).resolve().parents[2] / 'examples/gateway/deploy'
 PROMTOOL = os.environ.get('MGW_PROMTOOL') or shutil.which('promtool')
 NEXT = '/api/devices/v1/deployments/device/deployments/next'
 NO_ARTIFACTS = {'ARTIFACTS_PROXY_CACHE_VERIFY': 'length'}
@@ -162,6 +165,30 @@ def test_failed_handshakes_are_counted(bench):
           'the handshake to be counted')
 
 
+def promtool(*args, **more):
+    if not PROMTOOL:
+        raise Skip('promtool is not installed')
+    told = subprocess.run([PROMTOOL, *args], capture_output=True, text=True, timeout=60, **more)
+    check(told.returncode == 0 and not told.stderr, f'promtool {args}: {told.stdout}{told.stderr}')
+    return told.stdout
+
+
+def test_alerts_fire_when_they_should(bench):
+    check('rules found' in promtool('check', 'rules', str(DEPLOY / 'alerts.yml')), 'no rules')
+    check('SUCCESS' in promtool('test', 'rules', str(DEPLOY / 'alerts_test.yml')), 'no tests')
+
+
+def test_dashboard_asks_what_prometheus_understands(bench):
+    dashboard = json.loads((DEPLOY / 'grafana.json').read_text(encoding='utf-8'))
+    queries = [t['expr'] for p in dashboard['panels'] for t in p['targets']]
+    plain = [q.replace('$__rate_interval', '5m').replace('$__range', '1h').replace('$instance', '.*') for q in queries]
+    check(not any('$' in q for q in plain), f'an unknown variable: {plain}')
+    rules = bench.path('dashboard.yml')  # JSON is YAML
+    rules.write_text(json.dumps({'groups': [{'name': 'dashboard', 'rules': [
+        {'record': f'panel:{i}', 'expr': q} for i, q in enumerate(plain)]}]}))
+    check(f'{len(plain)} rules found' in promtool('check', 'rules', str(rules)), 'some are missing')
+
+
 def test_text_is_taken_by_promtool(bench):
     origin = bench.enter(Origin(os.urandom(1 << 20)))
     gateway = with_metrics(bench, origin.url, **NO_ARTIFACTS)
@@ -169,9 +196,7 @@ def test_text_is_taken_by_promtool(bench):
     request(bench.pki, gateway.port, 'POST', POLL, {}, b'{}')
     text = scrape(gateway.metrics)
     parse(text)
-    if PROMTOOL:
-        told = subprocess.run([PROMTOOL, 'check', 'metrics'], input=text, capture_output=True, text=True, timeout=60)
-        check((told.returncode, told.stdout, told.stderr) == (0, '', ''), f'promtool: {told.stdout}{told.stderr}')
+    check(promtool('check', 'metrics', input=text) == '', 'promtool has found something')
 
 
 def test_metrics_alone_are_on_their_port(bench):
