@@ -4,8 +4,7 @@
     snippets   the block after `<!-- file: PATH -->` is that file, byte for byte
     links      every relative link in a Markdown file leads to a file, and to a heading that is there
     paths      every path in backticks that begins with a folder of the repository exists
-    options    docs/configuration.md has the table that examples/gateway/config/options.hpp makes, and names every key of
-               examples/gateway/config/unsupported.hpp
+    options    docs/configuration.md has the table that examples/gateway/config/options.hpp makes
     metrics    docs/metrics.md has a row for each metric of examples/gateway/metrics/, and for no other; the alerts and the
                dashboard of examples/gateway/deploy/ name no other ones, and each alert has a test that makes it fire
     concepts   every concept of the toolkit has a page in docs/concepts/ that names it in a heading
@@ -60,12 +59,6 @@ def read_options(root):
     names = {n: literal(v) for n, v in re.findall(r'static constexpr auto\* (\w+) = (' + STRING + ');', text)}
     rows = [(k, e, literal(a) if a.startswith('"') else names.get(a, a), literal(h)) for k, e, a, h in OPTION.findall(text)]
     return rows, len(re.findall(r'\{"[A-Z][\w.]*",', text))
-
-
-def read_unsupported(root):
-    """[(key, variable)] of the keys that are known but have no effect."""
-    text = (root / 'examples/gateway/config/unsupported.hpp').read_text(encoding='utf-8')
-    return re.findall(r'\{"([\w.]*)", "(\w*)", "[\w.]+"\}', text)
 
 
 def option_table(root):
@@ -135,7 +128,7 @@ def check_options(root):
     yield 'options.hpp is understood', None if rows and len(rows) == seen else f'{len(rows)} of {seen} rows'
     page = root / 'docs/configuration.md'
     text = page.read_text(encoding='utf-8') if page.is_file() else ''
-    for name in [n for row in rows for n in row[:2]] + [n for row in read_unsupported(root) for n in row]:
+    for name in [n for row in rows for n in row[:2]]:
         if name:
             yield f'docs/configuration.md: {name}', None if f'`{name}`' in text else 'is missing'
     table = TABLE.search(text)

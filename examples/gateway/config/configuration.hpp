@@ -44,19 +44,11 @@ inline std::string shown(std::string_view value) {
 /// The settings while they are read, source after source, with what was wrong on the way.
 class configuration {
 public:
-  /// A key of the original that this program knows of but does not implement; config/unsupported.hpp judges them.
-  struct unsupported_key {
-    std::string key;
-    origin from;
-    std::string value;  ///< of keys that end in `.Enabled` only
-  };
-
   settings values;
   std::string file;                   ///< the configuration file that was read, if any
   std::vector<std::string> errors;    ///< it cannot run with these
   std::vector<std::string> warnings;  ///< it can, but something will not be as it was written
   std::vector<std::string> unknown;   ///< keys nobody knows: warnings too, errors to who asks for a check
-  std::vector<unsupported_key> unsupported;
   std::vector<std::string> notes;  ///< of check(): what files and directories have in them, for who asks for a check
 
   /// Stores a value, or notes an error that names the key, the value and what is accepted. An empty value counts as not

@@ -3,7 +3,6 @@
 #include "config/configuration.hpp"
 #include "config/options.hpp"
 #include "config/text_file.hpp"
-#include "config/unsupported.hpp"
 
 #include <cstddef>
 #include <cstdlib>
@@ -64,9 +63,6 @@ void read_environment(configuration& c, Get get = std::getenv) {
     else if (path != nullptr)
       environment_detail::set_from_file(c, o, name, path);
   }
-  for (unsupported const& u : unsupported_keys())
-    if (char const* const value = value_of(u.environment))
-      note_unsupported(c, u, value, origin::variable(u.environment));
 }
 
 }  // namespace gateway

@@ -5,7 +5,6 @@
 #include "config/nearest.hpp"
 #include "config/options.hpp"
 #include "config/text_file.hpp"
-#include "config/unsupported.hpp"
 
 #include <mgw/http/fields.hpp>
 
@@ -31,8 +30,7 @@ inline bool is_section(std::string_view key) {
     return known.size() > key.size() && known[key.size()] == '.' &&
            mgw::http::iequals(known.substr(0, key.size()), key);
   };
-  return std::any_of(options().begin(), options().end(), [&](option const& o) { return below(o.key); }) ||
-         std::any_of(unsupported_keys().begin(), unsupported_keys().end(), [&](auto const& u) { return below(u.key); });
+  return std::any_of(options().begin(), options().end(), [&](option const& o) { return below(o.key); });
 }
 
 inline bool has_control(std::string_view text) {
@@ -85,16 +83,6 @@ inline void take(configuration& c, option const& o, json_entry const& e, origin 
     c.refuse(o, from, is_secret(o.value.kind) ? "not accepted (and not shown here)" : shown(e));
 }
 
-/// A switch must be understood; of the other keys that have no effect anything is taken.
-inline void take(configuration& c, unsupported const& u, json_entry const& e, origin const& from) {
-  using type = json_entry::type;
-  if (e.what == type::null || (e.what == type::list && e.items.empty())) return;
-  if (u.key.ends_with(".Enabled") && e.what != type::boolean && e.what != type::string)
-    c.errors.push_back(named(u.key, from) + " is " + shown(e) + "; accepted: true or false");
-  else
-    note_unsupported(c, u, e.what == type::string || e.what == type::boolean ? e.text : "set", from);
-}
-
 }  // namespace file_detail
 
 /// Reads a configuration file's text into `c`; `path` is its name in messages. The keys are those of the table of
@@ -116,8 +104,6 @@ inline void read_config_text(configuration& c, std::string const& path, std::str
     origin const from = origin::file(path + ':' + e.value_at.text());
     if (option const* const o = find_option(e.key)) {
       file_detail::take(c, *o, e, from);
-    } else if (unsupported const* const u = find_unsupported(e.key)) {
-      file_detail::take(c, *u, e, from);
     } else if (!section) {
       std::string const nearest = nearest_key(e.key);
       c.unknown.push_back(path + ':' + e.key_at.text() + ": " + e.key.substr(0, 200) + " is not a known key" +

@@ -3,7 +3,6 @@
 #include "config/configuration.hpp"
 #include "config/environment.hpp"
 #include "config/file.hpp"
-#include "config/unsupported.hpp"
 
 #include <unistd.h>
 
@@ -31,7 +30,6 @@ configuration load(flags const& given, Get get = std::getenv) {
   read_environment(c, get);
   c.set(*find_option("Log.Level"), given.log_level, origin::flag("--log-level"));
   c.settle();
-  judge_unsupported(c);
   return c;
 }
 

@@ -2,7 +2,6 @@
 
 #include "config/json_entries.hpp"
 #include "config/options.hpp"
-#include "config/unsupported.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -62,8 +61,6 @@ inline std::string nearest_key(std::string_view unknown) {
       consider(known.substr(0, dot));
   };
   for (option const& o : options()) consider_all(o.key);
-  for (unsupported const& u : unsupported_keys())
-    if (!u.key.empty()) consider_all(u.key);
   return found;
 }
 
