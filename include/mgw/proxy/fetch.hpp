@@ -47,9 +47,10 @@ namespace mgw::proxy {
 /// | the upstream | what the fill does |
 /// |---|---|
 /// | cannot be reached, is silent, breaks off, says 408, 425, 429 or 5xx | tries again after a growing pause, from the byte it has |
-/// | 206 that continues the part | goes on |
+/// | 206 that continues the part | goes on; behind the end of a shorter range it asks again |
 /// | 200 to a range | compares with the part as it arrives and goes on behind it |
 /// | 416 that has the object's length | asks for the whole, compares, and goes on behind what is equal |
+/// | the same strong ETag, but another total or more bytes than that | doubts it once, tries again, and compares what it took |
 /// | another ETag, total or other bytes; 412, other 416 | the object was replaced: readers are cut; what comes next is another generation, unless its strong ETag is the same and no byte was seen to differ |
 /// | 403 while a newer link is known | tries that one |
 /// | 403 or 400 to a link whose signature has expired | the same, or else pauses until there is a newer one |
@@ -104,17 +105,19 @@ private:
   asio::awaitable<answer> attempt(fetch_source const& source);
   asio::awaitable<answer> judge(upstream::client_exchange& up, bool asked_for_rest);
   answer judge_refused_link(http::response_head const& head, fetch_source const& source, bool waited);
-  asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at);
+  static constexpr char const* another_length = "another length of the same object";
+  answer contradicts(std::string why);
+  asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at, std::optional<std::uint64_t> end);
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> wait_for_turn();
   asio::awaitable<void> pause(std::chrono::milliseconds length);
   asio::awaitable<answer> leave_link();
   asio::awaitable<bool> stand_by();
-  bool complete() const { return whole_ || (writer_.begun() && writer_.length() == have()); }
+  bool complete() const { return whole_ || (writer_.begun() && !compared_ && writer_.length() == have()); }
   bool paused() const { return options_.exchange.limit && options_.exchange.limit->paused(); }
   bool off_the_link() const { return !complete() && (job_->abandoned() || paused()); }
   std::string range_fields() const {
-    return writer_.begun() && !ranges_useless_ ? resume_fields(writer_.meta(), have()) : std::string();
+    return writer_.begun() && !ranges_useless_ ? resume_fields(writer_.meta(), next()) : std::string();
   }
   bool belongs(http::response_head const& head, std::optional<std::uint64_t> total) const {
     return same_generation(writer_.meta(), writer_.length(), head, total);
@@ -123,6 +126,8 @@ private:
     if (options_.log) options_.log(level, "fill " + job_->object_key().hex().substr(0, 12) + ": " + text);
   }
   std::uint64_t have() const { return writer_.size(); }
+  /// The byte that is asked for next.
+  std::uint64_t next() const { return compared_.value_or(have()); }
   std::string told(http::response_head const& head) const {
     return answer_text(head, host_, static_cast<std::int64_t>(std::time(nullptr)));
   }
@@ -140,6 +145,8 @@ private:
 
   std::string host_;  // who was asked last
   std::optional<std::uint64_t> unconfirmed_end_;  // where a close-delimited body ended, if nothing else told its length
+  bool contradicted_ = false;              // the length that it told, by what may have been a fault
+  std::optional<std::uint64_t> compared_;  // what is stored behind this byte may be wrong: it is asked for again
   bool whole_ = false;
   bool wants_newer_link_ = false;       // the last answer was that the link has expired
   bool ranges_useless_ = false;         // the upstream answered a range wrongly: ask for the whole and compare
@@ -250,7 +257,8 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       log(log_level::warn, "the object was replaced upstream (" + a.why + "); what was stored of it is dropped");
       co_await writer_.drop(!a.other_bytes);
       ever_ = 0;
-      ranges_useless_ = false;
+      ranges_useless_ = contradicted_ = false;
+      compared_.reset();
       unconfirmed_end_.reset();
       if (!options_.whole_only) job_->replace();  // else nobody has seen anything of it
       co_return false;
@@ -321,19 +329,21 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       if (writer_.begun()) {  // also an empty part of an earlier attempt: its promises may be other ones
         if (!belongs(head, length)) {
           a.what = verdict::changed;
+          if (belongs(head, std::nullopt)) a = contradicts(another_length);
           co_return a;
         }
       } else {
         answer const begun = co_await begin_part(head, length);
         if (begun.what != verdict::whole) co_return begun;
       }
-      a = co_await take_body(up, 0);
+      std::optional<std::uint64_t> const end = writer_.length();
+      a = co_await take_body(up, 0, end);
       co_return a;
     }
     case 206: {
       auto const range = http::parse_content_range(head.fields.value("Content-Range"));
       bool const fits = range && (!length || (range->range && *length == range->range->size()));
-      if (!fits || !writer_.begun() || !continues_part(writer_.meta(), have(), head, *range)) {
+      if (!fits || !writer_.begun() || !continues_part(writer_.meta(), next(), head, *range)) {
         ranges_useless_ = true;
         a.why = "a 206 that does not continue the part";
         co_return a;
@@ -341,11 +351,13 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       if (!belongs(head, range->length)) {
         a.what = verdict::changed;
         a.why = "the 206 belongs to another generation";
+        if (belongs(head, std::nullopt)) a = contradicts(another_length);
         co_return a;
       }
       if (!writer_.length()) writer_.set_length(*range->length);
       may_leave_ = true;
-      a = co_await take_body(up, have());
+      std::optional<std::uint64_t> const end = range->range->last + 1;
+      a = co_await take_body(up, next(), end);
       co_return a;
     }
     case 416:
@@ -355,7 +367,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
           a.what = verdict::whole;
           co_return a;
         }
-        if (all->length == writer_.length() && have() < *all->length) {
+        if (all->length == writer_.length() && next() < *all->length) {
           ranges_useless_ = true;
           a.why += ", though the range lies within the object";
           co_return a;
@@ -397,10 +409,24 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::begin_part(http::re
   co_return answer(begun);
 }
 
-/// Writes the body, whose first byte is the one at `at`, as it comes.
+/// The upstream says something that cannot be true of this generation, under its name. What a fault may have done once
+/// costs nobody his connection: it is believed when it comes again before the object has grown.
 template <cache::CacheStore Store>
-asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream::client_exchange& up, std::uint64_t at) {
+typename fetch<Store>::answer fetch<Store>::contradicts(std::string why) {
   answer a;
+  a.why = std::move(why);
+  bool const doubted = writer_.meta().etag.starts_with('"') && !std::exchange(contradicted_, true);
+  a.what = doubted ? verdict::fault : verdict::changed;
+  a.other_bytes = compared_.has_value();  // it was more than said
+  return a;
+}
+
+/// Writes the body, whose first byte is the one at `at`, as it comes. `end`: one past its last byte.
+template <cache::CacheStore Store>
+asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream::client_exchange& up, std::uint64_t at,
+                                                                       std::optional<std::uint64_t> end) {
+  answer a;
+  std::uint64_t const begin = at;
   written const ready = co_await writer_.prepare();
   if (!ready) co_return answer(ready);
   std::string batch;
@@ -410,10 +436,18 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
     batch.append(c.bytes);
     bool const more_at_once = !c.end && !c.ec && batch.size() < options_.batch && up.ready();
     if (more_at_once) continue;
+    if (end && at + batch.size() > *end) {
+      ever_ = counters_.arrived(at, batch.size(), ever_);
+      compared_ = 0;  // what came before this was of the same body
+      co_return contradicts("more bytes than announced");
+    }
     if (!batch.empty()) {
+      std::uint64_t const before = have();
       written const w = co_await writer_.write(batch, at);
       ever_ = counters_.arrived(at, batch.size(), ever_);
       at += batch.size();
+      if (compared_) compared_ = at;
+      if (have() > before) contradicted_ = false;
       batch.clear();
       if (!w) co_return answer(w);
       co_await writer_.checkpoint_if_due(!up.ready());
@@ -430,11 +464,18 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       co_return a;
     }
   }
+  bool const shorter_range = end && at == *end && *end != writer_.length();
+  if (shorter_range) {
+    a.why = "a range shorter than asked for";
+    if (at - begin >= options_.batch) a.what = verdict::again;  // else it pauses: no request for each byte
+    co_return a;
+  }
   if (at < have() || (writer_.length() && writer_.length() != have())) {
     a.why = "the body ended early";
     co_return a;
   }
   a.what = verdict::whole;
+  compared_.reset();
   if (!writer_.length() && up.framing().kind == http::body_kind::until_close && unconfirmed_end_ != have())
     unconfirmed_end_ = have();  // an end like a cut: the upstream has to say it twice
   else

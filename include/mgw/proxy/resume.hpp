@@ -49,12 +49,14 @@ inline bool same_generation(cache::meta const& m, std::optional<std::uint64_t> l
   return !length || !total || total == length;
 }
 
-/// Whether a 206 gives all that is missing of an object of which `have` bytes are there.
+/// Whether a 206 goes on behind the `have` bytes of an object that are there. It may end before the object does
+/// (RFC 9110 15.3.7); several parts are none (15.3.7.2).
 inline bool continues_part(cache::meta const& m, std::uint64_t have, http::response_head const& head,
                            http::content_range const& r) {
   // It names the ETag that its 200 would have (RFC 9110 15.3.7): without it nothing says what it is a part of.
   bool const named = !m.etag.starts_with('"') || head.fields.contains("ETag");
-  return named && r.range && r.length && r.range->first == have && r.range->last + 1 == *r.length;
+  bool const several = http::iequals(head.fields.value("Content-Type").substr(0, 20), "multipart/byteranges");
+  return named && !several && r.range && r.length && r.range->first == have;
 }
 
 /// What is kept of an object's 200.

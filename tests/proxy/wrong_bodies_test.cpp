@@ -1,0 +1,255 @@
+#include <mgw/proxy/fetch.hpp>
+
+#include <mgw/proxy/tee_to_cache.hpp>
+
+#include <support/gateway_fixture.hpp>
+#include <support/http_client.hpp>
+#include <support/origin.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdio>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mgw::proxy {
+namespace {
+
+using test::eventually;
+using test::http_client;
+using test::mishap;
+using test::reply;
+using framing_kind = mishap::framing_kind;
+
+constexpr std::size_t size = 300'000, begun = 100'000;
+
+/// An answer whose head and body need not fit: with its length `says`, in chunks, or up to the connection's end.
+mishap answer(int status, std::string_view fields, framing_kind framing, std::string_view body, std::size_t says) {
+  mishap m;
+  m.raw = "HTTP/1.1 " + std::to_string(status) + " Whatever\r\n";
+  m.raw.append(fields);
+  if (framing == framing_kind::length) {
+    m.raw += "Content-Length: " + std::to_string(says) + "\r\n\r\n";
+    m.raw.append(body);
+  } else if (framing == framing_kind::until_close) {
+    m.raw.append("Connection: close\r\n\r\n").append(body);
+  } else {
+    m.raw += "Transfer-Encoding: chunked\r\n\r\n";
+    for (std::size_t at = 0; at < body.size(); at += 30'000) {
+      auto const piece = body.substr(at, 30'000);
+      char length[20];
+      std::snprintf(length, sizeof length, "%zx\r\n", piece.size());
+      m.raw.append(length).append(piece).append("\r\n");
+    }
+    m.raw += "0\r\n\r\n";
+  }
+  return m;
+}
+std::string numbers(std::size_t first, std::size_t last, std::size_t total = size) {
+  return "ETag: \"v1\"\r\nContent-Range: bytes " + std::to_string(first) + "-" + std::to_string(last) + "/" +
+         std::to_string(total) + "\r\n";
+}
+std::string from(std::size_t first) {
+  return "bytes=" + std::to_string(first) + "-";
+}
+mishap cut(std::size_t n) {
+  mishap m;
+  m.cut_after = n;
+  return m;
+}
+
+template <class Rig>
+struct site {
+  std::string const body = test::pattern(size);
+  test::origin origin{body};
+  test::temporary_directory directory;
+  test::basic_caching_gateway<Rig> g{directory.path(), origin.authority()};
+
+  std::uint64_t first_time() { return g.tee().counters().first_time_bytes; }
+  std::uint64_t again() { return g.tee().counters().again_bytes; }
+  /// A client that has begun when what is scripted happens gets `body`, and so it is stored.
+  void check_whole(reply const& r) {
+    CHECK(r.status() == 200);
+    CHECK(r.value("Content-Length") == std::to_string(size));
+    CHECK(r.whole);
+    CHECK((r.body == body));
+    CHECK(eventually([this] { return g.stored("/o"); }));
+    std::size_t const asked = origin.count();
+    CHECK((test::get(g.port(), "/o").body == body));
+    CHECK(origin.count() == asked);
+  }
+};
+
+struct trial {
+  std::string what;
+  mishap second;
+  std::string third;  // the range that is asked for then; "-": nothing is
+  std::size_t comes_again = 0, beyond = 0;
+};
+
+/// To the request for the rest, in each framing.
+std::vector<trial> trials(std::string const& body) {
+  std::string_view const all = body;
+  std::string const longer = body + "more";
+  std::vector<trial> out;
+  auto const add = [&out](std::string what, mishap m, std::string third, std::size_t again = 0,
+                          std::size_t beyond = 0) {
+    trial t;
+    t.what = std::move(what), t.second = std::move(m), t.third = std::move(third), t.comes_again = again,
+    t.beyond = beyond;
+    out.push_back(std::move(t));
+  };
+  struct {
+    char const* name;
+    framing_kind kind;
+  } const framings[] = {
+      {"length", framing_kind::length}, {"chunks", framing_kind::chunked}, {"close", framing_kind::until_close}};
+  std::string const rest = numbers(begun, size - 1), whole = "ETag: \"v1\"\r\n";
+  for (auto const& [name, kind] : framings) {
+    bool const counted = kind == framing_kind::length;
+    auto const in = [n = std::string(name)](std::string what) { return what + ", " + n; };
+    add(in("206, too short"), answer(206, rest, kind, all.substr(begun, 100'000), size - begun), from(200'000));
+    add(in("206, too long"), answer(206, rest, kind, std::string_view(longer).substr(begun), size - begun),
+        counted ? "-" : "", counted ? 0 : size, counted ? 0 : 4);
+    add(in("206 of a shorter range"), answer(206, numbers(begun, 249'999), kind, all.substr(begun, 150'000), 150'000),
+        from(250'000));
+    add(in("206 of a small range"), answer(206, numbers(begun, begun + 9), kind, all.substr(begun, 10), 10),
+        from(begun + 10));
+    add(in("206 of a shorter range, too short"),
+        answer(206, numbers(begun, 249'999), kind, all.substr(begun, 70'000), 150'000), from(170'000));
+    add(in("200, too short"), answer(200, whole, kind, all.substr(0, 200'000), size), from(200'000), begun);
+    if (counted) {
+      add(in("200 of another length, less"), answer(200, whole, kind, all.substr(0, 200'000), 200'000), from(begun));
+      add(in("200 of another length, more"), answer(200, whole, kind, longer, size + 4), from(begun));
+      add(in("206 of another length"),
+          answer(206, numbers(begun, size + 3, size + 4), kind, longer.substr(begun), size + 4 - begun), from(begun));
+    }
+    add(in("200, too long"), answer(200, whole, kind, longer, size), counted ? "-" : "", counted ? begun : begun + size,
+        counted ? 0 : 4);
+    add(in("206 in several parts"),
+        answer(206, "ETag: \"v1\"\r\nContent-Type: multipart/byteranges; boundary=x\r\n", kind, "--x\r\n", 5), "",
+        begun);
+    add(in("206 in several parts, with numbers"),
+        answer(206, rest + "Content-Type: multipart/byteranges; boundary=x\r\n", kind, all.substr(begun), size - begun),
+        "", begun);
+  }
+  mishap nothing;
+  nothing.status = 204;
+  add("204", nothing, from(begun));
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("RFC 9110 15.3.7: whatever body comes in answer to a resume, the client is held, and gets its bytes",
+                   Rig, MGW_EVERY_RIG) {
+  for (trial const& t : trials(test::pattern(size))) {
+    CAPTURE(t.what);
+    site<Rig> s;
+    s.origin.script(0, cut(begun));
+    s.origin.script(1, t.second);
+    reply const r = test::get(s.g.port(), "/o");
+    s.check_whole(r);
+    auto const asked = s.origin.requests();
+    CHECK(asked.at(1).value("Range") == from(begun));
+    CHECK(asked.size() == (t.third == "-" ? 2 : 3));
+    if (asked.size() == 3) CHECK(asked[2].value("Range") == t.third);
+    CHECK(s.again() == t.comes_again);
+    CHECK(s.first_time() >= size);
+    CHECK(s.first_time() <= size + t.beyond);
+  }
+}
+
+TEST_CASE_TEMPLATE("whatever length a first body turns out to have, the client gets the object's bytes", Rig,
+                   MGW_EVERY_RIG) {
+  std::string const body = test::pattern(size), head = "ETag: \"v1\"\r\n";
+  std::string_view const part = std::string_view(body).substr(0, begun);
+  struct {
+    char const* what;
+    mishap first;
+    char const* second;  // the range that is asked for then; null: nothing is
+  } const cases[] = {
+      {"too short, length", answer(200, head, framing_kind::length, part, size), "bytes=100000-"},
+      {"too short, close", answer(200, head, framing_kind::until_close, part, 0), "bytes=100000-"},
+      {"too long, length", answer(200, head, framing_kind::length, body + "more", size), nullptr},
+  };
+  for (auto const& c : cases) {
+    std::string const what = c.what;
+    CAPTURE(what);
+    site<Rig> s;
+    s.origin.script(0, c.first);
+    s.check_whole(test::get(s.g.port(), "/o"));
+    auto const asked = s.origin.requests();
+    REQUIRE(asked.size() == (c.second == nullptr ? 1 : 2));
+    if (c.second != nullptr) CHECK(asked[1].value("Range") == c.second);
+    CHECK(s.first_time() == size);
+    CHECK(s.again() == 0);
+  }
+}
+
+TEST_CASE("a body in chunks that was cut, and a rest that is too long, too: the length that the rest says counts") {
+  for (auto const framing : {framing_kind::chunked, framing_kind::until_close}) {
+    site<test::disk_rig> s;
+    mishap first = cut(begun);
+    first.framing = framing_kind::chunked;
+    s.origin.script(0, first);
+    s.origin.script(1, answer(206, numbers(begun, size - 1), framing, s.body.substr(begun) + "more", 0));
+    s.check_whole(test::get(s.g.port(), "/o"));
+    CHECK(s.origin.count() == 3);
+  }
+}
+
+TEST_CASE("a comparison that breaks off goes on where it was, and other bytes end it") {
+  for (bool const replaced : {false, true}) {
+    CAPTURE(replaced);
+    site<test::disk_rig> s;
+    std::string wrong = s.body.substr(0, size - begun) + "more";  // the beginning, said to be the rest
+    s.origin.script(0, cut(begun));
+    s.origin.script(1, answer(206, numbers(begun, size - 1), framing_kind::chunked,
+                              replaced ? wrong : s.body.substr(begun) + "more", 0));
+    s.origin.script(2, cut(70'000));
+    http_client c(s.g.port());
+    reply const r = c.get("/o");
+    CHECK(r.whole == !replaced);
+    auto const right = test::get(s.g.port(), "/o");
+    s.check_whole(right);
+    CHECK(s.origin.requests().at(3).value("Range") == from(70'000));
+  }
+}
+
+// Its clients are cut; their links are resumed if it was only said, and no byte was seen.
+TEST_CASE("another length under the object's name is believed when it comes twice running") {
+  for (auto const framing : {framing_kind::length, framing_kind::chunked, framing_kind::until_close}) {
+    site<test::disk_rig> s;
+    mishap first = cut(begun);
+    first.stall_after = begun;
+    s.origin.script(0, first);
+    mishap const longer = answer(200, "ETag: \"v1\"\r\n", framing, s.body + "more", size + 4);
+    s.origin.script(1, longer);
+    s.origin.script(2, longer);
+    http_client c(s.g.port());
+    c.request("GET", "/o", {{"X-Link", "a"}});
+    reply r;
+    r.head = c.read_head();
+    s.origin.release();
+    c.read_body(r);
+    CHECK_FALSE(r.whole);
+    CHECK((r.body == s.body.substr(0, r.body.size())));
+    reply const rest = test::get(s.g.port(), "/o", {{"X-Link", "a"}, {"Range", from(r.body.size())}});
+    if (framing == framing_kind::length) {
+      CHECK(rest.status() == 206);
+      CHECK((r.body + rest.body == s.body));
+    } else {
+      CHECK_FALSE(rest.head.there());
+    }
+    CHECK(s.origin.count() == 4);
+    s.check_whole(test::get(s.g.port(), "/o"));
+  }
+}
+
+}  // namespace mgw::proxy
