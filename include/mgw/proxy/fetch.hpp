@@ -268,7 +268,8 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       co_await writer_.keep();
       co_return true;
     case verdict::condemned:
-      log(log_level::error, "condemned: " + a.why);
+      // An error once, with the reason; devices that go on asking are no news.
+      log(writer_.begun() ? log_level::error : log_level::info, "condemned: " + a.why);
       job_->end();
       co_await writer_.condemn();
       co_return true;
