@@ -126,4 +126,67 @@ TEST_CASE("of the CA certificates for clients, one that has expired gets a warni
             "MTLS_CA_CERTIFICATE (Features.mTLS.CACertificate) is \"" + file + "\": CN=Old in it has expired on "));
 }
 
+TEST_CASE(
+    "of a list of revoked certificates a check says whose it is, its dates, and how many it has, and what is amiss") {
+  served const s;
+  auto const leaf = pki::issue(nullptr, named(-1, 90));
+  pki::write_text(s.certificate, pki::pem_of(leaf));
+  pki::write_text(s.key, pki::key_pem_of(leaf));
+  std::string const ca = (s.directory.path() / "ca.pem").string(), crl = (s.directory.path() / "crl.pem").string();
+  auto const root = pki::make_ca("Root"), other = pki::make_ca("Other"), twin = pki::make_ca("Root");
+  auto const one = pki::issue(&root, named(-1, 90)), two = pki::issue(&root, named(-1, 90));
+  pki::write_text(ca, pki::pem_of(root));
+  auto const checked = [&](std::string const& lists) {
+    pki::write_text(crl, lists);
+    auto c = from_environment({{{"HTTPS_ENABLED", "true"},
+                                {"UPSTREAM_SERVER_URL", "http://a"},
+                                {"HTTPS_SERVER_CERTIFICATE", s.certificate},
+                                {"HTTPS_SERVER_KEY", s.key},
+                                {"MTLS_ENABLED", "true"},
+                                {"MTLS_ACCESS_TOKEN", "a"},
+                                {"MTLS_CRL_PATH", crl},
+                                {"MTLS_CA_CERTIFICATE", ca}}});
+    check(c);
+    CHECK(all(c.errors) == "");
+    return c;
+  };
+  std::string const key = "MTLS_CRL_PATH (Features.mTLS.CRLPath) is \"" + crl + "\": ";
+  auto const good = checked(pki::crl_pem(root, {&one, &two}) + pki::crl_pem(root, {}));
+  CHECK(all(good.warnings) == "");
+  auto const lists = read_revocation_lists(crl);
+  REQUIRE(lists.lists.size() == 2);
+  REQUIRE(lists.lists[0].next_update);
+  CHECK(has(all(good.notes), key + "list of CN=Root, " + date_text(lists.lists[0].this_update) + " to " +
+                                 date_text(*lists.lists[0].next_update) + ", 2 revoked\n"));
+  CHECK(has(all(good.notes), ", 0 revoked\n"));
+  struct row {
+    std::string text;
+    char const* warning;
+  };
+  for (row const& r :
+       {row{pki::crl_pem(root, {&one}, -1), "the list of CN=Root in it has expired, a new one was due on "},
+        row{pki::crl_pem(other, {}), "the list of CN=Other in it is of none of the client CAs"},
+        row{pki::crl_pem(twin, {}), "the list of CN=Root in it is not signed with that client CA's key"},
+        row{pki::crl_pem(root, {}) + "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", ""}}) {
+    CAPTURE(r.warning);
+    if (*r.warning == '\0') {
+      pki::write_text(crl, r.text);
+      CHECK(has(read_revocation_lists(crl).trouble, "list no. 2 of it is garbled: "));
+      continue;
+    }
+    auto const c = checked(r.text);
+    REQUIRE(c.warnings.size() == 1);
+    CHECK(has(c.warnings[0], key + r.warning));
+    CHECK(has(all(c.notes), key + "list of CN="));
+  }
+  auto const& list = lists.lists[0];
+  chain_facts const anchors = read_chain(ca);
+  CHECK(revocation_list_warnings(list, anchors, *list.next_update).empty());
+  CHECK(revocation_list_warnings(list, anchors, *list.next_update + std::chrono::seconds(1)).size() == 1);
+  CHECK(revocation_list_warnings(list, anchors, list.this_update).empty());
+  auto const early = revocation_list_warnings(list, anchors, list.this_update - std::chrono::seconds(1));
+  REQUIRE(early.size() == 1);
+  CHECK(has(early[0], "is not valid before "));
+}
+
 }  // namespace gateway::check_certificates_test

@@ -2,6 +2,7 @@
 
 #include "config/certificate_facts.hpp"
 #include "config/configuration.hpp"
+#include "config/revocation_lists.hpp"
 #include "config/settings.hpp"
 #include "config/text_file.hpp"
 
@@ -106,7 +107,7 @@ public:
                               " in it has expired on " + date_text(one.not_after) +
                               ": clients whose certificates come from it are refused");
     note("Features.mTLS.CACertificate", chain);
-    if (!mtls.crl.empty()) note(at("Features.mTLS.CRLPath", mtls.crl) + ": read");
+    if (!mtls.crl.empty()) revoked(chain);
     if (!mtls.blacklist.empty()) note(at("Features.mTLS.BlacklistPath", mtls.blacklist) + ": read");
   }
 
@@ -125,6 +126,16 @@ public:
   }
 
 private:
+  /// The lists count as they are: a start without them would accept what is revoked.
+  void revoked(chain_facts const& anchors) {
+    std::string const where = at("Features.mTLS.CRLPath", c_.values.mtls.crl) + ": ";
+    auto const found = read_revocation_lists(c_.values.mtls.crl);
+    if (!found.trouble.empty()) c_.warnings.push_back(where + found.trouble);
+    for (revocation_list const& l : found.lists) {
+      for (std::string const& w : revocation_list_warnings(l, anchors, now_)) c_.warnings.push_back(where + w);
+      note(where + described(l));
+    }
+  }
   std::string at(std::string const& key, std::string const& path) const { return c_.name(key) + " is " + shown(path); }
   void refuse(std::string text) { c_.errors.push_back(std::move(text)); }
   void refuse(std::string const& key, chain_facts const& chain) { refuse(at(key, chain.file) + ": " + chain.trouble); }
