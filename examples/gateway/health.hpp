@@ -113,7 +113,7 @@ private:
     if (c.connection)
       c.connection->done();
     else
-      trouble = std::string(mgw::upstream::to_string(c.failed_at)) + ": " + c.ec.message();
+      trouble = std::string(mgw::upstream::to_string(c.failed_at)) + ": " + c.why();
     a.found = trouble;
     co_return trouble;
   }

@@ -72,6 +72,7 @@ dialled_socket dial(resolver::list const& addresses, std::chrono::milliseconds s
   dialled_socket out;  // without the socket, whose context ends here
   out.peer = d.peer;
   out.ec = d.ec;
+  out.reasons = d.reasons;
   CHECK(d.socket.has_value() == !d.ec);
   return out;
 }
@@ -123,6 +124,23 @@ TEST_CASE("where no address answers the last failure tells why; each has its own
   CHECK(dial({first.where, second.where}, 1h, 20ms).ec == error::connect_timeout);
   CHECK(dial({first.where, nowhere()}, 1h, 20ms).ec == asio::error::connection_refused);
   CHECK(dial({}, 1h).ec == asio::error::host_not_found);
+}
+
+TEST_CASE("where several addresses fail, each is named with its reason; a single one is not") {
+  black_hole hole;
+  auto const text = [](tcp::endpoint const& e) { return "127.0.0.1:" + std::to_string(e.port()) + ": "; };
+  auto const first = nowhere(), second = nowhere();
+  CHECK(dial({first, second}, 1h).reasons ==
+        text(first) + "Connection refused; " + text(second) + "Connection refused");
+  CHECK(dial({hole.where, first}, 1h, 20ms).reasons ==
+        text(hole.where) + "connecting took too long; " + text(first) + "Connection refused");
+  CHECK(dial({first}, 1h).reasons.empty());
+  test::raw_listener good;
+  CHECK(dial({first, of(good)}, 1h).reasons.empty());
+  asio::io_context io(1);
+  auto const v6 = std::make_shared<resolver::list const>(
+      resolver::list{{make_address("::ffff:127.0.0.1"), first.port()}, first});  // needs no interface with IPv6
+  CHECK(test::run_io(io, dial_first(v6, dial_options{})).reasons.starts_with("[::ffff:127.0.0.1]:"));
 }
 
 }  // namespace mgw::upstream::dial_test

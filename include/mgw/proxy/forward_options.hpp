@@ -70,6 +70,9 @@ struct forward_outcome {
   upstream::hop hop = upstream::hop::none;
   bool client_failed = false;  ///< the fault is the client's: broken or too large body, a loop
   int status = 0;              ///< the answer to give
+  std::string reasons;         ///< of each address of the upstream, where several failed
+
+  forward_outcome() = default;
 };
 
 /// The request cannot be forwarded, and that is the client's doing.

@@ -232,6 +232,7 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
   if (!c.connection) {
     out.ec = c.ec;
     out.hop = c.failed_at;
+    out.reasons = std::move(c.reasons);
     out.status = c.ec == upstream::error::connect_timeout ? 504 : 502;
     co_return out;
   }

@@ -135,7 +135,7 @@ asio::awaitable<origin_answer> origin_request::ask(fetch_source const& source, s
     if (!c.connection) {
       a.forbidden = c.ec == upstream::error::private_address || c.ec == upstream::error::loop;
       counters_.errors.count(c.ec, c.failed_at);
-      a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.ec.message();
+      a.why = std::string(upstream::to_string(c.failed_at)) + " " + name + ": " + c.why();
       co_return a;
     }
     auto up = std::make_unique<upstream::client_exchange>(deadlines_, std::move(*c.connection), exchange());

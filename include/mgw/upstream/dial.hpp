@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -37,6 +38,7 @@ struct dialled_socket {
   std::optional<asio::ip::tcp::socket> socket;
   asio::ip::tcp::endpoint peer;
   std::error_code ec;
+  std::string reasons;  ///< of each address, where several were tried: `[::1]:80: Connection refused; 127.0.0.1:80: …`
 };
 
 /// The addresses in the order they are tried in: IPv6 and IPv4 in turns, the family of the first one first.
@@ -53,6 +55,11 @@ inline resolver::list in_turns(resolver::list const& addresses) {
 }
 
 namespace detail {
+
+inline std::string address_text(asio::ip::tcp::endpoint const& e) {
+  std::string const host = e.address().to_string();
+  return (e.address().is_v6() ? '[' + host + ']' : host) + ':' + std::to_string(e.port());
+}
 
 /// Attempts to connect that run side by side; the first that succeeds counts. Completion handlers share it.
 class address_race : public std::enable_shared_from_this<address_race> {
@@ -78,6 +85,7 @@ private:
     asio::ip::tcp::endpoint peer;
     clock::time_point until;
     bool over = false, late = false;
+    std::error_code ec;
     void close() noexcept {
       std::error_code ignored;
       socket.close(ignored);
@@ -115,7 +123,7 @@ inline void address_race::ended(attempt& a, std::error_code ec) {
   --running_;
   a.over = true;
   if (!ec && !a.late && winner_ == nullptr) winner_ = &a;
-  if (ec || a.late) ec_ = a.late ? make_error_code(error::connect_timeout) : ec;
+  if (ec || a.late) ec_ = a.ec = a.late ? make_error_code(error::connect_timeout) : ec;
   wake.cancel();
 }
 
@@ -141,6 +149,9 @@ inline dialled_socket address_race::take() {
     if (a.get() != winner_) a->close();
   if (winner_ == nullptr) {
     out.ec = ec_;
+    for (auto const& a : tried_)
+      if (tried_.size() > 1 && a->ec)
+        (out.reasons += out.reasons.empty() ? "" : "; ") += address_text(a->peer) + ": " + a->ec.message();
   } else {
     out.peer = winner_->peer;
     out.socket = std::move(winner_->socket);
@@ -151,8 +162,8 @@ inline dialled_socket address_race::take() {
 }  // namespace detail
 
 /// Connects to the first of these addresses that answers, none of which is waited for while another would. Errors: that
-/// of the last that failed; error::connect_timeout; operation_aborted if it was given up. Source: RFC 8305. Thread rule: the executor's context runs on one
-/// thread.
+/// of the last that failed; error::connect_timeout; operation_aborted if it was given up. Source: RFC 8305. Thread rule:
+/// the executor's context runs on one thread.
 inline asio::awaitable<dialled_socket> dial_first(std::shared_ptr<resolver::list const> addresses,
                                                   dial_options options, give_up* giver = nullptr) {
   auto const executor = co_await asio::this_coro::executor;

@@ -24,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -63,6 +64,10 @@ struct connected {
   std::optional<lease> connection;
   hop failed_at = hop::none;
   std::error_code ec;
+  std::string reasons;  ///< of each address, where several failed
+
+  /// For people: what failed, at each address if there were several.
+  std::string why() const { return reasons.empty() ? ec.message() : reasons; }
 };
 
 /// Keep-alive connections of one thread to any number of upstreams.
@@ -260,6 +265,7 @@ inline asio::awaitable<connected> pool::dial(endpoint where, std::shared_ptr<res
     resolver_.forget(at.host, at.port);
     out.failed_at = by != nullptr ? hop::proxy : hop::tcp;
     out.ec = d.ec;
+    out.reasons = std::move(d.reasons);
     co_return out;
   }
   resolver_.prefer(at.host, at.port, d.peer);
