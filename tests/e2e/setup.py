@@ -1,10 +1,12 @@
 """`mgw-gateway setup`: what it makes works as it is, with the gateway, Debian's mender-client and the openssl command."""
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 
-from support import (BIN, DEVICE_TYPE, MENDER, Forwarder, MiniMender, Pki, check, make_artifact, request, until)
+from support import (BIN, DEVICE_TYPE, MENDER, Forwarder, MiniMender, Origin, Pki, check, link, make_artifact, request, until)
 
 NEEDS_CLIENT = True
 
@@ -97,3 +99,49 @@ def test_refusals_leave_nothing(bench):
         check(tried.returncode == 2 and says in tried.stderr, f'{tried.returncode}: {tried.stderr}')
         check(len(tried.stderr.splitlines()) == 1 and not tried.stdout, tried.stdout + tried.stderr)
         check(os.listdir(bench.dir) == [], f'there is {os.listdir(bench.dir)}')
+
+
+# A container as docker makes it of a compose file: mounts, a read-only root, a user, no capabilities.
+CONTAINER = """set -e
+program=$1 user=$2 group=$3
+shift 3
+for d in /var/cache /var/lib /etc/mender; do mount -t tmpfs -o mode=755 tmpfs $d; done
+for volume; do
+  from=${volume%%:*} to=${volume#*:}
+  to=${to%:ro}
+  if [ -d "$from" ]; then mkdir -p $to; else mkdir -p ${to%/*}; touch $to; fi
+  mount --bind "$from" $to
+done
+for d in /var/cache /var/lib /etc/mender /; do mount -o remount,bind,ro $d; done
+exec setpriv --reuid=$user --regid=$group --clear-groups --bounding-set=-all --no-new-privs "$program"
+"""
+
+
+def test_the_compose_file(bench):
+    """What it says is enough for the gateway, which keeps artifacts and links, and is not root."""
+    body = make_artifact(bench, 'release-2', 300_000)[0].read_bytes()
+    origin = bench.enter(Origin(body))
+    out = bench.dir / 'gateway'
+    made = setup('--host', 'localhost', '--upstream', origin.url, '--out', out)
+    check(made.returncode == 0, f'{made}')
+    text = (out / 'compose.yaml').read_text()
+    check('    read_only: true\n' in text and '    cap_drop: [ALL]\n' in text, text)
+    user, group = re.search(r'    user: "(\d+):(\d+)"', text).groups()
+    check(user != '0', f'it runs as root: {text}')
+    environment = dict(re.findall(r'^      ([A-Z_]+): "(.*)"$', text, re.M))
+    volumes = [f'{out}/{v.removeprefix("./")}' for v in re.findall(r'^      - (\./.*)$', text, re.M)]
+    program = bench.path('bin', 'mgw-gateway')
+    shutil.copy(BIN / 'mgw-gateway', program)
+    bench.dir.chmod(0o755)
+    for run in range(2):
+        gateway = bench.start('gateway', ['unshare', '-m', '--propagation', 'private', 'sh', '-c', CONTAINER, 'sh', program, user,
+                                          group, *volumes], {**environment, 'HTTPS_LISTEN': '127.0.0.1:0'},
+                              ready=r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n')
+        port = int(gateway.match[1])
+        answer = request(Pki(out), port, 'GET', link(Pki(out), port))
+        check(answer.status == 200 and answer.body == body, f'{answer.status}: {len(answer.body)} bytes')
+        health = request(Pki(out), port, 'GET', '/api/internal/v1/gateway/health')
+        check(health.status == 200 and health.json() == {'ready': True}, f'{health.status}: {health.body}')
+        check(gateway.stop() == 0 and 'level=err' not in gateway.log and 'level=warn' not in gateway.log, gateway.log)
+    check(len(origin.fetches()) == 1, f'it was fetched {len(origin.fetches())} times: nothing was kept')
+    check((out / 'state/link-secret').stat().st_uid == int(user), 'who owns the state?')

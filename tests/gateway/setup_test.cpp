@@ -138,7 +138,16 @@ TEST_CASE("setup: the gateway reads its environment file as it was meant, whatev
   CHECK(has(compose, "UPSTREAM_SERVER_URL: \"https://mender.example/$$a%20'b'\"\n"));
   CHECK(has(compose, "- ./upstream-ca.crt:/etc/mender/certs/upstream-ca.crt:ro\n"));
   CHECK(has(compose, "ports: [\"8443:8443\"]"));
-  CHECK(has(compose, "user: \"" + std::to_string(::geteuid()) + ':' + std::to_string(::getegid()) + '"'));
+  struct stat owner{};
+  REQUIRE(::stat((out / "state").c_str(), &owner) == 0);
+  CHECK(has(compose, "user: \"" + std::to_string(owner.st_uid) + ':' + std::to_string(owner.st_gid) + '"'));
+  for (char const* line : {"    read_only: true\n", "    cap_drop: [ALL]\n", "- ./cache:/var/cache/mender-gateway\n"})
+    CHECK(has(compose, line));
+  for (char const* name : {"cache", "server.key"}) {
+    struct stat s{};
+    REQUIRE(::stat((out / name).c_str(), &s) == 0);
+    CHECK(s.st_uid == owner.st_uid);
+  }
   CHECK(has(text(out / "device/mender.conf"), "\"https://gateway.example:8443\""));
 }
 

@@ -39,6 +39,12 @@ inline void write_new(file_ops& files, std::string const& path, std::string_view
   if (::fchmod((*f)->fd(), mode) != 0) throw std::system_error(errno, std::generic_category(), path);
   done(files.fdatasync((*f)->fd()), path);
 }
+/// Gives an empty `state` to whom the gateway is to run as: who makes it, but no more than nobody where that is root.
+/// Where root may not (a user namespace), it stays as it is.
+inline void give_to_service(std::string const& state) {
+  constexpr ::uid_t nobody = 65534;  // as in the original's image
+  if (::geteuid() == 0) (void)!::chown(state.c_str(), nobody, nobody);
+}
 /// Who runs the gateway owns its state: only root can, and has to, give a new key to that user.
 inline void keep_owner(std::string const& state, std::string const& path) {
   struct stat s{};
@@ -124,12 +130,18 @@ inline std::string make_all(setup_plan const& p, std::time_t now, file_ops& file
   std::string const ca_pem = to_pem(ca.certificate.get());
   write_new(files, at + "/ca.key", to_pem(ca.key.get()), 0600);
   write_new(files, at + "/ca.crt", ca_pem, 0644);
+  for (char const* name : {"/cache", "/state"}) make_directory(files, at + name, 0700);
+  give_to_service(at + "/state");
+  keep_owner(at + "/state", at + "/cache");
   write_new(files, at + "/server.key", to_pem(key.get()), 0600);
+  keep_owner(at + "/state", at + "/server.key");
   write_new(files, at + "/server.crt", to_pem(server.get()), 0644);
   if (!p.upstream_ca.empty()) write_new(files, at + "/upstream-ca.crt", p.upstream_ca, 0644);
   write_new(files, at + "/gateway.env", environment_file(p), 0644);
-  write_new(files, at + "/compose.yaml", compose_file(p, ::geteuid(), ::getegid()), 0644);
-  for (char const* name : {"/cache", "/state"}) make_directory(files, at + name, 0700);
+  struct stat service{};
+  if (::stat((at + "/state").c_str(), &service) != 0)
+    throw std::system_error(errno, std::generic_category(), at + "/state");
+  write_new(files, at + "/compose.yaml", compose_file(p, service.st_uid, service.st_gid), 0644);
   make_directory(files, at + "/device", 0755);
   write_new(files, at + "/device/gateway-ca.crt", ca_pem, 0644);
   write_new(files, at + "/device/mender.conf", device_configuration(p), 0644);

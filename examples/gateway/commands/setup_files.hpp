@@ -92,7 +92,9 @@ inline std::string environment_file(setup_plan const& p) {
   return out;
 }
 
-/// The same for docker compose, which finds the files beside this one. `uid`, `gid`: who can read the key.
+/// The same for docker compose, which finds the files beside this one. `uid`, `gid`: who can read the key, and write to
+/// `cache` and `state`. These are directories and no volumes that docker makes, which would be root's in an image that
+/// does not have them.
 inline std::string compose_file(setup_plan const& p, std::uint32_t uid, std::uint32_t gid) {
   using setup_detail::compose_text;
   std::string const upstream_ca = "/etc/mender/certs/upstream-ca.crt";
@@ -105,7 +107,10 @@ inline std::string compose_file(setup_plan const& p, std::uint32_t uid, std::uin
       "    restart: unless-stopped\n"
       "    user: \"" +
       std::to_string(uid) + ':' + std::to_string(gid) +
-      "\"  # who can read server.key\n"
+      "\"  # who can read server.key, and write to cache and state\n"
+      "    read_only: true\n"
+      "    cap_drop: [ALL]\n"
+      "    security_opt: [\"no-new-privileges:true\"]\n"
       "    ports: [\"" +
       port +
       ":8443\"]\n"
