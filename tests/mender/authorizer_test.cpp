@@ -528,6 +528,22 @@ TEST_CASE("an answer of the management API that never ends is given up") {
   CHECK(r.g.log.count("management API: no response in time; not asked for 3600 s") == 1);
 }
 
+TEST_CASE("limit: an answer of the management API") {
+  for (std::size_t const over : {std::size_t{0}, std::size_t{1}}) {
+    CAPTURE(over);
+    rig r;
+    server_script s;
+    s.post = 409;
+    s.device = std::string(management_client::max_body + over, ' ');
+    r.set(s);
+    r.start();
+    CHECK(r.ask(device("a", R"({"mac":"aa"})")));
+    CHECK(r.g.log.count("the answer to GET /api/management/v2/devauth/devices") == over);
+    CHECK(r.g.log.count("has more than 1048576 bytes, the most that is taken of one (no key sets that)") == over);
+    CHECK(r.g.log.count("Message too long") == 0);
+  }
+}
+
 TEST_CASE("what a 429 says to wait is waited, within an hour") {
   for (auto const& [said, waited] :
        std::map<std::string, std::string>{{"7", "7 s"}, {"0", "1 s"}, {"999999", "3600 s"}, {"soon", "60 s"}}) {

@@ -102,7 +102,7 @@ private:
     return clock::now() < not_before_;
   }
   void pause(clock::duration d, std::string const& why);
-  void judge(told const& t);
+  void judge(std::string const& request, told const& t);
   void forget(std::string const& token) {
     std::lock_guard const hold(mutex_);
     if (token_ == token) token_.clear();
@@ -167,8 +167,14 @@ inline void management_client::pause(clock::duration d, std::string const& why) 
 }
 
 /// What an answer says about the next ones.
-inline void management_client::judge(told const& t) {
+inline void management_client::judge(std::string const& request, told const& t) {
   management_answer const& a = t.answer;
+  if (a.ec == std::errc::message_size)
+    return pause(options_.trouble_pause,
+                 "the answer to " + request.substr(0, request.find(" HTTP/1.1\r\n")) + " has more than " +
+                     std::to_string(max_body) +
+                     " bytes, the most that is taken of one (no key sets that), and was given up; is "
+                     "UpstreamServer.URL (UPSTREAM_SERVER_URL) a Mender server?");
   if (a.ec) return pause(options_.trouble_pause, a.ec.message());
   if (a.status >= 500) return pause(options_.trouble_pause, "status " + std::to_string(a.status));
   if (a.status != 429) return;
@@ -227,7 +233,7 @@ inline asio::awaitable<management_client::told> management_client::exchange(net:
   told out = co_await once(w, request, false);
   if (out.answer.ec && out.repeatable) out = co_await once(w, request, true);
   if (options_.answered) options_.answered(out.answer.ec ? 0 : out.answer.status);
-  judge(out);
+  judge(request, out);
   co_return out;
 }
 
@@ -267,8 +273,9 @@ inline asio::awaitable<bool> management_client::sign_in(net::worker& w, std::str
   }
   failure = std::move(t.answer);
   if (!failure.ec && failure.status < 500 && failure.status != 429)
-    pause(options_.login_pause,
-          "the login of " + options_.username + " was refused, status " + std::to_string(failure.status));
+    pause(options_.login_pause, "the login of " + options_.username +
+                                    (failure.status == 200 ? " was answered with what is no token"
+                                                           : " was refused, status " + std::to_string(failure.status)));
   co_return false;
 }
 
