@@ -2,6 +2,7 @@
 
 #include "artifact/head_digest.hpp"
 #include "artifact_support.hpp"
+#include "gateway/support.hpp"
 
 #include <support/temporary_directory.hpp>
 
@@ -20,6 +21,8 @@
 
 namespace gateway::artifact_report_test {
 namespace {
+
+using gateway::test::has;
 
 /// A directory that goes with the test.
 class scratch {
@@ -68,10 +71,6 @@ std::string head_of(artifact_sample const& a) {
   d.add("version", a.version);
   d.add("manifest", a.manifest());
   return d.hex();
-}
-
-bool has(std::string const& text, std::string const& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "control/cache_service.hpp"
 
 #include "artifact_support.hpp"
+#include "gateway/support.hpp"
 #include "verifier_support.hpp"
 
 #include <support/temporary_directory.hpp>
@@ -31,16 +32,13 @@
 namespace gateway::cache_service_test {
 namespace {
 
+using gateway::test::has;
 using mgw::cache::disk_store;
 using mgw::test::sha256_hex;
 using mgw::test::temporary_directory;
 
 bool always(std::uint64_t, std::uint64_t, std::string_view) {
   return true;
-}
-
-bool has(std::string const& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
 }
 
 std::string content_of(std::filesystem::path const& path) {

@@ -2,6 +2,7 @@
 
 #include "commands/progress_bar.hpp"
 #include "commands/table.hpp"
+#include "gateway/support.hpp"
 
 #include <doctest/doctest.h>
 
@@ -17,6 +18,8 @@
 
 namespace gateway::cache_text_test {
 namespace {
+
+using gateway::test::has;
 
 constexpr std::int64_t now = 1'700'000'000;
 
@@ -41,10 +44,6 @@ std::string text(std::string const& command, boost::json::object const& a, std::
   r.command = command;
   return cache_text(r, a, width, now);
 }
-bool has(std::string const& all, std::string const& part) {
-  return all.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("cache text: sizes and ages are rough and short") {

@@ -1,5 +1,6 @@
 #include "config/certificate_facts.hpp"
 
+#include "gateway/support.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/test_pki.hpp"
 
@@ -14,6 +15,7 @@
 namespace gateway::certificate_facts_test {
 namespace {
 
+using gateway::test::has;
 namespace pki = mgw::test::pki;
 
 unix_seconds now() {
@@ -28,10 +30,6 @@ struct files {
     return path;
   }
 };
-
-bool has(std::string const& text, std::string const& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::string encrypted_key(pki::identity const& i) {
   mgw::net::openssl_ptr<BIO> const out(pki::check(BIO_new(BIO_s_mem())));

@@ -4,6 +4,7 @@
 #include "control/protocol.hpp"
 #include "control/socket_path.hpp"
 
+#include "gateway/support.hpp"
 #include "verifier_support.hpp"
 
 #include <support/blocking_socket.hpp>
@@ -38,6 +39,7 @@
 namespace gateway::control_test {
 namespace {
 
+using gateway::test::has;
 using mgw::test::temporary_directory;
 using std::chrono::milliseconds;
 
@@ -118,10 +120,6 @@ std::string answered(rig const& r, std::string_view bytes) {
     out += *line + '\n';
   return out;
 }
-bool has(std::string const& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("control: a request and its answer, whatever is in them") {

@@ -2,6 +2,7 @@
 
 #include "doctor/management.hpp"
 #include "doctor/report.hpp"
+#include "gateway/support.hpp"
 
 #include <support/scripted_server.hpp>
 
@@ -17,14 +18,11 @@
 namespace gateway::doctor::doctor_hosts_test {
 namespace {
 
+using gateway::test::has;
 using mgw::test::blocking_socket;
 using mgw::test::scripted_server;
 
 constexpr milliseconds soon{20'000};  // nothing here comes near it
-
-bool has(std::string const& text, std::string const& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::string http(int status, std::string const& body = "{\"error\":\"x\"}") {
   return "HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +

@@ -2,6 +2,7 @@
 
 #include "doctor/device_view.hpp"
 #include "doctor/directories.hpp"
+#include "gateway/support.hpp"
 
 #include <support/blocking_tls.hpp>
 #include <support/scripted_server.hpp>
@@ -25,16 +26,13 @@
 namespace gateway::doctor::doctor_local_test {
 namespace {
 
+using gateway::test::has;
 namespace pki = mgw::test::pki;
 using mgw::test::blocking_socket;
 using mgw::test::scripted_server;
 using mgw::test::temporary_directory;
 
 constexpr milliseconds soon{20'000};  // nothing here comes near it
-
-bool has(std::string const& text, std::string const& part) {
-  return text.find(part) != std::string::npos;
-}
 
 unix_seconds now() {
   return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());

@@ -1,5 +1,7 @@
 #include "doctor/upstream.hpp"
 
+#include "gateway/support.hpp"
+
 #include <support/blocking_tls.hpp>
 #include <support/proxy_server.hpp>
 #include <support/scripted_server.hpp>
@@ -20,6 +22,7 @@
 namespace gateway::doctor::doctor_upstream_test {
 namespace {
 
+using gateway::test::has;
 namespace pki = mgw::test::pki;
 using mgw::test::blocking_socket;
 using mgw::test::scripted_server;
@@ -87,10 +90,6 @@ finding const* named(findings const& all, std::string const& check) {
   for (auto const& f : all)
     if (f.check == check) return &f;
   return nullptr;
-}
-
-bool has(std::string const& text, std::string const& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
