@@ -135,7 +135,7 @@ private:
 class assembly {
 public:
   /// Opens everything, listeners included. Throws config_error, std::system_error, net's and the store's errors.
-  assembly(settings const& s, mgw::log_sink log) : log_(std::move(log)) {
+  assembly(settings const& s, mgw::log_sink log) : log_(std::move(log)), trusted_(trusted_proxies(s)) {
     auto const upstream = mgw::http::parse_uri(s.upstream.url);
     if (!upstream)
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
@@ -383,7 +383,7 @@ private:
     o.error_body = [](int status, mgw::proxy::exchange const& x) {
       return mgw::mender::error_body(mgw::http::reason_phrase(status), x.notes().request_id);
     };
-    o.observer = [this, proxies = trusted_proxies(s)](mgw::proxy::exchange const& x) {
+    o.observer = [this, &proxies = trusted_](mgw::proxy::exchange const& x) {
       log_access(x, proxies);
       requests_->count(x);
     };
@@ -469,7 +469,7 @@ private:
     o.forward.path_prefix = std::string(upstream.path.substr(0, upstream.path.find_last_not_of('/') + 1));
     o.forward.max_body = s.limits.max_body;
     o.forward.exchange.limit = limit_;
-    o.forward.trusts = [proxies = trusted_proxies(s)](mgw::proxy::peer_info const& p) {
+    o.forward.trusts = [&proxies = trusted_](mgw::proxy::peer_info const& p) {
       return proxies.contains(p.address.address());
     };
     mgw::proxy::call_pace_options pace;
@@ -499,7 +499,7 @@ private:
       };
     if (!s.allowed_tenants.empty()) {
       auto const gate = std::make_shared<mgw::mender::tenant_gate>(s.allowed_tenants, log_);
-      o.admits = [gate, proxies = trusted_proxies(s)](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
+      o.admits = [gate, &proxies = trusted_](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
         std::string const behind = asked_for(x, proxies);
         return gate->admits(body, behind.empty() ? x.peer().address.address().to_string() : behind);
       };
@@ -513,6 +513,7 @@ private:
   }
 
   mgw::log_sink log_;
+  address_list const trusted_;
   mgw::net::own_addresses listening_;
   std::shared_ptr<mgw::upstream::rate_limit> limit_;
   std::unique_ptr<mgw::net::worker_pool> workers_;
