@@ -1,59 +1,22 @@
 #pragma once
 
 #include "config/address_list.hpp"
+#include "logging/logging.hpp"
 
-#include <mgw/core/log.hpp>
 #include <mgw/http/fields.hpp>
 #include <mgw/mender/device_api.hpp>
 #include <mgw/proxy/exchange.hpp>
 
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <iterator>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <system_error>
 
 namespace gateway {
-
-/// Appends text between quotes, so that nothing in it can end them or the line.
-inline void append_quoted(std::string& out, std::string_view text) {
-  out += '"';
-  for (char const c : text) {
-    auto const u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\')
-      (out += '\\') += c;
-    else
-      out += u < 0x20 || u == 0x7f ? '?' : c;
-  }
-  out += '"';
-}
-inline std::string in_quotes(std::string_view text) {
-  std::string out;
-  append_quoted(out, text);
-  return out;
-}
-
-/// Lines as the original writes them: time, level, msg, fields; to stderr.
-inline void start_logging(std::string const& level) {
-  auto logger = std::make_shared<spdlog::logger>("gateway", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern("time=\"%Y-%m-%dT%H:%M:%S%z\" level=%l %v");
-  spdlog::set_default_logger(std::move(logger));
-  spdlog::set_level(level == "fatal" ? spdlog::level::critical : spdlog::level::from_str(level));
-}
-
-inline void log_line(mgw::log_level level, std::string_view text) {
-  auto const to = level == mgw::log_level::debug  ? spdlog::level::debug
-                  : level == mgw::log_level::info ? spdlog::level::info
-                  : level == mgw::log_level::warn ? spdlog::level::warn
-                                                  : spdlog::level::err;
-  if (spdlog::should_log(to)) spdlog::log(to, "msg={}", in_quotes(text));
-}
 
 /// Undoes percent escapes, and escapes of these.
 inline std::string unescaped(std::string_view path) {
@@ -108,32 +71,38 @@ inline std::string asked_for(mgw::proxy::exchange const& x, address_list const& 
   return address ? address->to_string() : std::string();
 }
 
+/// The fields of a request's line. `first` is the time to the first byte of the response, `upstream` how long the server
+/// took to begin its answer; they are there where there was such a byte, or the server was asked. `now`: when it ended.
+inline void append_access(log_fields& f, mgw::proxy::exchange const& x, address_list const& proxies,
+                          std::chrono::steady_clock::time_point now) {
+  using seconds = std::chrono::duration<double>;
+  auto const& n = x.notes();
+  f.word("msg", "request").word("peer", x.peer().address.address().to_string());
+  if (auto const who = asked_for(x, proxies); !who.empty()) f.word("for", who);
+  f.text("method", x.request().method).text("path", loggable_path(n.route, x.target().path));
+  if (x.aborted() && !x.head_sent())
+    f.word("status", "closed");
+  else
+    f.number("status", x.status());
+  f.number("in", x.bytes_in()).number("out", x.bytes_out()).seconds("seconds", seconds(now - x.begun()).count());
+  if (x.first_out() != std::chrono::steady_clock::time_point{}) f.seconds("first", seconds(x.first_out() - x.begun()).count());
+  if (n.upstream.count() != 0) f.seconds("upstream", seconds(n.upstream).count());
+  if (!n.route.empty()) f.text("route", n.route);
+  if (!n.device.empty()) f.text("device", n.device);
+  if (!n.request_id.empty()) f.text("request", n.request_id);
+  if (!n.cache.empty()) f.word("cache", n.cache);
+  if (x.aborted()) f.flag("cut", true);
+  if (!n.failure.empty()) f.text("reason", n.failure);
+}
+
 /// One line per request.
 inline void log_access(mgw::proxy::exchange const& x, address_list const& proxies) {
   auto const level = access_level(x);
   if (!spdlog::should_log(level)) return;
-  auto const& n = x.notes();
-  double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - x.begun()).count();
   thread_local std::string line;  // keeps its capacity
-  line = "msg=request peer=";
-  line += x.peer().address.address().to_string();
-  if (auto const who = asked_for(x, proxies); !who.empty()) (line += " for=") += who;
-  auto const quoted = [](std::string_view key, std::string_view value) {
-    line += key;
-    append_quoted(line, value);
-  };
-  quoted(" method=", x.request().method);
-  quoted(" path=", loggable_path(n.route, x.target().path));
-  if (x.aborted() && !x.head_sent())
-    line += " status=closed";
-  else
-    fmt::format_to(std::back_inserter(line), " status={}", x.status());
-  fmt::format_to(std::back_inserter(line), " in={} out={} seconds={:.3f}", x.bytes_in(), x.bytes_out(), seconds);
-  if (!n.device.empty()) quoted(" device=", n.device);
-  if (!n.request_id.empty()) quoted(" request=", n.request_id);
-  if (!n.cache.empty()) (line += " cache=") += n.cache;
-  if (x.aborted()) line += " cut=true";
-  if (!n.failure.empty()) quoted(" reason=", n.failure);
+  line.clear();
+  log_fields fields(logging::format, line);
+  append_access(fields, x, proxies, std::chrono::steady_clock::now());
   spdlog::log(level, spdlog::string_view_t(line));
 }
 

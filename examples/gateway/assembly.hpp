@@ -13,6 +13,7 @@
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "listening.hpp"
+#include "logging/level_signals.hpp"
 #include "metrics/gateway_facts.hpp"
 #include "metrics/listener.hpp"
 #include "metrics/process_counts.hpp"
@@ -97,6 +98,7 @@ public:
                       mgw::http::iequals(target.authority, x.request().fields.value("Host"));
     auto const route = normal && ours ? mgw::mender::match_call(x.request().method, *path) : mgw::mender::route_match{};
     x.notes().route = route.route;
+    x.notes().request_id = mgw::mender::request_id_of(x.request().fields.value("X-MEN-RequestID"));
     // Microcontroller clients send Host twice with their downloads; anywhere else it is a reason to refuse.
     if (x.request().host_repeated && route.what != call::artifact) return answer(x, 400);
     // Where clients need a certificate, those without one get what needs none.
@@ -202,8 +204,9 @@ public:
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
     certificates_part certificates{certificates_.get(), stuck};
     cache_part cache{*this, std::move(stuck)};
+    level_signals levels(*workers_);
     // What watches the certificates' files speaks to the server, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_);
+    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_, levels);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.

@@ -23,7 +23,7 @@ namespace gateway {
 /// The end of the process when the cache's disk does not answer: its threads cannot be joined. What they were at is found
 /// by the next start as after a crash. Status 0: the stop was asked for, and nothing that was promised is lost.
 [[noreturn]] inline void leave_hung_disk() {
-  spdlog::error("msg={}", in_quotes("stopped without the cache's disk, which does not answer: what was fetched last is not on it"));
+  log_event(spdlog::level::err, "stopped without the cache's disk, which does not answer: what was fetched last is not on it");
   spdlog::default_logger()->flush();  // the threads that are left may log, too
   ::_exit(0);
 }
@@ -37,10 +37,11 @@ inline int run(configuration c) {
     throw config_error(all);
   }
   settings const& s = c.values;
-  start_logging(s.log_level);
+  start_logging(s.log_level, s.log_format);
   for (auto const* lines : {&c.unknown, &c.warnings})
-    for (std::string const& line : *lines) spdlog::warn("msg={}", in_quotes(line));
-  if (!c.file.empty()) spdlog::info("msg=\"configuration file loaded\" file={}", in_quotes(c.file));
+    for (std::string const& line : *lines) log_event(spdlog::level::warn, line);
+  if (!c.file.empty())
+    log_event(spdlog::level::info, "configuration file loaded", [&](log_fields& f) { f.text("file", c.file); });
   std::signal(SIGPIPE, SIG_IGN);
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -48,8 +49,9 @@ inline int run(configuration c) {
     (void)::setrlimit(RLIMIT_NOFILE, &files);
     keep_within(c.values.limits.max_connections, files.rlim_max, log_line);
   }
-  spdlog::info("msg=\"starting mgw-gateway\" version={} upstream={} verify={}", MGW_VERSION, in_quotes(s.upstream.url),
-               !s.upstream.insecure_skip_verify);
+  log_event(spdlog::level::info, "starting mgw-gateway", [&](log_fields& f) {
+    f.word("version", MGW_VERSION).text("upstream", s.upstream.url).flag("verify", !s.upstream.insecure_skip_verify);
+  });
   auto const there = [&](char const* key, std::string const& address) {
     return wait_for_address(c.name(key), address, s.listen_wait, log_line);
   };
@@ -58,18 +60,20 @@ inline int run(configuration c) {
     return 0;
   auto gateway = std::make_unique<assembly>(s, log_line);
   for (auto const& address : gateway->addresses()) {
-    spdlog::info("msg=running address={}", address);
+    log_event(spdlog::level::info, "running", [&](log_fields& f) { f.word("address", address); });
     std::printf("mgw-gateway listening on %s\n", address.c_str());
   }
   if (auto const& at = gateway->metrics_address()) {
     std::string const host = at->address().is_v6() ? '[' + at->address().to_string() + ']' : at->address().to_string();
-    spdlog::info("msg=\"metrics are told\" address=http://{}:{}/metrics", host, at->port());
+    std::string const url = "http://" + host + ':' + std::to_string(at->port()) + "/metrics";
+    log_event(spdlog::level::info, "metrics are told", [&](log_fields& f) { f.word("address", url); });
   }
   std::fflush(stdout);
   gateway->run(s.drain, leave_hung_disk);
   auto const &f = gateway->fetched(), &own = gateway->fetched_for_one();
-  spdlog::info("msg=stopped upstream_bytes={} again_bytes={}", f.first_time_bytes + own.first_time_bytes,
-               f.again_bytes + own.again_bytes);
+  log_event(spdlog::level::info, "stopped", [&](log_fields& l) {
+    l.number("upstream_bytes", f.first_time_bytes + own.first_time_bytes).number("again_bytes", f.again_bytes + own.again_bytes);
+  });
   spdlog::shutdown();
   return 0;
 }

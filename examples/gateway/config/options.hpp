@@ -424,6 +424,8 @@ inline std::vector<option> const& options() {
        duration([](auto& s) -> auto& { return s.listen_wait; })},
       {"Log.Level", "LOG_LEVEL", "debug, info, warn, error or fatal", "least important lines that are logged (info)",
        one_of([](auto& s) -> auto& { return s.log_level; }, {"debug", "info", "warn", "error", "fatal"})},
+      {"Log.Format", "LOG_FORMAT", "text or json", "how lines are written: as key=value, or as a JSON object each (text)",
+       one_of([](auto& s) -> auto& { return s.log_format; }, {"text", "json"})},
       {"DefaultInventory", "", "a list of attributes: {Name, Value}, values as in inventories",
        "older key of Features.DeviceSystem.DefaultInventory, which wins",
        attributes([](auto& s) -> auto& { return s.default_inventory; })},

@@ -100,6 +100,7 @@ struct settings {
   std::chrono::milliseconds drain{30'000};
   std::chrono::milliseconds listen_wait{120'000};  ///< for an address that no interface has yet
   std::string log_level = "info";
+  std::string log_format = "text";
   bool debug_log = false;  ///< the original's older word for log_level debug
 };
 

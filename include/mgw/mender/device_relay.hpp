@@ -106,8 +106,8 @@ private:
 inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_match route) const {
   auto const& o = shared_->options;
   x.notes().device = device_id_of(x.request().fields.value("Authorization"));
-  auto const id = x.request().fields.value("X-MEN-RequestID");
-  x.notes().request_id = is_valid_request_id(id) ? std::string(id) : make_request_id();
+  if (x.notes().request_id.empty())  // whoever routed it may have given it one
+    x.notes().request_id = request_id_of(x.request().fields.value("X-MEN-RequestID"));
   std::unique_ptr<proxy::forwarding> f;
   proxy::forward_outcome const sent = co_await send(x, f, route);
   if (sent.ec == mender_error::overloaded) {

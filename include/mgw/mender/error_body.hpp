@@ -50,4 +50,9 @@ inline std::string make_request_id() {
   return out;
 }
 
+/// The id of a request that came with this `X-MEN-RequestID`, or with none: a new one where it may not be taken over.
+inline std::string request_id_of(std::string_view given) {
+  return is_valid_request_id(given) ? std::string(given) : make_request_id();
+}
+
 }  // namespace mgw::mender

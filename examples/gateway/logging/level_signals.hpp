@@ -1,0 +1,56 @@
+#pragma once
+
+#include "logging/logging.hpp"
+
+#include <mgw/net/worker_pool.hpp>
+
+#include <asio/signal_set.hpp>
+
+#include <csignal>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace gateway {
+
+/// SIGUSR1: lines that are one level less important are logged, too, down to debug; SIGUSR2: those of the configuration
+/// again. A Part of a running gateway.
+class level_signals {
+public:
+  /// Before the workers run; the level of this moment is the configuration's.
+  explicit level_signals(mgw::net::worker_pool& workers) : configured_(spdlog::get_level()) {
+    signals_.emplace(workers.worker(0).io, SIGUSR1, SIGUSR2);
+    wait();
+  }
+  level_signals(level_signals const&) = delete;
+  level_signals& operator=(level_signals const&) = delete;
+
+  void drain() noexcept {}
+  void stop() noexcept {}
+  bool idle() const noexcept { return true; }
+  void close() { signals_.reset(); }
+
+  /// What SIGUSR1 makes of a level.
+  static spdlog::level::level_enum below(spdlog::level::level_enum level) noexcept {
+    return level <= spdlog::level::debug ? level : static_cast<spdlog::level::level_enum>(static_cast<int>(level) - 1);
+  }
+
+private:
+  void wait() {
+    signals_->async_wait([this](std::error_code ec, int which) {
+      if (ec) return;
+      spdlog::set_level(which == SIGUSR1 ? below(spdlog::get_level()) : configured_);
+      auto const now = spdlog::get_level();
+      auto const name = spdlog::level::to_string_view(now);
+      log_event(now, "the log level was changed",
+                [&](log_fields& f) { f.word("to", std::string_view(name.data(), name.size())); });
+      wait();
+    });
+  }
+
+  spdlog::level::level_enum const configured_;
+  std::optional<asio::signal_set> signals_;
+};
+
+}  // namespace gateway

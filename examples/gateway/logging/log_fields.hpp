@@ -1,0 +1,104 @@
+#pragma once
+
+#include <mgw/mender/json_scanner.hpp>
+#include <mgw/mender/text.hpp>
+
+#include <array>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace gateway {
+
+/// How log lines are written: as the original writes them, or as a JSON object each.
+enum class log_format { text, json };
+
+/// Appends text between quotes, so that nothing in it can end them or the line: control characters, of eight bits too,
+/// and what is no UTF-8 are question marks.
+inline void append_quoted(std::string& out, std::string_view text) {
+  out += '"';
+  while (!text.empty()) {
+    std::size_t const length = mgw::mender::utf8_sequence(text);
+    auto const u = static_cast<unsigned char>(text[0]);
+    bool const control =
+        u < 0x20 || u == 0x7f || (u == 0xc2 && length == 2 && static_cast<unsigned char>(text[1]) < 0xa0);
+    if (u == '"' || u == '\\')
+      (out += '\\') += text[0];
+    else if (length == 0 || control)
+      out += '?';
+    else
+      out += text.substr(0, length);
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  out += '"';
+}
+inline std::string in_quotes(std::string_view text) {
+  std::string out;
+  append_quoted(out, text);
+  return out;
+}
+
+/// Appends the fields of one line to `out`, in the format. Keys are literals of ours; a value may be anything.
+class log_fields {
+public:
+  log_fields(log_format format, std::string& out) : format_(format), out_(out) {}
+
+  /// In quotes.
+  log_fields& text(std::string_view key, std::string_view value) {
+    begin(key);
+    if (format_ == log_format::json)
+      mgw::mender::append_json_string(out_, value);
+    else
+      append_quoted(out_, value);
+    return *this;
+  }
+  /// A word of letters, digits and the like, which the text format leaves without quotes.
+  log_fields& word(std::string_view key, std::string_view value) {
+    if (format_ == log_format::json) return text(key, value);
+    begin(key);
+    out_ += value;
+    return *this;
+  }
+  log_fields& number(std::string_view key, std::uint64_t value) {
+    begin(key);
+    out_ += std::to_string(value);
+    return *this;
+  }
+  log_fields& number(std::string_view key, int value) {
+    begin(key);
+    out_ += std::to_string(value);
+    return *this;
+  }
+  /// To the millisecond.
+  log_fields& seconds(std::string_view key, double value) {
+    begin(key);
+    std::array<char, 64> digits;
+    auto const end =
+        std::to_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed, 3).ptr;
+    out_.append(digits.data(), end);
+    return *this;
+  }
+  log_fields& flag(std::string_view key, bool value) {
+    begin(key);
+    out_ += value ? "true" : "false";
+    return *this;
+  }
+
+private:
+  void begin(std::string_view key) {
+    if (!first_) out_ += format_ == log_format::json ? ',' : ' ';
+    first_ = false;
+    if (format_ == log_format::json)
+      out_.append("\"").append(key).append("\":");
+    else
+      out_.append(key).append("=");
+  }
+
+  log_format format_;
+  std::string& out_;
+  bool first_ = true;
+};
+
+}  // namespace gateway

@@ -1,0 +1,128 @@
+#pragma once
+
+#include "logging/log_fields.hpp"
+#include "logging/repeats.hpp"
+
+#include <mgw/core/log.hpp>
+
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace gateway {
+
+namespace logging {
+
+/// What the lines' fields are written in; set before the first line.
+inline std::atomic<log_format> format{log_format::text};
+
+/// syslog's priorities, which the journal takes from the beginning of a line: `<4>`. Source: sd-daemon(3).
+inline char priority(spdlog::level::level_enum level) noexcept {
+  switch (level) {
+    case spdlog::level::critical: return '2';
+    case spdlog::level::err: return '3';
+    case spdlog::level::warn: return '4';
+    case spdlog::level::info: return '6';
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+    case spdlog::level::off:
+    case spdlog::level::n_levels: break;
+  }
+  return '7';
+}
+
+class priority_flag : public spdlog::custom_flag_formatter {
+public:
+  void format(spdlog::details::log_msg const& line, std::tm const&, spdlog::memory_buf_t& out) override {
+    char const text[] = {'<', priority(line.level), '>'};
+    out.append(text, text + sizeof text);
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<priority_flag>(); }
+};
+
+/// Whether this descriptor leads to the journal, by what systemd says in JOURNAL_STREAM. Source: systemd.exec(5).
+inline bool leads_to_journal(int fd, char const* journal_stream) {
+  unsigned long long device = 0, inode = 0;
+  struct stat s{};
+  return journal_stream != nullptr &&
+         std::sscanf(journal_stream, "%llu:%llu", &device, &inode) == 2 &&  // NOLINT(cert-err34-c)
+         ::fstat(fd, &s) == 0 && device == s.st_dev && inode == s.st_ino;
+}
+
+inline spdlog::level::level_enum level_of(std::string_view word) {
+  return word == "fatal" ? spdlog::level::critical : spdlog::level::from_str(std::string(word));
+}
+
+/// What a line looks like, its fields apart.
+inline std::unique_ptr<spdlog::formatter> formatter(log_format how, bool for_journal) {
+  auto f = std::make_unique<spdlog::pattern_formatter>();
+  f->add_flag<priority_flag>('*');
+  std::string pattern = for_journal ? "%*" : "";
+  pattern += how == log_format::json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
+                                     : "time=\"%Y-%m-%dT%H:%M:%S%z\" level=%l %v";
+  f->set_pattern(pattern);
+  return f;
+}
+
+}  // namespace logging
+
+/// Lines as the original writes them: time, level, msg, fields; or the same as JSON. To stderr; with a priority in
+/// front where that is the journal.
+inline void start_logging(std::string const& level, std::string const& format = "text") {
+  auto const how = format == "json" ? log_format::json : log_format::text;
+  logging::format = how;
+  auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  sink->set_formatter(logging::formatter(how, logging::leads_to_journal(STDERR_FILENO, std::getenv("JOURNAL_STREAM"))));
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("gateway", std::move(sink)));
+  spdlog::set_level(logging::level_of(level));
+}
+
+/// A line: `add(fields)` puts in what comes behind the message.
+template <class Add>
+void log_event(spdlog::level::level_enum level, std::string_view message, Add add) {
+  if (!spdlog::should_log(level)) return;
+  std::string line;
+  log_fields fields(logging::format, line);
+  bool const plain = std::all_of(message.begin(), message.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+  if (plain)
+    fields.word("msg", message);
+  else
+    fields.text("msg", message);
+  add(fields);
+  spdlog::log(level, spdlog::string_view_t(line));
+}
+inline void log_event(spdlog::level::level_enum level, std::string_view message) {
+  log_event(level, message, [](log_fields&) {});
+}
+
+/// The toolkit's lines. A warning or an error that is said again within ten seconds is left out, and counted.
+inline void log_line(mgw::log_level level, std::string_view text) {
+  auto const to = level == mgw::log_level::debug  ? spdlog::level::debug
+                  : level == mgw::log_level::info ? spdlog::level::info
+                  : level == mgw::log_level::warn ? spdlog::level::warn
+                                                  : spdlog::level::err;
+  if (!spdlog::should_log(to)) return;
+  std::optional<std::uint64_t> left_out = 0;
+  static repeats before;
+  if (to >= spdlog::level::warn) left_out = before.due(text);
+  if (!left_out) return;
+  log_event(to, text, [&](log_fields& f) {
+    if (*left_out != 0) f.number("left_out", *left_out);
+  });
+}
+
+}  // namespace gateway

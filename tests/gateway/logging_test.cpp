@@ -1,0 +1,134 @@
+#include "logging/logging.hpp"
+
+#include "logging/level_signals.hpp"
+#include "logging/log_fields.hpp"
+#include "logging/repeats.hpp"
+
+#include <support/temporary_directory.hpp>
+
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/value.hpp>
+
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <string_view>
+
+namespace gateway {
+namespace {
+
+std::string fields_of(log_format how, std::string_view peer_given) {
+  std::string line;
+  log_fields f(how, line);
+  f.word("msg", "request").text("path", peer_given).number("status", 404).number("out", std::uint64_t{7});
+  f.seconds("seconds", 0.0125).flag("cut", true);
+  return line;
+}
+/// A whole line as it leaves the program.
+std::string written(log_format how, bool for_journal, spdlog::level::level_enum level, std::string_view fields) {
+  auto const f = logging::formatter(how, for_journal);
+  spdlog::memory_buf_t out;
+  f->format(spdlog::details::log_msg("gateway", level, spdlog::string_view_t(fields.data(), fields.size())), out);
+  return {out.data(), out.size()};
+}
+
+}  // namespace
+
+TEST_CASE("whatever a peer sends, its text stays between its quotes and on its line") {
+  std::string every;
+  for (int c = 0; c != 256; ++c) every += static_cast<char>(c);
+  for (std::string const& text : {every, std::string("a\" level=error msg=\"b"),
+                                  std::string("\xc2\x9b"
+                                              "2J"),
+                                  std::string("\xff\xfe"), std::string("\\"),
+                                  std::string("gr\xc3\xbc\xc3\x9f"
+                                              "e"),
+                                  std::string("\xe2\x82")}) {
+    std::string const line = fields_of(log_format::text, text);
+    std::string_view const rest = std::string_view(line).substr(line.find("path=\"") + 6);
+    std::size_t end = 0;
+    while (rest[end] != '"') end += rest[end] == '\\' ? 2 : 1;
+    CHECK(rest.substr(end) == "\" status=404 out=7 seconds=0.013 cut=true");
+    for (char const c : line) CHECK((static_cast<unsigned char>(c) >= 0x20 && c != 0x7f));
+    CHECK(line.find("\xc2\x9b") == std::string::npos);
+
+    std::string const json = written(log_format::json, false, spdlog::level::warn, fields_of(log_format::json, text));
+    CHECK(json.find('\n') == json.size() - 1);
+    auto const v = boost::json::parse(boost::json::string_view(json.data(), json.size()));
+    REQUIRE(v.is_object());
+    CHECK(v.at("msg") == "request");
+    CHECK(v.at("level") == "warning");
+    CHECK(v.at("status") == 404);
+    CHECK(v.at("out") == 7);
+    CHECK(v.at("cut") == true);
+    CHECK(v.at("path").is_string());
+    CHECK(v.as_object().size() == 8);
+  }
+  CHECK(fields_of(log_format::text,
+                  "gr\xc3\xbc\xc3\x9f"
+                  "e")
+            .find("path=\"gr\xc3\xbc\xc3\x9f"
+                  "e\"") != std::string::npos);
+}
+
+TEST_CASE("lines for the journal begin with their priority, others do not") {
+  CHECK(written(log_format::text, false, spdlog::level::info, "msg=x").starts_with("time=\""));
+  CHECK(written(log_format::text, false, spdlog::level::info, "msg=x").ends_with("\" level=info msg=x\n"));
+  using spdlog::level::level_enum;
+  for (auto const& [level, start] : {std::pair<level_enum, char const*>{spdlog::level::debug, "<7>time="},
+                                     {spdlog::level::info, "<6>time="},
+                                     {spdlog::level::warn, "<4>time="},
+                                     {spdlog::level::err, "<3>time="},
+                                     {spdlog::level::critical, "<2>time="}})
+    CHECK(written(log_format::text, true, level, "msg=x").starts_with(start));
+  CHECK(written(log_format::json, true, spdlog::level::err, "\"msg\":\"x\"").starts_with("<3>{\"time\":\""));
+}
+
+TEST_CASE("the journal is told by device and inode, and nothing else is") {
+  mgw::test::temporary_directory const d;
+  std::FILE* const f = std::fopen((d.path() / "log").c_str(), "w");
+  REQUIRE(f != nullptr);
+  struct stat s{};
+  REQUIRE(::fstat(fileno(f), &s) == 0);
+  std::string const device = std::to_string(s.st_dev), inode = std::to_string(s.st_ino);
+  CHECK(logging::leads_to_journal(fileno(f), (device + ':' + inode).c_str()));
+  CHECK_FALSE(logging::leads_to_journal(fileno(f), (device + ':' + inode + '1').c_str()));
+  CHECK_FALSE(logging::leads_to_journal(fileno(f), device.c_str()));
+  CHECK_FALSE(logging::leads_to_journal(fileno(f), ""));
+  CHECK_FALSE(logging::leads_to_journal(fileno(f), nullptr));
+  CHECK_FALSE(logging::leads_to_journal(-1, (device + ':' + inode).c_str()));
+  std::fclose(f);
+}
+
+TEST_CASE("a line that is said again soon is left out, and counted; others pass") {
+  repeats r(std::chrono::seconds(10), 2);
+  repeats::clock::time_point const t{};
+  using std::chrono::seconds;
+  CHECK(r.due("a", t) == 0);
+  CHECK(r.due("a", t + seconds(1)) == std::nullopt);
+  CHECK(r.due("b", t + seconds(1)) == 0);
+  CHECK(r.due("a", t + seconds(9)) == std::nullopt);
+  CHECK(r.due("c", t + seconds(9)) == 0);  // beyond what it remembers
+  CHECK(r.due("c", t + seconds(9)) == 0);
+  CHECK(r.due("a", t + seconds(10)) == 2);
+  CHECK(r.due("a", t + seconds(11)) == std::nullopt);
+  CHECK(r.due("c", t + seconds(11)) == 0);  // in b's place
+  CHECK(r.due("c", t + seconds(12)) == std::nullopt);
+}
+
+TEST_CASE("a signal makes the log one level more talkative, down to debug") {
+  CHECK(level_signals::below(spdlog::level::critical) == spdlog::level::err);
+  CHECK(level_signals::below(spdlog::level::info) == spdlog::level::debug);
+  CHECK(level_signals::below(spdlog::level::debug) == spdlog::level::debug);
+  CHECK(logging::level_of("fatal") == spdlog::level::critical);
+  CHECK(logging::level_of("warn") == spdlog::level::warn);
+}
+
+}  // namespace gateway
