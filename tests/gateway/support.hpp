@@ -3,7 +3,6 @@
 #include "config/configuration.hpp"
 #include "config/environment.hpp"
 #include "config/file.hpp"
-#include "config/unsupported.hpp"
 
 #include <map>
 #include <string>
