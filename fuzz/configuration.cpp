@@ -7,7 +7,6 @@
 #include "config/environment.hpp"
 #include "config/options.hpp"
 #include "config/settings.hpp"
-#include "config/unsupported.hpp"
 #include "config/value_forms.hpp"
 
 #include <mgw/core/units.hpp>
@@ -110,15 +109,11 @@ void check(std::string_view input) {
     auto const& all = gateway::options();
     bool const known =
         std::any_of(all.begin(), all.end(), [name](gateway::option const& o) { return o.environment == name; });
-    auto const& others = gateway::unsupported_keys();
-    bool const other = std::any_of(others.begin(), others.end(),
-                                   [name](gateway::unsupported const& u) { return u.environment == name; });
-    if (!name.empty() && (known || other || name == "UPSTREAM_SERVER")) set.emplace_back(std::string(name), value);
+    if (!name.empty() && (known || name == "UPSTREAM_SERVER")) set.emplace_back(std::string(name), value);
   }
   gateway::configuration c;
   gateway::read_environment(c);
   c.settle();
-  gateway::judge_unsupported(c);
   for (std::string const& what : c.errors) {
     must(std::any_of(set.begin(), set.end(), [&what](variable const& v) { return what.find(v.name) == 0; }),
          "a refusal names its variable");

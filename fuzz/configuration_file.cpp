@@ -10,7 +10,6 @@
 #include "config/options.hpp"
 #include "config/print.hpp"
 #include "config/settings.hpp"
-#include "config/unsupported.hpp"
 
 #include <mgw/http/fields.hpp>
 
@@ -29,7 +28,6 @@ gateway::configuration read(std::string_view text) {
   gateway::configuration c;
   gateway::read_config_text(c, "f", text);
   c.settle();
-  gateway::judge_unsupported(c);
   return c;
 }
 

@@ -54,7 +54,7 @@ public:
 
   asio::awaitable<void> operator()(proxy::exchange& x, route_match route) const;
   /// Status reports that wait for their next try. Any thread.
-  std::size_t held_reports() const { return shared_->reports->size(); }
+  std::size_t held_reports() const { return shared_->reports.size(); }
 
 private:
   struct shared {
