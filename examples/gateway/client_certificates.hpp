@@ -91,6 +91,11 @@ public:
     if (x.peer().certificate) authorizer_->refused(*x.peer().certificate, body);
   }
 
+  /// Why no device is authorized at the moment; empty: nothing is known. Any thread.
+  std::string trouble() const {
+    return authorizer_->is_refused() ? "it refuses our credentials: devices are relayed without being authorized" : "";
+  }
+
   /// From here on changes of the files count; `judge` is called after each, and every hour: open connections are to be
   /// judged again. Before the workers run.
   void watch(mgw::net::worker_pool& workers, std::function<void()> judge) {

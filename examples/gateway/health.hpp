@@ -33,6 +33,8 @@ public:
     mgw::upstream::endpoint upstream;
     /// What is wrong with the cache; empty: nothing. Any thread; must not block.
     std::function<std::string()> cache_trouble;
+    /// What is wrong with the management API, which is a warning; empty: nothing. Any thread; must not block.
+    std::function<std::string()> management_trouble;
     std::vector<std::string> warnings;  ///< what is not as it should be, as long as the gateway runs
     std::chrono::milliseconds counts_for{5'000};
     std::function<clock::time_point()> now = clock::now;
@@ -49,8 +51,11 @@ public:
     if (!upstream.empty()) reasons.push_back("upstream: " + upstream);
     std::string const cache = shared_->asked.cache_trouble ? shared_->asked.cache_trouble() : std::string();
     if (!cache.empty()) reasons.push_back("cache: " + cache);
+    std::vector<std::string> warnings = shared_->asked.warnings;
+    std::string management = shared_->asked.management_trouble ? shared_->asked.management_trouble() : std::string();
+    if (!management.empty()) warnings.push_back("management API: " + management);
     int const status = reasons.empty() ? 200 : 503;
-    std::string const text = described(reasons, shared_->asked.warnings);
+    std::string const text = described(reasons, warnings);
     (void)co_await x.respond(status, "application/json; charset=utf-8", text, "Cache-Control", "no-store");
   }
 

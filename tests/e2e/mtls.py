@@ -82,9 +82,9 @@ def start(bench, *server_args, **more):
 
 
 def gateway_for(bench, server, **more):
-    return start_gateway(bench, server.url, MTLS_ENABLED='true', MTLS_MENDER_USERNAME='gw@example.com',
-                         MTLS_MENDER_PASSWORD='pass:word', MTLS_CA_CERTIFICATE=str(bench.path('clients', 'device-ca.crt')),
-                         **more)
+    return start_gateway(bench, server.url, **{
+        'MTLS_ENABLED': 'true', 'MTLS_MENDER_USERNAME': 'gw@example.com', 'MTLS_MENDER_PASSWORD': 'pass:word',
+        'MTLS_CA_CERTIFICATE': str(bench.path('clients', 'device-ca.crt')), **more})
 
 
 def test_client_needs_nobody_to_accept_it(bench):
@@ -99,6 +99,28 @@ def test_client_needs_nobody_to_accept_it(bench):
     check(stats['management_requests'] == 2, f'{stats["management_requests"]} calls where a login and one would do')
     check('is preauthorized' in gateway.log, 'no audit line')
     check('pass:word' not in gateway.log and 'session.' not in gateway.log, 'a secret is in the log')
+
+
+def health(bench, gateway, certificate):
+    connection = http.client.HTTPSConnection('localhost', gateway.port, timeout=20, context=trust(bench, certificate))
+    with contextlib.closing(connection):
+        connection.request('GET', '/api/internal/v1/gateway/health')
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def test_a_wrong_password_is_told_by_health_once_it_is_known(bench):
+    server, gateway = start(bench)
+    one = Certificate(bench, 'device-1')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 'the device was not accepted')
+    check(health(bench, gateway, one) == (200, {'ready': True}), 'a right password is no trouble')
+    gateway.stop()
+    wrong = gateway_for(bench, server, MTLS_MENDER_USERNAME='other@example.com', MTLS_MENDER_PASSWORD='wrong')
+    check(health(bench, wrong, one) == (200, {'ready': True}), 'nobody has asked yet')
+    check(enrol(bench, wrong, Certificate(bench, 'device-2'), {'mac': 'bb'}) == 401, 'a device was accepted')
+    status, told = health(bench, wrong, one)
+    check(status == 200 and told['ready'] and told['warnings'][0].startswith('management API: it refuses our credentials'), f'{told}')
+    check('other@example.com' not in json.dumps(told), 'a name is told to devices')
 
 
 def test_without_a_good_certificate_nothing_passes(bench):

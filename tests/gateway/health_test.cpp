@@ -26,11 +26,12 @@ struct site {
   mgw::test::origin upstream{"x"};
   mgw::test::gateway g;
   std::atomic<std::int64_t> passed{0};  // seconds
-  std::atomic<bool> disk_hangs{false};
+  std::atomic<bool> disk_hangs{false}, refused{false};
 
   explicit site(std::vector<std::string> warnings = {}) {
     health::options o;
     o.warnings = std::move(warnings);
+    o.management_trouble = [this] { return refused ? std::string("no") : std::string(); };
     o.upstream = mgw::upstream::endpoint("127.0.0.1", upstream.port(), false);
     o.now = [this, begun = health::clock::now()] { return begun + std::chrono::seconds(passed); };
     o.cache_trouble = [this] { return disk_hangs ? std::string("the \"disk\" hangs") : std::string(); };
@@ -95,6 +96,10 @@ TEST_CASE("what is amiss without keeping the gateway from its work is said, and 
   s.disk_hangs = true;
   CHECK(s.ask().body ==
         R"({"ready":false,"reasons":["cache: the \"disk\" hangs"],"warnings":["cache: it is \"off\"","b"]})");
+  s.disk_hangs = false;
+  s.refused = true;
+  CHECK(s.ask().status() == 200);
+  CHECK(s.ask().body == R"({"ready":true,"warnings":["cache: it is \"off\"","b","management API: no"]})");
 }
 
 }  // namespace gateway::health_test

@@ -528,6 +528,38 @@ TEST_CASE("an answer of the management API that never ends is given up") {
   CHECK(r.g.log.count("management API: no response in time; not asked for 3600 s") == 1);
 }
 
+TEST_CASE("credentials that are refused are known as that until a call goes through") {
+  rig r;
+  r.options.management.login_pause = std::chrono::milliseconds(0);
+  r.start();
+  CHECK_FALSE(r.subject->is_refused());
+  server_script s;
+  for (int const status : {401, 403}) {
+    s.login = status;
+    r.set(s);
+    CHECK(r.ask(device("a", R"({"mac":"aa"})")));
+    CHECK(r.subject->is_refused());
+  }
+  s.login = 200;
+  s.post = 500;
+  s.drop = true;
+  r.set(s);
+  CHECK(r.ask(device("a", R"({"mac":"aa"})")));
+  CHECK(r.subject->is_refused());  // nothing was found out
+  rig good;
+  good.options.management.login_pause = std::chrono::milliseconds(0);
+  good.start();
+  s = {};
+  s.login = 401;
+  good.set(s);
+  CHECK(good.ask(device("a", R"({"mac":"aa"})")));
+  CHECK(good.subject->is_refused());
+  s.login = 200;
+  good.set(s);
+  CHECK(good.ask(device("a", R"({"mac":"aa"})")));
+  CHECK_FALSE(good.subject->is_refused());
+}
+
 TEST_CASE("limit: an answer of the management API") {
   for (std::size_t const over : {std::size_t{0}, std::size_t{1}}) {
     CAPTURE(over);

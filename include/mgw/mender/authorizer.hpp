@@ -74,6 +74,8 @@ public:
                                   std::string_view body, std::string_view signature);
   /// The server has refused such a request after all: the next one is looked at anew.
   void refused(net::peer_certificate const& peer, std::string_view body);
+  /// Whether the management API refuses our credentials, as far as is known. Any thread.
+  bool is_refused() const noexcept { return management_.refused(); }
 
   /// After the workers' threads have ended, and before it is destroyed: ends the thread that writes bindings.
   void close() { disk_.join(); }

@@ -18,6 +18,7 @@
 #include <asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cstddef>
@@ -77,6 +78,9 @@ public:
   /// `json`: the body; empty: none. At most `max_body` bytes of an answer are taken.
   asio::awaitable<management_answer> call(net::worker& w, std::string method, std::string path, std::string json);
 
+  /// Whether our credentials were refused when they were last looked at. Any thread.
+  bool refused() const noexcept { return refused_.load(); }
+
   static constexpr std::size_t max_body = std::size_t{1} << 20;
   static constexpr std::chrono::hours longest_pause{1};
 
@@ -126,6 +130,7 @@ private:
   mutable std::mutex mutex_;
   std::string token_;  // empty: to log in
   bool logging_in_ = false;
+  std::atomic<bool> refused_{false};
   clock::time_point not_before_{};
 };
 
@@ -272,10 +277,12 @@ inline asio::awaitable<bool> management_client::sign_in(net::worker& w, std::str
     co_return true;
   }
   failure = std::move(t.answer);
-  if (!failure.ec && failure.status < 500 && failure.status != 429)
+  if (!failure.ec && failure.status < 500 && failure.status != 429) {
+    refused_ = true;
     pause(options_.login_pause, "the login of " + options_.username +
                                     (failure.status == 200 ? " was answered with what is no token"
                                                            : " was refused, status " + std::to_string(failure.status)));
+  }
   co_return false;
 }
 
@@ -288,9 +295,13 @@ inline asio::awaitable<management_answer> management_client::call(net::worker& w
     if (!signed_in) co_return failure;
     std::string const request = head(method, path, "Bearer " + token, json);
     told t = co_await exchange(w, request);
-    if (t.answer.status != 401) co_return std::move(t.answer);
+    if (t.answer.status != 401) {
+      if (!t.answer.ec) refused_ = false;
+      co_return std::move(t.answer);
+    }
     bool const last = !first || !options_.access_token.empty();
     if (last) {
+      refused_ = true;
       pause(options_.login_pause, options_.access_token.empty() ? "a new session is refused, status 401"
                                                                 : "the access token is refused, status 401");
       co_return std::move(t.answer);
