@@ -472,6 +472,7 @@ private:
     o.forward.host = upstream.authority;
     o.forward.path_prefix = std::string(upstream.path.substr(0, upstream.path.find_last_not_of('/') + 1));
     o.forward.max_body = s.limits.max_body;
+    o.forward.tunnel_silence = s.limits.tunnel_silence;
     o.forward.exchange.limit = limit_;
     o.forward.trusts = [&proxies = trusted_](mgw::proxy::peer_info const& p) {
       return proxies.contains(p.address.address());

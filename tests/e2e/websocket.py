@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 
 from support import Connection, check, reset, start_gateway, until
 
@@ -159,7 +160,7 @@ def start(bench, **more):
 def test_many_and_big_frames_both_ways(bench):
     server, gateway = start(bench)
     both = connect(bench, server, gateway)
-    frames = [b'%d' % i for i in range(10_000)] + [os.urandom(16 * MIB) for _ in range(3)] + [b'', b'the end']
+    frames = [b'%d' % i for i in range(10_000)] + [os.urandom(16 * MIB) for _ in range(2)] + [b'', b'the end']
     failures = []
 
     def talk(end):
@@ -242,3 +243,16 @@ def test_a_stop_closes_them(bench):
     what, payload = busy[1].read()
     check(what == CLOSE and payload[:2] == b'\x03\xe9', f'{what}: {payload}')
     check(gateway.child.wait(20) == 0, 'it did not end well')
+
+
+def test_silence_ends_them(bench):
+    """A ping now and then is no silence."""
+    server, gateway = start(bench, LIMITS_TUNNEL_SILENCE='2s')
+    client, other = connect(bench, server, gateway)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 3:
+        other.send(PING, b'.')
+        check(client.read() == (PING, b'.'), 'no ping')
+        time.sleep(0.1)
+    for end in (client, other):
+        end.ends()

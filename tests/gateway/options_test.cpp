@@ -131,6 +131,8 @@ TEST_CASE("values at their bounds") {
       {"Limits.MaxBodySize", "0", false},
       {"Limits.MaxBodySize", "1TiB", true},
       {"Limits.MaxBodySize", "2TiB", false},
+      {"Limits.TunnelSilence", "1s", true},
+      {"Limits.TunnelSilence", "999ms", false},
       {"TrustedProxies", "10.0.0.1, 10.1.0.0/16 fd00::/8", true},
       {"TrustedProxies", "10.0.0.1,proxy.example", false},
       {"Features.ArtifactsProxy.ArtifactsCache.MaxSize", "0", false},

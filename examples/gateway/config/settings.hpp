@@ -88,6 +88,7 @@ struct settings {
     std::size_t max_held_reports = 0;          ///< 0: a quarter of the connections
     std::uint64_t max_head = 18u << 10;
     std::uint64_t max_body = 16u << 20;
+    std::chrono::milliseconds tunnel_silence{3'600'000};
   } limits;
   struct {
     bool enabled = false;
