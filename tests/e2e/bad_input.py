@@ -1,9 +1,10 @@
-"""What a server, or who poses as one, may answer to a poll: devices get it or an error, a line says what was wrong with it,
-and others notice nothing."""
+"""What a server, or who poses as one, may answer, and what a device may send: devices get an answer, a line says what was
+wrong with it, and others notice nothing."""
 import gzip
 import json
 import re
 
+import mtls
 from support import Connection, Origin, POLL, check, link, request, start_gateway, until
 
 NEXT = '/api/devices/v1/deployments/device/deployments/next'
@@ -82,3 +83,123 @@ def test_an_upstream_without_tls_on_the_tls_port(bench):
         check(answer.status == 502, f'{answer.status}')
         said = until(lambda: warnings(gateway), 5, 'a line about TLS')
         check(len(said) == 1 and 'the peer speaks no TLS on this port' in said[0], f'{said}')
+
+
+BOMB = gzip.compress(b' ' * (64 << 20))
+BIG, DEEP = b'[' + b'1,' * 5_000_000 + b'1]', b'[' * 10_000 + b']' * 10_000
+
+
+class ManagedServer:
+    """A server that has accepted all devices. `answers` holds what the management API answers to the next calls, as
+    (status, body, further fields, how much of the body comes); then it is as it should be."""
+
+    def __init__(self, bench):
+        self.answers, self.origin = [], bench.enter(Origin(b''))
+        self.origin.api_answer = self.answer
+        self.origin.port = int(self.origin.url.rpartition(':')[2])
+
+    def answer(self, handler):
+        if not handler.path.startswith('/api/management/'):
+            return self.reply(handler, 200, b'a.device.token')
+        if handler.path.endswith('/login'):
+            return self.reply(handler, *(self.answers.pop(0) if self.answers[:1] == [LOGIN_PAGE] else (200, b'a.token')))
+        return self.reply(handler, *(self.answers.pop(0) if self.answers else (201, b'')))
+
+    @staticmethod
+    def reply(handler, status, body, fields=(), comes=1.0):
+        handler.send_response(status)
+        for name, value in dict(fields).items():
+            handler.send_header(name, value)
+        handler.send_header('Content-Length', str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[:int(len(body) * comes)])
+        handler.close_connection = comes < 1
+
+
+LOGIN_PAGE = (200, b'<html>please log in</html>')
+
+
+def managed_gateway(bench, server, number):
+    mtls.Certificate(bench, 'first')  # makes the CA
+    return mtls.gateway_for(bench, server.origin, **{
+        name: str(bench.path(f'{what}-{number}', 'x').parent) for name, what in (('STATE_DIRECTORY', 'state'),
+                                                                                ('ARTIFACTS_PROXY_CACHE_PATH', 'cache'))})
+
+
+def check_memory(gateway):
+    high = gateway.peak_memory()
+    check(high < 128 << 20, f'{high >> 10} KiB of memory')
+
+
+def test_answers_of_the_management_api(bench):
+    server = ManagedServer(bench)
+    good = (201, b'')
+    deviceless = [  # the API is asked again at once; what, the answers, what the line says of it
+        ('a device that is no JSON', [(409, b'<html>it works</html>')], 'the server does not say as which: malformed'),
+        ('half a device', [(409, b'{"id":"d-1')], 'does not say as which: not JSON'),
+        ('10,000 deep', [(409, b'{"id":"d-1","x":' + DEEP + b'}')], 'does not say as which: JSON nested too deeply'),
+        ('an id that is a number', [(409, b'{"id":7}')], 'does not say as which: malformed'),
+        ('a gzip bomb', [(409, BOMB, {'Content-Encoding': 'gzip'})], 'the server does not say as which: malformed'),
+        ('another place', [(302, b'', {'Location': 'https://evil.test/'})], 'preauthorizing is refused, status 302'),
+    ]
+    trouble = [  # it is left alone for a while
+        ('an error', [(500, b'{"error":"internal"}')], 'status 500; not asked for 5 s'),
+        ('half an answer', [(409, b'{"id":"d-1"}', {}, 0.5)], 'not asked for 5 s'),
+        ('10 MB of JSON', [(409, BIG)], 'its answer has more than 1 MiB; not asked for 5 s'),
+    ]
+    known = mtls.Certificate(bench, 'known')
+    gateway, number = None, 0
+    for what, answers, told in deviceless + trouble:
+        number += 1
+        if not gateway or (what, answers, told) in trouble:
+            if gateway:
+                check_memory(gateway)
+                gateway.stop()
+            gateway = managed_gateway(bench, server, number)
+            server.answers = []
+            if what != 'a login page':
+                check(mtls.enrol(bench, gateway, known, {'mac': 'known'}) == 200, 'the device was not relayed')
+        server.answers = answers[:]
+        before = len(warnings(gateway))
+        check(mtls.enrol(bench, gateway, mtls.Certificate(bench, f'new-{number}'), {'mac': str(number)}) == 200,
+              f'{what}: the device was not relayed')
+        check(not server.answers, f'{what}: was not asked for')
+        said = warnings(gateway)[before:]
+        check(len(said) == 1 and told in said[0] and len(said[0]) < 400, f'{what}: {[l[:400] for l in said]}')
+        check(mtls.enrol(bench, gateway, known, {'mac': 'known'}) == 200, f'{what}: another device is not served')
+    check_memory(gateway)
+    check(not any('evil' in str(r) for r in server.origin.requests), 'a redirect was followed')
+
+
+def test_bodies_of_devices(bench):
+    """As far as they are HTTP the server gets them as they are, and says what it says; nobody is authorized by them."""
+    server = ManagedServer(bench)
+    gateway = managed_gateway(bench, server, 1)
+    good, bad = mtls.Certificate(bench, 'good'), mtls.Certificate(bench, 'bad')
+    deep = b'{"id_data":"{\\"mac\\":\\"x\\"}","pubkey":' + DEEP + b'}'
+    for what, body, fields, told in (
+            ('10 MB of JSON', BIG, {}, 'more than 64 KiB is relayed, and nobody is authorized by it'),
+            ('10,000 deep', deep, {}, 'is not authorized: '),
+            ('no JSON', b'<html>', {}, 'is not authorized: '),
+            ('a gzip bomb', BOMB[:60_000], {'Content-Encoding': 'gzip'}, 'is not authorized: malformed')):
+        before = len(warnings(gateway))
+        with Connection(bench.pki, gateway.port, certificate=bad) as connection:
+            connection.send('POST', mtls.AUTH, {'X-MEN-Signature': 'c2ln', **fields}, body)
+            answer = connection.read()
+        check(answer.status == 200, f'{what}: {answer.status}')
+        check(server.origin.requests[-1][3] == body, f'{what}: the server got something else')
+        said = warnings(gateway)[before:]
+        check(len(said) == 1 and told in said[0] and len(said[0]) < 400, f'{what}: {[l[:400] for l in said]}')
+        check(mtls.enrol(bench, gateway, good, {'mac': 'good'}) == 200, f'{what}: another device is not served')
+    asked = len(server.origin.requests)
+    for what, body in (('no size', b'zz\r\nabc\r\n0\r\n\r\n'), ('a size beyond all', b'f' * 17 + b'\r\n'),
+                       ('more than its size', b'1\r\nabc\r\n0\r\n\r\n'), ('an extension without end', b'1;' + b'a' * 100_000)):
+        with Connection(bench.pki, gateway.port, certificate=bad) as connection:
+            connection.socket.sendall(b'POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n'
+                                      % mtls.AUTH.encode() + body)
+            answer = connection.read()
+            check(answer.status == 400 and connection.closed(), f'{what}: {answer.status}')
+        until(lambda: gateway.log.count('status=400') >= 1, 5, f'{what}: a line')
+    check(len(server.origin.requests) == asked, 'chunked nonsense reached the server')
+    check(mtls.enrol(bench, gateway, good, {'mac': 'good'}) == 200, 'another device is not served')
+    check_memory(gateway)

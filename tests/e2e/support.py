@@ -505,10 +505,14 @@ class Answer:
 class Connection:
     """One TLS connection to the gateway at `port`."""
 
-    def __init__(self, pki, port, timeout=30):
+    def __init__(self, pki, port, timeout=30, certificate=None):
+        """`certificate`: has paths `cert` and `key`."""
         raw = socket.create_connection(('127.0.0.1', port), timeout)
         raw.settimeout(timeout)
-        self.socket = pki.client().wrap_socket(raw, server_hostname='localhost')
+        context = pki.client()
+        if certificate:
+            context.load_cert_chain(certificate.cert, certificate.key)
+        self.socket = context.wrap_socket(raw, server_hostname='localhost')
         self.host = f'localhost:{port}'
         self.buffer = b''
 

@@ -75,6 +75,7 @@ struct device {
 /// How the management API answers; what is not said is right.
 struct server_script {
   int login = 200, post = 201, post_forced = 201, get = 200, put = 204;
+  std::string login_text = "t.o.k";
   std::string device;  // of a GET
   std::string retry_after;
   bool drop = false, silent = false;
@@ -139,7 +140,7 @@ struct rig {
     m.stall_after = script.stall_after;
     if (path_of(r) == login_path) {
       m.status = script.login;
-      m.body = "t.o.k";
+      m.body = script.login_text;
     } else if (r.method() == "POST") {
       bool const forced = posts_++ != 0 && script.post == 409;
       m.status = forced ? script.post_forced : script.post;
@@ -282,6 +283,10 @@ TEST_CASE("of a device that exists, only what its own key lacks is done") {
                                   {set_of(b, "accepted"), "POST force"},
                                   {set_of(b, "rejected"), "POST force"},
                                   {R"({"id":"d-1"})", "POST force"},
+                                  {R"({"id":"d-1","auth_sets":null})", "POST force"},
+                                  {R"({"id":"d-1","auth_sets":{}})", ""},
+                                  {R"({"id":"d-1","auth_sets":[7]})", ""},
+                                  {R"({"id":"d-1","auth_sets":[{"id":"a-1","status":"rejected","pubkey":7}]})", ""},
                                   {R"({"id":"../x"})", ""},
                                   {"not JSON", ""}};
   for (auto const& [told, then] : table) {
@@ -399,6 +404,22 @@ TEST_CASE("a refused login is not tried again for each device") {
   CHECK(r.calls() == lines{"POST login"});
   CHECK(r.g.log.count("the login of gw@example.com was refused, status 401") == 1);
   CHECK(r.g.log.count("pass:word") == 0);
+}
+
+TEST_CASE("what a login is answered is never taken for the answer to a call") {
+  for (int const status : {200, 201, 409}) {
+    CAPTURE(status);
+    rig r;
+    server_script s;
+    s.login = status;
+    s.login_text = "<html>please log in</html>";
+    r.set(s);
+    r.start();
+    CHECK(r.ask(device("a", R"({"mac":"aa"})")));
+    CHECK(r.calls() == lines{"POST login"});
+    CHECK(r.g.log.count("management API: the login of gw@example.com was ") == 1);
+    CHECK(r.g.log.count("audit: ") == 0);
+  }
 }
 
 TEST_CASE("an access token is used as it is, without a login") {

@@ -43,22 +43,29 @@ inline bool is_server_id(std::string_view id) noexcept {
          std::all_of(id.begin(), id.end(), [](char c) { return is_letter_or_digit(c) || c == '-'; });
 }
 
-/// Reads a device. Errors: of json_scanner; malformed without an id that may stand in a path.
+/// Reads a device. Errors: of json_scanner; malformed without an id that may stand in a path, with an auth set of another
+/// form, or with more than 1000.
 inline result<known_device> read_device(std::string_view text) {
   constexpr std::size_t max_sets = 1000;
   known_device out;
   json_scanner json(text);
   if (json.peek() != '{') return mender_error::malformed;
-  auto const read = [&json](std::string& into) { return json.peek() == '"' ? json.string(&into) : json.skip(); };
+  bool strange = false;  // a set that is passed over could be the one that is looked for
+  auto const pass_over = [&] {
+    strange = true;
+    return json.skip();
+  };
+  auto const read = [&](std::string& into) { return json.peek() == '"' ? json.string(&into) : pass_over(); };
   bool const ok = json.object([&](std::string const& name) {
     if (name == "id") return read(out.id);
     if (name == "decommissioning") {
       out.decommissioning = json.peek() == 't';
       return json.skip();
     }
-    if (name != "auth_sets" || json.peek() != '[') return json.skip();
+    if (name != "auth_sets" || json.peek() == 'n') return json.skip();
+    if (json.peek() != '[') return pass_over();
     return json.array([&] {
-      if (json.peek() != '{' || out.sets.size() == max_sets) return json.skip();
+      if (json.peek() != '{' || out.sets.size() == max_sets) return pass_over();
       auth_set& s = out.sets.emplace_back();
       return json.object([&](std::string const& member) {
         if (member == "id") return read(s.id);
@@ -68,7 +75,7 @@ inline result<known_device> read_device(std::string_view text) {
     });
   });
   if (!ok || !json.at_end()) return json.error();
-  if (!is_server_id(out.id)) return mender_error::malformed;
+  if (strange || !is_server_id(out.id)) return mender_error::malformed;
   return out;
 }
 

@@ -15,7 +15,8 @@ enum class mender_error {
   not_json,          ///< not one JSON text (RFC 8259), well-formed Unicode included
   too_deep,          ///< JSON nested deeper than `json_scanner::max_depth`
   overloaded,        ///< the gateway has too much to do: the device is to come back later
-  other_tenant       ///< an auth request of a tenant that the gateway does not serve
+  other_tenant,      ///< an auth request of a tenant that the gateway does not serve
+  answer_too_large   ///< an answer of the management API
 };
 using link_error = mender_error;
 
@@ -33,6 +34,7 @@ inline std::error_category const& mender_category() noexcept {
         case mender_error::too_deep: return "JSON nested too deeply";
         case mender_error::overloaded: return "too much to do";
         case mender_error::other_tenant: return "not of a tenant that is served";
+        case mender_error::answer_too_large: return "its answer has more than 1 MiB";
       }
       return "unknown error";
     }

@@ -4,6 +4,7 @@
 #include <mgw/http/fields.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/mender/base64.hpp>
+#include <mgw/mender/error.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/upstream/client_exchange.hpp>
@@ -174,7 +175,7 @@ inline void management_client::pause(clock::duration d, std::string const& why) 
 /// What an answer says about the next ones.
 inline void management_client::judge(std::string const& request, told const& t) {
   management_answer const& a = t.answer;
-  if (a.ec == std::errc::message_size)
+  if (a.ec == mender_error::answer_too_large)
     return pause(options_.trouble_pause,
                  "the answer to " + request.substr(0, request.find(" HTTP/1.1\r\n")) + " has more than " +
                      std::to_string(max_body) +
@@ -223,7 +224,7 @@ inline asio::awaitable<management_client::told> management_client::once(net::wor
   for (;;) {
     body::chunk const piece = co_await up.read_body();
     if (piece.ec || piece.bytes.size() > max_body - out.answer.body.size()) {
-      out.answer.ec = piece.ec ? piece.ec : std::make_error_code(std::errc::message_size);
+      out.answer.ec = piece.ec ? piece.ec : make_error_code(mender_error::answer_too_large);
       if (whole.expired()) out.answer.ec = upstream::error::response_timeout;
       break;
     }
@@ -280,9 +281,12 @@ inline asio::awaitable<bool> management_client::sign_in(net::worker& w, std::str
   if (!failure.ec && failure.status < 500 && failure.status != 429) {
     refused_ = true;
     pause(options_.login_pause, "the login of " + options_.username +
-                                    (failure.status == 200 ? " was answered with what is no token"
+                                    (failure.status == 200 ? " was answered with something else than a token"
                                                            : " was refused, status " + std::to_string(failure.status)));
   }
+  failure.status = 0;  // an answer to the login is none to the call
+  failure.paused = true;
+  failure.body.clear();
   co_return false;
 }
 
