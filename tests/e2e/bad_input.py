@@ -140,12 +140,15 @@ def test_answers_of_the_management_api(bench):
         ('10,000 deep', [(409, b'{"id":"d-1","x":' + DEEP + b'}')], 'does not say as which: JSON nested too deeply'),
         ('an id that is a number', [(409, b'{"id":7}')], 'does not say as which: malformed'),
         ('a gzip bomb', [(409, BOMB, {'Content-Encoding': 'gzip'})], 'the server does not say as which: malformed'),
+        ('keys of other types', [(409, b'{"id":"d-1"}'), (200, b'{"id":"d-1","auth_sets":{"status":"accepted"}}')],
+         'is told in a form that is not understood'),
         ('another place', [(302, b'', {'Location': 'https://evil.test/'})], 'preauthorizing is refused, status 302'),
     ]
     trouble = [  # it is left alone for a while
         ('an error', [(500, b'{"error":"internal"}')], 'status 500; not asked for 5 s'),
         ('half an answer', [(409, b'{"id":"d-1"}', {}, 0.5)], 'not asked for 5 s'),
         ('10 MB of JSON', [(409, BIG)], 'its answer has more than 1 MiB; not asked for 5 s'),
+        ('a login page', [LOGIN_PAGE], 'was answered with something else than a token; not asked for 60 s'),
     ]
     known = mtls.Certificate(bench, 'known')
     gateway, number = None, 0
