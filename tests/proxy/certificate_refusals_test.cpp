@@ -29,10 +29,6 @@
 namespace mgw::proxy::certificate_refusals_test {
 namespace {
 
-std::error_code alert(int reason) {
-  return net::openssl_error(ERR_PACK(ERR_LIB_SSL, 0, reason));
-}
-
 asio::awaitable<void> empty_answer(exchange& x) {
   (void)co_await x.respond(204, {}, {});
 }
@@ -92,7 +88,7 @@ TEST_CASE("refusals of our certificate are a line in ten seconds for each reason
   });
   using std::chrono::milliseconds;
   certificate_refusals::clock::time_point const start{};
-  auto const expired = alert(SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED), unknown = alert(SSL_R_TLSV1_ALERT_UNKNOWN_CA);
+  auto const expired = net::ssl_error(SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED), unknown = net::ssl_error(SSL_R_TLSV1_ALERT_UNKNOWN_CA);
   CHECK(r.tell(expired, "a", start));
   for (int i = 1; i < 4; ++i) CHECK(!r.tell(expired, "b", start + milliseconds(9'999)));
   CHECK(r.tell(unknown, "c", start + milliseconds(1)));
@@ -108,7 +104,7 @@ TEST_CASE("refusals of our certificate are a line in ten seconds for each reason
 
 TEST_CASE("other failures of a handshake are not about our certificate") {
   certificate_refusals r([](log_level, std::string_view) { CHECK(false); });
-  for (auto const ec : {alert(SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE), alert(SSL_R_HTTP_REQUEST),
+  for (auto const ec : {net::ssl_error(SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE), net::ssl_error(SSL_R_HTTP_REQUEST),
                         net::make_error_code(net::tls_error::truncated), net::verify_error(X509_V_ERR_CERT_HAS_EXPIRED),
                         net::system_error(ECONNRESET)})
     CHECK(!r.tell(ec, "a"));

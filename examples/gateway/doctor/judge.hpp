@@ -89,7 +89,7 @@ inline std::string verify_advice(way const& w, std::string const& trusted, unix_
 
 inline std::string tls_advice(way const& w, std::string const& trusted, unix_seconds now) {
   if (mgw::net::is_verify_error(w.ec)) return verify_advice(w, trusted, now);
-  if (w.ec == mgw::net::openssl_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_WRONG_VERSION_NUMBER)))
+  if (w.ec == mgw::net::ssl_error(SSL_R_WRONG_VERSION_NUMBER))
     return "what answers there speaks no TLS: is the port right, or should the URL begin with http://?";
   if (w.ec == mgw::upstream::error::connect_timeout)
     return "the server took the connection and says nothing: is the port right, is something in between?";

@@ -76,6 +76,10 @@ inline std::error_code openssl_error(unsigned long entry) noexcept {
   // The reason's low 16 bits name it; above them stand flags.
   return {ERR_GET_LIB(entry) * detail::openssl_base + (ERR_GET_REASON(entry) & 0xffff), tls_category()};
 }
+/// The same for one of its reasons, SSL_R_…
+inline std::error_code ssl_error(int reason) noexcept {
+  return openssl_error(ERR_PACK(ERR_LIB_SSL, 0, reason));
+}
 /// True for a refused peer certificate.
 inline bool is_verify_error(std::error_code ec) noexcept {
   return ec.category() == tls_category() && ec.value() >= detail::verify_base && ec.value() < detail::openssl_base;

@@ -242,7 +242,7 @@ private:
     }
     if (ec) {
       // A client that refuses our certificate, or shows a bad one or none, is one that somebody will look for.
-      bool const none = ec == net::openssl_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE));
+      bool const none = ec == net::ssl_error(SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE);
       auto& ended_so = none || net::is_verify_error(ec) ? self.handshakes_refused_ : self.handshakes_failed_;
       ended_so.fetch_add(1, std::memory_order_relaxed);
       if (self.refusals_.tell(ec, peer.address.address().to_string())) co_return;
