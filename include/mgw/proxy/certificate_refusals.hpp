@@ -1,15 +1,16 @@
 #pragma once
 
 #include <mgw/core/log.hpp>
+#include <mgw/core/seldom_each.hpp>
 #include <mgw/net/error.hpp>
 
 #include <openssl/ssl.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,26 +26,20 @@ namespace mgw::proxy {
 /// 6.2. Thread rule: any thread.
 class certificate_refusals {
 public:
-  using clock = std::chrono::steady_clock;
+  using clock = seldom_each::clock;
 
   explicit certificate_refusals(log_sink log, std::chrono::seconds pause = std::chrono::seconds(10))
-      : log_(std::move(log)), pause_(pause) {}
+      : log_(std::move(log)), due_(pause, kinds.size()) {}
 
   /// Whether a handshake that failed so is told of here; false also for one of those that are only counted.
   bool tell(std::error_code failure, std::string const& peer, clock::time_point now = clock::now()) {
     auto const which = kind_of(failure);
     if (!which || !log_) return false;
-    std::uint64_t more = 0;
-    {
-      std::lock_guard const lock(mutex_);
-      told& t = told_[*which];
-      if (t.last && now - *t.last < pause_) {
-        ++t.more;
-        return false;
-      }
-      t.last = now;
-      more = std::exchange(t.more, 0);
+    if (!due_.due(kinds[*which].text, now)) {
+      ++between_[*which];
+      return false;
     }
+    std::uint64_t const more = between_[*which].exchange(0);
     std::string line = peer + " refuses our certificate: " + std::string(kinds[*which].text);
     if (more != 0) line += "; " + std::to_string(more) + " more since the last such line";
     log_(log_level::warn, line);
@@ -74,21 +69,16 @@ private:
        "takes"},
       {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, "\"certificate revoked\" (alert 44)"},
   }};
-  struct told {
-    std::optional<clock::time_point> last;
-    std::uint64_t more = 0;
-  };
 
   static std::optional<std::size_t> kind_of(std::error_code failure) {
     for (std::size_t i = 0; i < kinds.size(); ++i)
-      if (failure == net::openssl_error(ERR_PACK(ERR_LIB_SSL, 0, kinds[i].reason))) return i;
+      if (failure == net::ssl_error(kinds[i].reason)) return i;
     return {};
   }
 
   log_sink log_;
-  std::chrono::seconds pause_;
-  std::mutex mutex_;
-  std::array<told, kinds.size()> told_{};
+  seldom_each due_;
+  std::array<std::atomic<std::uint64_t>, kinds.size()> between_{};  // of each kind, since its last line
 };
 
 }  // namespace mgw::proxy
