@@ -13,7 +13,7 @@ public:
   using milliseconds = std::chrono::milliseconds;
 
   /// Precondition: 0 < `first` <= `most`.
-  backoff(milliseconds first, milliseconds most, unsigned seed = std::random_device{}())
+  backoff(milliseconds first, milliseconds most, unsigned seed = any_seed())
       : first_(first), most_(std::max(first, most)), full_(first_), random_(seed) {}
 
   /// How long to wait now: more than half of what is due, and a millisecond more than it at most.
@@ -29,6 +29,12 @@ public:
   bool at_most() const noexcept { return full_ == most_; }
 
 private:
+  /// The system is asked for chance once for each thread, not for each client.
+  static unsigned any_seed() {
+    thread_local std::mt19937 seeds(std::random_device{}());
+    return static_cast<unsigned>(seeds());
+  }
+
   milliseconds first_, most_, full_;
   std::minstd_rand random_;
 };
