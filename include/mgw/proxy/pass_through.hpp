@@ -96,6 +96,11 @@ private:
   std::string fields() const;
   asio::awaitable<outcome> attempt();
   asio::awaitable<void> refuse(int status);
+  /// What upstream has said, for the log, where it is no body that goes out.
+  void note_answer(origin_answer const& got) {
+    auto const now = static_cast<std::int64_t>(std::time(nullptr));
+    x_.notes().failure = got.up ? answer_text(got.up->head(), got.host, now) : got.why;
+  }
   std::string_view why_ended() const;
   std::optional<outcome> judge_refused_link(int status, bool waited);
   asio::awaitable<void> pause(std::chrono::milliseconds length);
@@ -411,18 +416,21 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   bool const waited = std::exchange(wants_newer_link_, false);
   origin_answer got = co_await ask(conditions);
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
-  auto const now = static_cast<std::int64_t>(std::time(nullptr));
-  x_.notes().failure = got.up ? answer_text(got.up->head(), got.host, now) : got.why;
+  if (status != 200 && status != 206) note_answer(got);
   if (status == 200 || status == 206) {
     std::uint64_t skip = 0;
     if (!at_.head_out) {
       opening const o = open(*got.up, skip);
       bool const question = asks_for_length();
-      if (question && o != opening::whole) co_return length_is_not_told(status);
+      if (question && o != opening::whole) {
+        note_answer(got);
+        co_return length_is_not_told(status);
+      }
       length_question_.clear();
       if (o == opening::whole && !tells_length(*got.up)) {
         length_unknown_ = length_unknown_ || question || !conditions.empty();  // also who knows no ranges
         if (!length_unknown_) {
+          note_answer(got);
           ask_for_length(got.up->head().fields);
           co_return outcome::again;
         }
@@ -432,6 +440,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
         co_return outcome::fault;
       }
       if (o == opening::unsatisfiable) {
+        note_answer(got);
         x_.start(416);
         x_.field("Content-Range", "bytes */" + std::to_string(length_of(*got.up)));
         x_.end_head({});
@@ -453,6 +462,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
       start(*got.up, o == opening::part);
     } else if (!continues(*got.up, skip)) {
       if (!sent_) {
+        note_answer(got);
         forget();
         co_return outcome::fault;
       }
