@@ -5,7 +5,9 @@
 #include <mgw/proxy/answer_failure.hpp>
 #include <mgw/proxy/answer_text.hpp>
 #include <mgw/proxy/backoff.hpp>
+#include <mgw/proxy/body_position.hpp>
 #include <mgw/proxy/body_verifier.hpp>
+#include <mgw/proxy/bypass_answer.hpp>
 #include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/call_pace.hpp>
 #include <mgw/proxy/certificate_refusals.hpp>
@@ -27,6 +29,7 @@
 #include <mgw/proxy/handler.hpp>
 #include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/kept_bytes.hpp>
+#include <mgw/proxy/length_question.hpp>
 #include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/middleware.hpp>

@@ -5,6 +5,7 @@
 #include <mgw/http/range.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/proxy/ahead_reader.hpp>
+#include <mgw/proxy/body_position.hpp>
 #include <mgw/proxy/disk_threads.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/held_requests.hpp>
@@ -57,18 +58,6 @@ inline bool lists_etag(std::string_view list, std::string_view etag) noexcept {
 }
 
 }  // namespace reader_detail
-
-/// Where a response body stands: what somebody needs who goes on with it.
-struct body_position {
-  bool head_out = false;
-  bool resumable = true;       ///< its length is known, and a validator: a break can be mended
-  std::uint64_t at = 0;        ///< next byte of the object
-  std::uint64_t end = 0;       ///< one past the last wanted byte
-  std::uint64_t length = 0;    ///< of the whole object
-  std::string etag, modified;  ///< of the generation it belongs to
-  body_position() = default;
-  bool strong_etag() const noexcept { return etag.starts_with('"'); }
-};
 
 /// One client following one object, complete or growing. **What a client sees when the link is down is decided here:**
 ///

@@ -1,17 +1,19 @@
 #pragma once
 
-#include <mgw/cache/generation.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/body/source.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/proxy/answer_text.hpp>
 #include <mgw/proxy/backoff.hpp>
+#include <mgw/proxy/body_position.hpp>
+#include <mgw/proxy/bypass_answer.hpp>
 #include <mgw/proxy/bypass_links.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/fetch_options.hpp>
 #include <mgw/proxy/held_requests.hpp>
 #include <mgw/proxy/kept_bytes.hpp>
+#include <mgw/proxy/length_question.hpp>
 #include <mgw/proxy/link_list.hpp>
 #include <mgw/proxy/link_promise.hpp>
 #include <mgw/proxy/object_reader.hpp>
@@ -120,22 +122,12 @@ private:
   /// When it has been silent for too long.
   clock::time_point ends() const noexcept { return last_sent_ + reader_.hold; }
   clock::time_point next_look() const noexcept { return std::min({clock::now() + reader_.look, due(), ends()}); }
-  bool continues(upstream::client_exchange const& up, std::uint64_t& skip) const;
   opening open(upstream::client_exchange const& up, std::uint64_t& skip);
-  bool asks_for_length() const noexcept { return !length_question_.empty(); }
-  void ask_for_length(http::fields const& answer);
-  outcome length_is_not_told(int status);
   void start(upstream::client_exchange& up, bool part);
-  std::optional<http::range_spec> wanted_range(http::fields const& answer) const;
   bool is_resume() const {
     auto const range = http::parse_range(x_.request().fields.value("Range"));
     return range && range->first.value_or(1) != 0;
   }
-  static std::uint64_t length_of(upstream::client_exchange const& up);
-  static bool tells_length(upstream::client_exchange const& up) {
-    return up.head().status == 206 || up.framing().kind == http::body_kind::length;
-  }
-  static std::uint64_t generation_of(upstream::client_exchange const& up);
 
   exchange& x_;
   origin_request origin_;
@@ -153,9 +145,7 @@ private:
   bool gone_ = false;    // the client
   bool crowded_out_ = false;
   bool whole_ = false;    // it asked for a range of another generation (If-Range)
-  std::string length_question_;  // fields that ask for all as a range
-  int length_questions_ = 0;
-  bool length_unknown_ = false;  // that did not tell it
+  length_question length_;
   bool doubtful_ = false;
   bool bounded_ = false;  // where the body ends is known
   asio::steady_timer timer_;
@@ -253,7 +243,7 @@ inline asio::awaitable<void> pass_through::pause(std::chrono::milliseconds lengt
 inline std::string pass_through::fields() const {
   std::string out;
   if (!at_.head_out) {
-    if (asks_for_length()) return length_question_;
+    if (length_.is_next()) return length_.fields();
     auto const range = x_.request().fields.value("Range");
     if (!whole_ && http::parse_range(range)) http::append_field(out, "Range", range);
     return out;
@@ -266,64 +256,6 @@ inline std::string pass_through::fields() const {
   return out;
 }
 
-/// Whether this response goes on where the client's body stands; `skip` bytes of it come before that.
-inline bool pass_through::continues(upstream::client_exchange const& up, std::uint64_t& skip) const {
-  auto const& head = up.head();
-  auto const framing = up.framing();
-  auto const etag = head.fields.value("ETag"), modified = head.fields.value("Last-Modified");
-  if (at_.strong_etag() ? etag != at_.etag : !at_.modified.empty() && modified != at_.modified) {
-    // A 206 to If-Range need not repeat the date (RFC 9110 15.3.7), but always has the ETag.
-    if (at_.strong_etag() || head.status != 206 || !modified.empty()) return false;
-  }
-  if (head.status == 206) {
-    auto const range = http::parse_content_range(head.fields.value("Content-Range"));
-    skip = 0;
-    return range && range->range && range->range->first == next() && range->range->last + 1 >= at_.end && range->length == at_.length;
-  }
-  skip = next();
-  return head.status == 200 && (framing.kind != http::body_kind::length || framing.length == at_.length);
-}
-
-/// Of the whole object, as far as this response tells; 0: it does not.
-inline std::uint64_t pass_through::length_of(upstream::client_exchange const& up) {
-  auto const range = http::parse_content_range(up.head().fields.value("Content-Range"));
-  if (up.head().status == 206) return range ? range->length.value_or(0) : 0;
-  return up.framing().kind == http::body_kind::length ? up.framing().length : 0;
-}
-
-inline std::uint64_t pass_through::generation_of(upstream::client_exchange const& up) {
-  auto const& fields = up.head().fields;
-  std::uint64_t const length = length_of(up);
-  bool const known = length != 0 || (up.head().status == 200 && up.framing().kind == http::body_kind::length);
-  return cache::generation_of(fields.value("ETag"), fields.value("Last-Modified"), known ? std::optional(length) : std::nullopt);
-}
-
-/// The range the client wants of what answers; none: the whole (RFC 9110 13.1.5, 14.2).
-inline std::optional<http::range_spec> pass_through::wanted_range(http::fields const& answer) const {
-  auto const& asked = x_.request().fields;
-  auto const condition = asked.value("If-Range"), etag = answer.value("ETag");
-  bool const applies = condition.empty() || (etag.starts_with('"') && condition == etag) || condition == answer.value("Last-Modified");
-  return applies ? http::parse_range(asked.value("Range")) : std::nullopt;
-}
-
-/// The next question is for all of what was answered just now, as a range.
-inline void pass_through::ask_for_length(http::fields const& answer) {
-  ++length_questions_;
-  http::append_field(length_question_, "Range", "bytes=0-");
-  auto const etag = answer.value("ETag"), modified = answer.value("Last-Modified");
-  bool const strong = etag.starts_with('"');
-  if (!strong && modified.empty()) return;
-  http::append_field(length_question_, strong ? "If-Match" : "If-Unmodified-Since", strong ? etag : modified);
-  http::append_field(length_question_, "If-Range", strong ? etag : modified);
-}
-
-/// The object is asked for as at first, and then once more if it was replaced meanwhile; else it goes out without.
-inline pass_through::outcome pass_through::length_is_not_told(int status) {
-  length_question_.clear();
-  length_unknown_ = status != 412 || length_questions_ > 1;
-  return outcome::again;
-}
-
 /// What can go out of a 200 or 206; of a part where it begins and ends, and how much of the answer comes before it.
 inline pass_through::opening pass_through::open(upstream::client_exchange const& up, std::uint64_t& skip) {
   auto const& answer = up.head().fields;
@@ -333,7 +265,7 @@ inline pass_through::opening pass_through::open(upstream::client_exchange const&
   std::optional<std::uint64_t> length = got ? got->length : std::nullopt;
   if (!partial && framing.kind == http::body_kind::length) length = framing.length;
   if (is_coded(answer)) return opening::unusable;
-  auto const wanted = wanted_range(answer);
+  auto const wanted = bypass_answer::wanted_range(x_.request().fields, answer);
   whole_ = !wanted;
   if (!wanted && partial) {
     bool const all = got && got->range && got->range->first == 0 && got->range->size() == got->length &&
@@ -371,7 +303,7 @@ inline void pass_through::start(upstream::client_exchange& up, bool part) {
     at_.at = 0;
     if (head.status == 206) {  // it is all of it
       framing.kind = http::body_kind::length;
-      framing.length = length_of(up);
+      framing.length = bypass_answer::length_of(up);
     }
     at_.length = at_.end = framing.length;
     if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
@@ -421,17 +353,18 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     std::uint64_t skip = 0;
     if (!at_.head_out) {
       opening const o = open(*got.up, skip);
-      bool const question = asks_for_length();
+      bool const question = length_.is_next();
       if (question && o != opening::whole) {
         note_answer(got);
-        co_return length_is_not_told(status);
+        length_.not_told(status);
+        co_return outcome::again;
       }
-      length_question_.clear();
-      if (o == opening::whole && !tells_length(*got.up)) {
-        length_unknown_ = length_unknown_ || question || !conditions.empty();  // also who knows no ranges
-        if (!length_unknown_) {
+      length_.withdraw();
+      if (o == opening::whole && !bypass_answer::tells_length(*got.up)) {
+        if (question || !conditions.empty()) length_.give_up();  // also who knows no ranges
+        if (!length_.given_up()) {
           note_answer(got);
-          ask_for_length(got.up->head().fields);
+          length_.ask(got.up->head().fields);
           co_return outcome::again;
         }
       }
@@ -442,12 +375,12 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
       if (o == opening::unsatisfiable) {
         note_answer(got);
         x_.start(416);
-        x_.field("Content-Range", "bytes */" + std::to_string(length_of(*got.up)));
+        x_.field("Content-Range", "bytes */" + std::to_string(bypass_answer::length_of(*got.up)));
         x_.end_head({});
         (void)co_await x_.finish();
         co_return outcome::done;
       }
-      std::uint64_t const generation = generation_of(*got.up);
+      std::uint64_t const generation = bypass_answer::generation_of(*got.up);
       if (promise_.is_condemned(generation)) {
         x_.notes().failure = "the object was condemned";
         co_await refuse(403);
@@ -460,7 +393,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
       }
       generation_ = generation;
       start(*got.up, o == opening::part);
-    } else if (!continues(*got.up, skip)) {
+    } else if (!bypass_answer::continues(*got.up, at_, next(), skip)) {
       if (!sent_) {
         note_answer(got);
         forget();
@@ -477,7 +410,10 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
     co_return o;
   }
   if (status == 0 || is_passing(status)) co_return outcome::fault;
-  if (asks_for_length()) co_return length_is_not_told(status);
+  if (length_.is_next()) {
+    length_.not_told(status);
+    co_return outcome::again;
+  }
   if (auto const o = judge_refused_link(got.up ? status : 0, waited)) co_return *o;
   if (at_.head_out && !sent_ && (status == 412 || status == 416)) {
     forget();
