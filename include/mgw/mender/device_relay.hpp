@@ -167,8 +167,8 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     proxy::forward_outcome const sent = co_await try_once(x, *f, call, route, until);
     int const status = sent.ec ? 0 : f->response().status;
     if (call.before != nullptr && !sent.ec && !f->repeatable())
-      warn("an auth request of more than " + std::to_string(o.forward.whole_body / 1024) +
-           " KiB is relayed, and nobody is authorized by it");
+      o.warn("an auth request of more than " + std::to_string(o.forward.whole_body / 1024) +
+             " KiB is relayed, and nobody is authorized by it");
     bool const lost = sent.ec ? !sent.client_failed : (status == 429 || (status >= 502 && status <= 504));
     bool again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone();
     std::chrono::milliseconds pause{0};
