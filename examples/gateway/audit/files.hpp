@@ -120,15 +120,14 @@ inline mgw::result<chain_key> key_or_new(mgw::cache::file_ops& disk, std::string
   return read_key(disk, path);
 }
 
-/// The head that was noted last; nothing if none was, or it cannot be read.
-inline std::optional<chain_head> read_head(mgw::cache::file_ops& disk, std::string const& path) {
+/// The head that was noted last; nothing if none was, or it is damaged. Errors: the disk's.
+inline mgw::result<std::optional<chain_head>> read_head(mgw::cache::file_ops& disk, std::string const& path) {
   auto const text = disk.read_file(path, files_detail::max_small_file);
-  if (!text) return std::nullopt;
-  auto const v = detail::parse_json_object(*text);
-  if (!v.is_object()) return std::nullopt;
+  if (!text && text.error() != std::errc::no_such_file_or_directory) return text.error();
+  auto const v = text ? detail::parse_json_object(*text) : boost::json::value();
+  if (!v.is_object()) return std::optional<chain_head>();
   chain_head out{static_cast<std::uint64_t>(number_in(v.get_object(), "seq")), text_in(v.get_object(), "mac")};
-  if (!mgw::cache::is_sha256_hex(out.mac)) return std::nullopt;
-  return out;
+  return mgw::cache::is_sha256_hex(out.mac) ? std::optional(std::move(out)) : std::nullopt;
 }
 
 /// Precondition: the lines up to it are on disk.
