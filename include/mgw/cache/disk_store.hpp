@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -107,6 +108,13 @@ public:
   /// Reads an object whole and compares it with its SHA-256. One that is damaged, or whose body is gone, is dropped and
   /// logged; its readers go on. Errors: I/O, when nothing was found out.
   result<verdict> verify(key const& k);
+  /// What is remembered of a complete object; from memory.
+  std::optional<meta> about(key const& k) const {
+    return core_->with_index([&k](disk_index& index) {
+      auto const* const o = index.find(k);
+      return o != nullptr ? std::optional(o->meta) : std::nullopt;
+    });
+  }
   /// All complete objects, in no order.
   std::vector<meta> list() const;
   /// The same with who uses them.

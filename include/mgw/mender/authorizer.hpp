@@ -24,6 +24,7 @@
 #include <chrono>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,6 +32,15 @@
 #include <utility>
 
 namespace mgw::mender {
+
+/// What was decided of a device. The views and the certificate live for the call that is told of it.
+struct authorization {
+  net::peer_certificate const& certificate;
+  std::string_view identity;  ///< of the auth request; empty: it cannot be read
+  std::string_view client;    ///< as `authorize` was told
+  bool granted;               ///< it needs nothing more from us; else it is left as it is
+  std::string_view why;
+};
 
 struct authorizer_options {
   management_options management;
@@ -44,6 +54,8 @@ struct authorizer_options {
   std::size_t max_late = 1024;                 ///< devices that this goes on for; while there are so many, others are only relayed
   std::size_t max_decisions = 65'536;
   log_sink log;  ///< audit lines begin with "audit: "
+  /// Told of each decision, but not of one that is only remembered. Any thread; must not block. Empty: nobody is.
+  std::function<void(authorization const&)> decided;
 
   authorizer_options() = default;
 };
@@ -68,10 +80,11 @@ public:
   authorizer(authorizer const&) = delete;
   authorizer& operator=(authorizer const&) = delete;
 
-  /// `body`, `signature`: of the auth request, as they came; they outlive the call. Ends within `options.wait`: what is
-  /// not done by then goes on by itself on `w`, and the device's next request finds it done.
+  /// `body`, `signature`: of the auth request, as they came; `client`: who it came from, for `decided`. They outlive the
+  /// call. Ends within `options.wait`: what is not done by then goes on by itself on `w`, and the device's next request
+  /// finds it done.
   asio::awaitable<void> authorize(net::worker& w, std::shared_ptr<net::peer_certificate const> peer,
-                                  std::string_view body, std::string_view signature);
+                                  std::string_view body, std::string_view signature, std::string_view client = {});
   /// The server has refused such a request after all: the next one is looked at anew.
   void refused(net::peer_certificate const& peer, std::string_view body);
   /// Whether the management API refuses our credentials, as far as is known. Any thread.
@@ -96,24 +109,26 @@ private:
     auth_request request;
     decisions::key key;
     in_hand::place place;
+    std::string client;
     std::string device;  // for audit lines
     clock::time_point until;
     asio::steady_timer ended;  // cancelled then
     bool done = false;
     attempt(authorizer& self, net::worker& w, std::shared_ptr<net::peer_certificate const> p, auth_request r,
-            decisions::key const& k)
+            decisions::key const& k, std::string_view c)
         : worker(w),
           peer(std::move(p)),
           request(std::move(r)),
           key(k),
           place(self.in_hand_, key),
+          client(c),
           device(shown(request.identity) + " (certificate " + shown(peer->subject) + ", serial " + peer->serial + ')'),
           until(clock::now() + self.options_.patience),
           ended(w.io.get_executor()) {}
   };
 
   static asio::awaitable<void> work(authorizer& self, std::shared_ptr<attempt> a);
-  asio::awaitable<bool> bind(net::peer_certificate const& peer, auth_request const& request);
+  asio::awaitable<bool> bind(net::peer_certificate const& peer, auth_request const& request, std::string_view client);
   asio::awaitable<outcome> settle(attempt& a);
   asio::awaitable<outcome> settle_known(attempt& a, std::string_view conflict);
   asio::awaitable<outcome> settle_set(attempt& a, known_device const& device);
@@ -123,8 +138,15 @@ private:
   outcome other(attempt const& a, management_answer const& answer, char const* what) const;
   static decisions::key key_of(net::peer_certificate const& peer, auth_request const& request);
   static std::string shown(std::string_view text);
-  void audit(std::string const& line, log_level level = log_level::warn) const {
-    if (options_.log) options_.log(level, "audit: " + line);
+  /// A line for the log: whom it is about, and what was decided; of what changes nothing there is none.
+  void tell(std::string const& who, authorization const& d, bool in_log = true) const {
+    if (options_.log && in_log)
+      options_.log(d.granted ? log_level::info : log_level::warn, "audit: " + who + std::string(d.why));
+    if (options_.decided) options_.decided(d);
+  }
+  void tell(attempt const& a, bool granted, std::string_view why, char const* between = " ", bool in_log = true) const {
+    authorization const d{*a.peer, a.request.identity, a.client, granted, why};
+    tell(a.device + between, d, in_log);
   }
 
   authorizer_options const options_;
@@ -162,21 +184,25 @@ inline void authorizer::refused(net::peer_certificate const& peer, std::string_v
 }
 
 inline asio::awaitable<void> authorizer::authorize(net::worker& w, std::shared_ptr<net::peer_certificate const> peer,
-                                                   std::string_view body, std::string_view signature) {
+                                                   std::string_view body, std::string_view signature,
+                                                   std::string_view client) {
   auto request = parse_auth_request(body);
   if (!request) {
-    audit("the auth request of certificate " + shown(peer->subject) +
-          " is not authorized: " + request.error().message());
+    std::string const why = request.error().message();
+    authorization const d{*peer, {}, client, false, why};
+    tell("the auth request of certificate " + shown(peer->subject) + " is not authorized: ", d);
     co_return;
   }
   if (!request->key.has_signed(body, signature)) {
-    audit("the auth request of certificate " + shown(peer->subject) + " for " + shown(request->identity) +
-          " is not authorized: its signature is not good");
+    authorization const d{*peer, request->identity, client, false, "its signature is not good"};
+    tell("the auth request of certificate " + shown(peer->subject) + " for " + shown(request->identity) +
+             " is not authorized: ",
+         d);
     co_return;
   }
   decisions::key const key = key_of(*peer, *request);
   if (options_.remember && decisions_.has(key)) co_return;
-  auto const a = std::make_shared<attempt>(*this, w, std::move(peer), *std::move(request), key);
+  auto const a = std::make_shared<attempt>(*this, w, std::move(peer), *std::move(request), key, client);
   if (!a->place) {
     if (in_hand_.crowded() && crowded_.due() && options_.log)
       options_.log(log_level::warn, "management API: no answer for " + std::to_string(options_.max_late) +
@@ -207,7 +233,7 @@ inline asio::awaitable<void> authorizer::authorize(net::worker& w, std::shared_p
 
 inline asio::awaitable<void> authorizer::work(authorizer& self, std::shared_ptr<attempt> a) {
   outcome done = outcome::left;
-  bool const bound = co_await self.bind(*a->peer, a->request);
+  bool const bound = co_await self.bind(*a->peer, a->request, a->client);
   if (bound) done = co_await self.settle(*a);
   if (done == outcome::settled) {
     auto const note = [&self, &r = a->request] { return self.bindings_.note_key(r.identity, r.key.der()); };
@@ -218,17 +244,22 @@ inline asio::awaitable<void> authorizer::work(authorizer& self, std::shared_ptr<
     self.decisions_.remember(a->key, done == outcome::settled ? o.life : o.short_life);
 }
 
-inline asio::awaitable<bool> authorizer::bind(net::peer_certificate const& peer, auth_request const& request) {
+inline asio::awaitable<bool> authorizer::bind(net::peer_certificate const& peer, auth_request const& request,
+                                              std::string_view client) {
   using verdict = bindings::verdict;
   constexpr std::size_t max_name = 4096;
   std::string const who = "certificate " + shown(peer.subject) + ", serial " + peer.serial + ", is not authorized as " +
                           shown(request.identity) + ": ";
+  auto const refuse = [&](std::string_view why) {
+    authorization const d{peer, request.identity, client, false, why};
+    tell(who, d);
+  };
   if (peer.subject.empty() || peer.subject.size() > max_name) {
-    audit(who + "it has no subject of a usable length");
+    refuse("it has no subject of a usable length");
     co_return false;
   }
   if (options_.require_matching_key && peer.public_key != request.key.der()) {
-    audit(who + "its key is not the auth request's, and RequireMatchingKey is on");
+    refuse("its key is not the auth request's, and RequireMatchingKey is on");
     co_return false;
   }
   verdict found = bindings_.look(peer.subject, request.identity);
@@ -238,11 +269,11 @@ inline asio::awaitable<bool> authorizer::bind(net::peer_certificate const& peer,
   }
   switch (found) {
     case verdict::bound: co_return true;
-    case verdict::other_identity: audit(who + "its subject is bound to another identity"); break;
-    case verdict::other_subject: audit(who + "the identity is bound to another subject"); break;
-    case verdict::full: audit(who + "too many are bound"); break;
+    case verdict::other_identity: refuse("its subject is bound to another identity"); break;
+    case verdict::other_subject: refuse("the identity is bound to another subject"); break;
+    case verdict::full: refuse("too many are bound"); break;
     case verdict::unbound:
-    case verdict::not_written: audit(who + "the binding cannot be written"); break;
+    case verdict::not_written: refuse("the binding cannot be written"); break;
   }
   co_return false;
 }
@@ -270,17 +301,17 @@ inline authorizer::outcome authorizer::other(attempt const& a, management_answer
                                              char const* what) const {
   if (answer.ec || answer.paused || answer.status >= 500 || answer.status == 401 || answer.status == 429)
     return outcome::unavailable;
-  std::string line = a.device + ": " + what + " is refused, status " + std::to_string(answer.status);
+  std::string line = std::string(what) + " is refused, status " + std::to_string(answer.status);
   if (answer.status == 403) line += " (the role of the management user does not allow it)";
   if (answer.status == 422) line += " (the device limit is reached)";
-  audit(line);
+  tell(a, false, line, ": ");
   return outcome::left;
 }
 
 inline asio::awaitable<authorizer::outcome> authorizer::settle(attempt& a) {
   management_answer const answer = co_await preauthorize(a, false);
   if (answer.status == 201 && !answer.ec) {
-    audit(a.device + " is preauthorized", log_level::info);
+    tell(a, true, "is preauthorized");
     co_return outcome::settled;
   }
   if (answer.status != 409 || answer.ec) co_return other(a, answer, "preauthorizing");
@@ -291,14 +322,17 @@ inline asio::awaitable<authorizer::outcome> authorizer::settle(attempt& a) {
 inline asio::awaitable<authorizer::outcome> authorizer::settle_known(attempt& a, std::string_view conflict) {
   auto const named = read_device(conflict);
   if (!named) {
-    audit(a.device + " exists, but the server does not say as which: " + named.error().message());
+    tell(a, false, "exists, but the server does not say as which: " + named.error().message());
     co_return outcome::left;
   }
   std::string method = "GET", path = "/api/management/v2/devauth/devices/" + named->id;
   management_answer const answer = co_await ask(a, std::move(method), std::move(path), std::string());
   if (answer.status == 403 && !answer.ec) {  // a role that allows only to preauthorize
     bool const known = bindings_.knows_key(a.request.identity, a.request.key.der());
-    if (known) co_return outcome::settled;
+    if (known) {
+      tell(a, true, "was authorized with this key before", " ", false);
+      co_return outcome::settled;
+    }
     outcome const forced = co_await preauthorize_forced(a);
     co_return forced;
   }
@@ -306,7 +340,7 @@ inline asio::awaitable<authorizer::outcome> authorizer::settle_known(attempt& a,
   if (answer.status != 200 || answer.ec) co_return other(a, answer, "reading the device");
   auto const device = read_device(answer.body);
   if (!device) {
-    audit(a.device + " exists, but is told in a form that is not understood: " + device.error().message());
+    tell(a, false, "exists, but is told in a form that is not understood: " + device.error().message());
     co_return outcome::left;
   }
   outcome const done = co_await settle_set(a, *device);
@@ -315,7 +349,7 @@ inline asio::awaitable<authorizer::outcome> authorizer::settle_known(attempt& a,
 
 inline asio::awaitable<authorizer::outcome> authorizer::settle_set(attempt& a, known_device const& device) {
   if (device.decommissioning) {
-    audit(a.device + " is being decommissioned: left as it is");
+    tell(a, false, "is being decommissioned: left as it is");
     co_return outcome::left;
   }
   auth_set const* const set = device.find(a.request.key.der());
@@ -326,16 +360,19 @@ inline asio::awaitable<authorizer::outcome> authorizer::settle_set(attempt& a, k
     outcome const forced = co_await preauthorize_forced(a);
     co_return forced;
   }
-  if (set->status == "accepted" || set->status == "preauthorized") co_return outcome::settled;
+  if (set->status == "accepted" || set->status == "preauthorized") {
+    tell(a, true, "is " + set->status + " already", " ", false);
+    co_return outcome::settled;
+  }
   if (set->status != "pending" || !is_server_id(set->id)) {
-    audit(a.device + ": its key is " + shown(set->status) + " on the server: left as it is");
+    tell(a, false, "its key is " + shown(set->status) + " on the server: left as it is", ": ");
     co_return outcome::left;
   }
   std::string method = "PUT", json = "{\"status\":\"accepted\"}";
   std::string path = "/api/management/v2/devauth/devices/" + device.id + "/auth/" + set->id + "/status";
   management_answer const answer = co_await ask(a, std::move(method), std::move(path), std::move(json));
   if (answer.status == 204 && !answer.ec) {
-    audit(a.device + " is accepted", log_level::info);
+    tell(a, true, "is accepted");
     co_return outcome::settled;
   }
   // Somebody else was first: it is not pending any more, or gone. The next request is looked at anew.
@@ -347,7 +384,7 @@ inline asio::awaitable<authorizer::outcome> authorizer::settle_set(attempt& a, k
 inline asio::awaitable<authorizer::outcome> authorizer::preauthorize_forced(attempt& a) {
   management_answer const answer = co_await preauthorize(a, true);
   if (answer.status != 201 || answer.ec) co_return other(a, answer, "preauthorizing a further key");
-  audit(a.device + ": a further key is preauthorized", log_level::info);
+  tell(a, true, "a further key is preauthorized", ": ");
   co_return outcome::settled;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/body/source.hpp>
+#include <mgw/cache/key.hpp>
 #include <mgw/core/any_stream.hpp>
 #include <mgw/http/framing.hpp>
 #include <mgw/http/request_parser.hpp>
@@ -22,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -114,6 +116,8 @@ public:
   bool finished() const noexcept { return out_.finished(); }
   bool aborted() const noexcept { return aborted_; }
   std::uint64_t bytes_out() const noexcept { return out_.bytes() + tunnel_out_; }
+  /// Of them those of the body, for sure: what was cut off in the middle of a piece is not counted.
+  std::uint64_t body_out() const noexcept { return out_.body_bytes(); }
   /// When the request's first byte was there.
   std::chrono::steady_clock::time_point begun() const noexcept { return in_.begun(); }
   /// When the response's first byte went out; the clock's epoch: none did.
@@ -133,15 +137,21 @@ public:
   /// Ends what is pending on the client's connection with operation_aborted, without harm to it.
   void interrupt() noexcept { stream_.interrupt(); }
 
-  /// Free notes of the handler for the access log and metrics: the route's template, the device, the cache's verdict, the
-  /// failure, and where the upstream was asked, how long its answer's head took and what went wrong there (RFC 9209).
+  /// Free notes of the handler for the access log, metrics and whoever else records what was done: the route's template,
+  /// the device, the cache's verdict, the failure, and where the upstream was asked, how long its answer's head took and
+  /// what went wrong there (RFC 9209).
   struct notes_t {
     std::string_view route;
     std::string_view upstream_error;  ///< one of upstream_error_types, or empty
     std::chrono::steady_clock::duration upstream{0};  ///< of all tries; 0: it was not asked
     std::string device, request_id, cache, failure;
     bool more = false;  ///< a range that ends before its object does: others of the same download follow
-    void clear() { route = upstream_error = {}, upstream = {}, device.clear(), request_id.clear(), cache.clear(), failure.clear(), more = false; }
+    std::optional<cache::key> object;    ///< which object of a cache was asked for
+    std::uint64_t from = 0, length = 0;  ///< of it: the first byte that is sent, and how many there are; 0: not known
+    void clear() {
+      route = upstream_error = {}, upstream = {}, device.clear(), request_id.clear(), cache.clear(), failure.clear();
+      more = false, object.reset(), from = length = 0;
+    }
   };
   notes_t& notes() noexcept { return notes_; }
   notes_t const& notes() const noexcept { return notes_; }

@@ -272,6 +272,7 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       log(writer_.begun() ? log_level::error : log_level::info, "condemned: " + a.why);
       job_->end();
       co_await writer_.condemn();
+      if (options_.condemned) options_.condemned(job_->object_key(), a.why);
       co_return true;
     case verdict::store_failed:
       if (counters_.store_trouble.due()) log(log_level::error, "cannot be stored, clients go past the store: " + a.why);

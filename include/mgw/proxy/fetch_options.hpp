@@ -18,6 +18,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace mgw::proxy {
@@ -67,6 +68,8 @@ struct fetch_options {
   std::function<bool(http::uri const&)> allows;
   /// To which of its addresses, then. Empty: anywhere.
   std::function<upstream::reach(http::uri const&)> reach;
+  /// Told of an object whose bytes were found to be bad, and why. Any worker; must not block. Empty: nobody is.
+  std::function<void(cache::key const&, std::string_view why)> condemned;
   log_sink log;
 };
 

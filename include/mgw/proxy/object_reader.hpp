@@ -257,6 +257,8 @@ inline bool object_reader::not_modified(cache::meta const& about) const {
 inline void object_reader::write_head(cache::meta const& about) {
   x_.start(partial_ ? 206 : 200);
   x_.notes().more = end_ != length_;
+  x_.notes().from = at_;
+  x_.notes().length = length_;
   if (!about.content_type.empty()) x_.field("Content-Type", about.content_type);
   if (!about.content_disposition.empty()) x_.field("Content-Disposition", about.content_disposition);
   if (!about.etag.empty()) x_.field("ETag", about.etag);

@@ -8,10 +8,12 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace mgw::proxy {
 
 class exchange;
+struct peer_info;
 
 /// Limits and seams of the server side. Times measure silence, never duration: links of a few kB/s are normal.
 struct server_options {
@@ -36,6 +38,9 @@ struct server_options {
   std::function<bool()> make_room;
   /// Called once when an exchange has ended, on its thread: the access log, metrics. Must not throw or block.
   std::function<void(exchange const&)> observer;
+  /// Called when a TLS client was sent away since its certificate is not good, or it has none, on its thread. Must not
+  /// throw or block.
+  std::function<void(peer_info const&, std::error_code why)> certificate_refused;
 };
 
 }  // namespace mgw::proxy

@@ -308,6 +308,8 @@ inline void pass_through::start(upstream::client_exchange& up, bool part) {
     at_.length = at_.end = framing.length;
     if (framing.kind == http::body_kind::until_close) framing.kind = http::body_kind::chunked;
   }
+  x_.notes().from = at_.at;
+  x_.notes().length = at_.length;
   at_.etag = head.fields.value("ETag");
   at_.modified = head.fields.value("Last-Modified");
   bounded_ = framing.kind == http::body_kind::length;

@@ -71,6 +71,8 @@ public:
   std::uint64_t bytes() const noexcept { return bytes_; }
   /// When the first byte of the response's head was taken by the connection; the clock's epoch: none was yet.
   std::chrono::steady_clock::time_point first_out() const noexcept { return first_out_; }
+  /// Of the body alone, and of that what went out for sure: a piece that did not go whole is not counted.
+  std::uint64_t body_bytes() const noexcept { return body_out_; }
 
 private:
   asio::awaitable<std::error_code> send_all(std::span<asio::const_buffer> buffers);
@@ -173,6 +175,7 @@ inline asio::awaitable<std::error_code> response_writer::write(const_buffers byt
     body_out_ += total;
   }
   std::error_code const ec = co_await send_all(std::span(out).first(n));
+  if (ec && carries) body_out_ -= total;
   co_return ec;
 }
 

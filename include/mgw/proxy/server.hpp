@@ -246,6 +246,7 @@ private:
       auto& ended_so = none || net::is_verify_error(ec) ? self.handshakes_refused_ : self.handshakes_failed_;
       ended_so.fetch_add(1, std::memory_order_relaxed);
       if (self.refusals_.tell(ec, peer.address.address().to_string())) co_return;
+      if ((none || net::is_verify_error(ec)) && self.options_.certificate_refused) self.options_.certificate_refused(peer, ec);
       bool const refused = none ? self.nameless_.due() : net::is_verify_error(ec) && self.untrusted_.due();
       if (self.log_)
         self.log_(refused ? log_level::warn : log_level::debug,

@@ -292,6 +292,7 @@ asio::awaitable<void> tee_to_cache<Store>::serve_from(exchange& x, std::string c
 
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetch_source source) {
+  x.notes().object = k;
   client_room::client const here(*room_);
   bool const goes_on = enter(x, here);
   if (!goes_on) co_return;
