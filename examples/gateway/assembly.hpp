@@ -1,6 +1,7 @@
 #pragma once
 
 #include "access_log.hpp"
+#include "audit/trail.hpp"
 #include "client_certificates.hpp"
 #include "config/address_list.hpp"
 #include "config/certificate_facts.hpp"
@@ -84,8 +85,10 @@ public:
   /// What the listener without TLS serves.
   enum class plain { everything, artifacts, health };
 
-  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts, health ready, plain without_tls)
-      : relay_(std::move(relay)), artifacts_(std::move(artifacts)), ready_(std::move(ready)), without_tls_(without_tls) {}
+  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts, health ready, plain without_tls,
+         audit::trail const* trail)
+      : relay_(std::move(relay)), artifacts_(std::move(artifacts)), ready_(std::move(ready)), without_tls_(without_tls),
+        trail_(trail) {}
 
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
     using mgw::mender::call;
@@ -105,6 +108,7 @@ public:
     bool const local = route.what == call::alive || route.what == call::health || route.what == call::none;
     bool const sealed = route.what == call::artifact && without_tls_ == plain::artifacts;
     if (!x.peer().tls && without_tls_ != plain::everything && !local && !sealed) return answer(x, 403);
+    if (trail_ != nullptr && trail_->refuses() && is_recorded(route.what)) return unrecorded(x, route.what);
     switch (route.what) {
       case call::artifact: return artifacts_(x);
       case call::alive: return answer(x, 204);
@@ -127,10 +131,26 @@ private:
     std::string const text = status >= 400 ? x.options().error_body(status, x) : std::string();
     (void)co_await x.respond(status, x.options().error_type, text);
   }
+  /// What begins something that must be recorded; a device that is in the middle of it still reports.
+  static bool is_recorded(mgw::mender::call what) noexcept {
+    using mgw::mender::call;
+    return what == call::artifact || what == call::auth_request || what == call::next_v1 || what == call::next_v2;
+  }
+  /// A download that meets a fault which may pass gets no status, see object_reader.
+  static asio::awaitable<void> unrecorded(mgw::proxy::exchange& x, mgw::mender::call what) {
+    x.notes().failure = "nothing can be recorded (Audit.OnFailure)";
+    if (what == mgw::mender::call::artifact) {
+      x.abort();
+      co_return;
+    }
+    std::string const text = x.options().error_body(503, x);
+    (void)co_await x.respond(503, x.options().error_type, text, "Retry-After", "60");
+  }
   mgw::mender::device_relay relay_;
   mgw::mender::artifact_route<store> artifacts_;
   health ready_;
   plain without_tls_;
+  audit::trail const* trail_;  // null: nothing is recorded
 };
 
 /// The gateway put together: workers, store, upstream connections, links, cache, routes, listeners.
@@ -142,6 +162,8 @@ public:
     if (!upstream)
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
     limit_ = link_limit(s);
+    if (!s.audit.path.empty())
+      trail_ = std::make_unique<audit::trail>(s, trusted_, log_, [this](auto const& k) { return store_ ? store_->about(k) : std::nullopt; });
     workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
     requests_ = std::make_unique<request_counts>(workers_->size());
     links_ = std::make_unique<mgw::mender::link_sealer>(secrets_of_links(s));
@@ -171,13 +193,13 @@ public:
     own.max_size = s.proxy.max_configurations;
     own_ = std::make_unique<mgw::mender::own_copies>(*upstreams_, tee, own);
     if (s.mtls.enabled)
-      certificates_ = std::make_unique<client_certificates>(s, *upstreams_, management_options(s, *upstream), log_);
+      certificates_ = std::make_unique<client_certificates>(s, *upstreams_, management_options(s, *upstream), log_, trail_.get());
     relay_.emplace(*upstreams_, *links_, relay_options(s, *upstream));
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
         routes(*relay_,
                mgw::mender::artifact_route<store>(*links_, *cache_, *own_), health(*upstreams_, health_options(s, *upstream)),
-               without_tls(s)),
+               without_tls(s), trail_.get()),
         log_);
     if (s.https.enabled) {
       mgw::net::server_tls identity;
@@ -203,10 +225,11 @@ public:
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
     certificates_part certificates{certificates_.get(), stuck};
+    trail_part trail{trail_.get(), stuck};
     cache_part cache{*this, std::move(stuck)};
     level_signals levels(*workers_);
     // What watches the certificates' files speaks to the server, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_, levels);
+    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_, levels, trail);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
@@ -231,6 +254,18 @@ private:
   /// The part for client certificates, where there is one.
   struct certificates_part {
     client_certificates* one;
+    std::function<void()> stuck;
+    void drain() noexcept {}
+    void stop() noexcept {}
+    bool idle() const noexcept { return true; }
+    void close() {
+      if (one != nullptr && !one->close_for(std::chrono::seconds(5))) stuck();
+    }
+  };
+
+  /// The part for the audit log, where there is one. The last to end: all others report to it.
+  struct trail_part {
+    audit::trail* one;
     std::function<void()> stuck;
     void drain() noexcept {}
     void stop() noexcept {}
@@ -334,6 +369,7 @@ private:
   boost::json::object obey(cache_request const& request, int file, step_function const& step) {
     auto answer = commands_->run(request, file, step);
     if (std::string const line = log_text(request, answer); !line.empty()) log_(mgw::log_level::info, line);
+    if (trail_) trail_->commanded(request, answer);
     return answer;
   }
 
@@ -389,7 +425,9 @@ private:
     o.observer = [this, &proxies = trusted_](mgw::proxy::exchange const& x) {
       log_access(x, proxies);
       requests_->count(x);
+      if (trail_) trail_->ended(x);
     };
+    if (trail_) o.certificate_refused = [trail = trail_.get()](auto const& peer, auto why) { trail->certificate_refused(peer, why); };
     return o;
   }
   mgw::upstream::pool_options pool_options(settings const& s, mgw::http::uri const& upstream) {
@@ -426,6 +464,7 @@ private:
       o.ledger.judge = configured_judge(s);
     }
     o.fetch.log = log_;
+    if (trail_) o.fetch.condemned = [trail = trail_.get()](auto const& k, auto why) { trail->condemned(k, why); };
     if (verifies(s)) o.fetch.verifier = artifact_verifiers(configured_verifier(s));
     o.fetch.reach = artifact_reach(s);
     if (!s.proxy.whitelist.empty())
@@ -455,6 +494,7 @@ private:
     if (auto* const certificates = certificates_.get()) o.management_trouble = [certificates] { return certificates->trouble(); };
     o.upstream = mgw::upstream::endpoint(upstream);
     o.cache_trouble = [cache = cache_.get()] { return cache->hung() ? std::string("its disk does not answer") : std::string(); };
+    if (trail_) o.unrecorded = [trail = trail_.get()] { return trail->refuses(); };
     return o;
   }
   static mgw::mender::inventory_attributes system_attributes(settings const& s) {
@@ -504,9 +544,12 @@ private:
       };
     if (!s.allowed_tenants.empty()) {
       auto const gate = std::make_shared<mgw::mender::tenant_gate>(s.allowed_tenants, log_);
-      o.admits = [gate, &proxies = trusted_](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
+      o.admits = [gate, &proxies = trusted_, trail = trail_.get()](mgw::proxy::exchange const& x, std::optional<std::string_view> body) {
         std::string const behind = asked_for(x, proxies);
-        return gate->admits(body, behind.empty() ? x.peer().address.address().to_string() : behind);
+        std::string const client = behind.empty() ? x.peer().address.address().to_string() : behind;
+        bool const admitted = gate->admits(body, client);
+        if (!admitted && trail != nullptr) trail->tenant_refused(client);
+        return admitted;
       };
     }
     if (auto* const certificates = certificates_.get()) {
@@ -519,6 +562,7 @@ private:
 
   mgw::log_sink log_;
   address_list const trusted_;
+  std::unique_ptr<audit::trail> trail_;  // empty without an audit log; all that report to it come after it
   mgw::net::own_addresses listening_;
   std::shared_ptr<mgw::upstream::rate_limit> limit_;
   std::unique_ptr<mgw::net::worker_pool> workers_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "audit/trail.hpp"
 #include "config/settings.hpp"
 #include "periodic.hpp"
 
@@ -45,10 +46,10 @@ inline mgw::net::client_trust_files client_trust_files(settings const& s) {
 /// Errors: config_error, and net's. Thread rule: any worker.
 class client_certificates {
 public:
-  /// `options`: with the management API's place and credentials.
+  /// `api`: with the management API's place and credentials. `trail`: keeps a record of what is decided; null: nobody.
   client_certificates(settings const& s, mgw::upstream::pool_set const& upstreams, mgw::mender::management_options api,
-                      mgw::log_sink log)
-      : files_(client_trust_files(s)), log_(std::move(log)) {
+                      mgw::log_sink log, audit::trail* trail = nullptr)
+      : files_(client_trust_files(s)), log_(std::move(log)), trail_(trail) {
     seen_ = signature();
     gate_ = std::make_shared<mgw::net::client_gate>(std::make_shared<mgw::net::client_trust const>(files_));
     std::error_code ignored;  // opening the file says what is wrong
@@ -60,6 +61,7 @@ public:
     o.require_matching_key = s.mtls.require_matching_key;
     o.remember = s.mtls.enable_cache;
     o.log = log_;
+    if (trail_ != nullptr) o.decided = [trail](mgw::mender::authorization const& a) { trail->authorized(a); };
     try {
       authorizer_ = std::make_unique<mgw::mender::authorizer>(upstreams, std::move(o));
     } catch (std::runtime_error const& e) {
@@ -80,7 +82,8 @@ public:
     std::string failure;
     try {
       std::string_view const signature = x.request().fields.value("X-MEN-Signature");
-      co_await authorizer_->authorize(x.worker(), shown, body, signature);
+      std::string const client = x.peer().address.address().to_string();
+      co_await authorizer_->authorize(x.worker(), shown, body, signature, client);
     } catch (std::exception const& e) {
       failure = e.what();
     }
@@ -149,9 +152,11 @@ private:
       gate_->replace(std::make_shared<mgw::net::client_trust const>(files_));
     } catch (std::exception const& e) {
       log_(mgw::log_level::error, std::string("client certificates are judged as before: ") + e.what());
+      if (trail_ != nullptr) trail_->trust_read(e.what());
       return;
     }
     log_(mgw::log_level::info, "what client certificates are trusted was read anew; all connections are judged by it");
+    if (trail_ != nullptr) trail_->trust_read({});
     judge_all();
   }
   void judge_all() {
@@ -161,6 +166,7 @@ private:
 
   mgw::net::client_trust_files const files_;
   mgw::log_sink log_;
+  audit::trail* const trail_;
   std::shared_ptr<mgw::net::client_gate> gate_;
   std::unique_ptr<mgw::mender::authorizer> authorizer_;
   std::string seen_;  // these two: of the watch's thread

@@ -36,6 +36,7 @@ public:
     /// What is wrong with the management API, which is a warning; empty: nothing. Any thread; must not block.
     std::function<std::string()> management_trouble;
     std::vector<std::string> warnings;  ///< what is not as it should be, as long as the gateway runs
+    std::function<bool()> unrecorded;  ///< devices are not served, as nothing can be recorded; empty: no
     std::chrono::milliseconds counts_for{5'000};
     std::function<clock::time_point()> now = clock::now;
     options() = default;
@@ -54,6 +55,7 @@ public:
     std::vector<std::string> warnings = shared_->asked.warnings;
     std::string management = shared_->asked.management_trouble ? shared_->asked.management_trouble() : std::string();
     if (!management.empty()) warnings.push_back("management API: " + management);
+    if (shared_->asked.unrecorded && shared_->asked.unrecorded()) reasons.emplace_back("audit: nothing can be recorded");
     int const status = reasons.empty() ? 200 : 503;
     std::string const text = described(reasons, warnings);
     (void)co_await x.respond(status, "application/json; charset=utf-8", text, "Cache-Control", "no-store");

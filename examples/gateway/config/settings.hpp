@@ -100,6 +100,13 @@ struct settings {
   std::size_t workers = 0;
   std::chrono::milliseconds drain{30'000};
   std::chrono::milliseconds listen_wait{120'000};  ///< for an address that no interface has yet
+  struct {
+    std::string path;  ///< empty: none is kept
+    std::string sync = "second";
+    std::string on_failure = "warn";
+    std::uint64_t max_file_size = 64u << 20;
+    std::chrono::milliseconds head_period{3'600'000};
+  } audit;
   std::string log_level = "info";
   std::string log_format = "text";
   bool debug_log = false;  ///< the original's older word for log_level debug

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "audit/appender.hpp"
+#include "audit/command_record.hpp"
+#include "audit/record.hpp"
 #include "config/settings.hpp"
 #include "control/cache_service.hpp"
 #include "control/client.hpp"
@@ -16,6 +19,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <deque>
 #include <exception>
 #include <filesystem>
 #include <memory>
@@ -140,7 +144,26 @@ private:
 
   boost::json::object run_here(cache_request const& request, int file, step_function const& step) {
     as_other_user const owner(owner_);
-    return local_->service.run(request, file, step);
+    std::optional<audit::appender> log;
+    std::deque<audit::record> records;
+    if (!settings_.audit.path.empty()) {
+      audit::appender_options where;
+      where.path = settings_.audit.path;
+      where.state_directory = settings_.state_directory;
+      where.max_file_size = settings_.audit.max_file_size;
+      log.emplace(std::move(where));
+      auto const ec = log->append(records);
+      if (ec && settings_.audit.on_failure == "refuse")
+        return failure("nothing can be recorded in " + json_text(settings_.audit.path) + ": " + ec.message());
+    }
+    auto answer = local_->service.run(request, file, step);
+    auto r = audit::command_record(request, answer);
+    if (!log || !r) return answer;
+    records.push_back(*std::move(r));
+    auto ec = log->append(records);
+    if (!ec) ec = log->sync_and_note();
+    if (ec) std::fprintf(stderr, "mgw-gateway: not recorded in %s: %s\n", settings_.audit.path.c_str(), ec.message().c_str());
+    return answer;
   }
 
   settings const& settings_;

@@ -80,7 +80,7 @@ public:
                step_function const& step)
       : store_(store), how_(how), file_(file), name_(name), step_(step) {}
 
-  /// The answer: `key`, `name`, `size`, and `already` if it was there before.
+  /// The answer: `key`, `name`, `size`, `sha256`, and `already` if it was there before.
   boost::json::object run() {
     auto const size = ops_.size(file_);
     if (!size) return failure(name_ + ": " + size.error().message());
@@ -173,7 +173,7 @@ inline bool cache_import::keep_what_is_there() {
 inline bool cache_import::copy() {
   auto const shown_name = label_value(labels_, label::artifact_name);
   boost::json::object done{
-      {"status", exit_status::done}, {"key", key_.hex()}, {"name", json_view(json_text(shown_name))}, {"size", size_}};
+      {"status", exit_status::done}, {"key", key_.hex()}, {"name", json_view(json_text(shown_name))}, {"size", size_}, {"sha256", sha256_}};
   if (keep_what_is_there()) {
     done.emplace("already", true);
     answer_ = std::move(done);
