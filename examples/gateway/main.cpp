@@ -1,5 +1,6 @@
 // mgw-gateway: options → command. What the gateway is made of stands in assembly.hpp.
 #include "commands/run.hpp"
+#include "commands/run_audit.hpp"
 #include "commands/run_cache.hpp"
 #include "commands/run_doctor.hpp"
 #include "commands/run_setup.hpp"
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
     if (asked.setup) return std::fputs(gateway::run_setup(*asked.setup, std::time(nullptr)).c_str(), stdout) < 0 ? 1 : 0;
     auto configuration = gateway::load(asked.given);
     if (asked.doctor) return gateway::run_doctor(std::move(configuration), *asked.doctor);
+    if (asked.audit) return gateway::run_audit(configuration, *asked.audit);
     if (asked.cache) return gateway::run_cache_command(configuration, *asked.cache);
     if (asked.check || asked.print) return gateway::show(std::move(configuration), asked.check, asked.print);
     return gateway::run(std::move(configuration));

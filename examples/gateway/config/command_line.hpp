@@ -1,5 +1,6 @@
 #pragma once
 
+#include "commands/audit.hpp"
 #include "commands/cache.hpp"
 #include "commands/doctor.hpp"
 #include "commands/setup.hpp"
@@ -27,6 +28,7 @@ struct command_line {
   std::optional<verify_request> verify;  ///< set: a file is to be verified, whatever the settings
   std::optional<setup_request> setup;    ///< set: files are to be made, whatever the settings
   std::optional<cache_command> cache;    ///< set: something is to be done with the cache of the settings
+  std::optional<audit_command> audit;    ///< set: the audit log is to be looked into
   std::optional<doctor_command> doctor;  ///< set: the installation is to be looked at
 };
 
@@ -47,6 +49,8 @@ inline command_line read_command_line(int argc, char** argv) {
   CLI::App const* const setup = add_setup(app, to_make);
   cache_command to_do;
   CLI::App const* const cache = add_cache(app, to_do);
+  audit_command to_audit;
+  CLI::App const* const audit = add_audit(app, to_audit);
   doctor_command to_look_at;
   CLI::App const* const doctor = add_doctor(app, to_look_at);
   std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
@@ -69,6 +73,7 @@ inline command_line read_command_line(int argc, char** argv) {
     return out;
   }
   if (cache->parsed()) out.cache = to_do;
+  if (audit->parsed()) out.audit = to_audit;
   if (doctor->parsed()) out.doctor = to_look_at;
   configuration level;
   level.set(*find_option("Log.Level"), out.given.log_level, origin::flag("--log-level"));

@@ -1,0 +1,153 @@
+"""The audit log: what updates leave in it, through kill -9 and a torn line; what tampering looks like; and no log at all."""
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+
+from support import (BIN, Connection, Device, MiniMender, Origin, check, gateway_environment, link, make_artifact, request,
+                     sha256, start_gateway, until)
+
+NEEDS_CLIENT = True
+HEALTH = '/api/internal/v1/gateway/health'
+
+
+class Site:
+    """A gateway that keeps an audit log, and commands that look into it."""
+
+    def __init__(self, bench, upstream, **more):
+        self.bench, self.upstream = bench, upstream
+        self.log = bench.path('audit', 'audit.log')
+        self.more = {'AUDIT_PATH': str(self.log), **more}
+        self.environment = {**os.environ, **gateway_environment(bench, upstream, **self.more)}
+
+    def start(self):
+        return start_gateway(self.bench, self.upstream, **self.more)
+
+    def run(self, *args, status=0):
+        done = subprocess.run([BIN / 'mgw-gateway', 'audit', *args], env=self.environment, capture_output=True, text=True, timeout=60)
+        check(done.returncode == status, f'audit {args} ended with {done.returncode}: {done.stdout}{done.stderr}')
+        return done.stdout + done.stderr
+
+    def records(self, *args):
+        return [json.loads(line) for line in self.run('export', '--format', 'json', *args).splitlines()]
+
+    def deliveries(self, *args):
+        return self.records('--event', 'delivery', *args)
+
+
+def test_updates_and_a_kill(bench):
+    artifact, payload = make_artifact(bench, 'release-2', 1 << 20)
+    digest, size = sha256(artifact.read_bytes()), artifact.stat().st_size
+    server = MiniMender(bench, artifact, 'release-2')
+    site = Site(bench, server.url, AUDIT_HEAD_PERIOD='1s', ARTIFACTS_PROXY_CACHE_SECRET='a secret of many bytes')
+    gateway = site.start()
+    first = Device(bench, 1, gateway.port)
+    until(lambda: first.payload() == payload, 60, 'the first device to be updated')
+    until(lambda: site.log.exists() and b'"delivery"' in site.log.read_bytes(), 20, 'a record of the delivery')
+    until(lambda: 'audit: head seq=' in gateway.log, 20, 'the head in the log')
+    gateway.child.send_signal(signal.SIGKILL)
+    gateway.child.wait()
+    first.process.stop()
+    heads = re.findall(r'audit: head seq=(\d+) mac=([0-9a-f]{64})', gateway.log)
+    site.run('verify', '--head', ':'.join(heads[-1]))
+
+    # As if the machine had lost its power in the middle of a line.
+    line = site.log.read_bytes().splitlines()[-1]
+    with open(site.log, 'ab') as file:
+        file.write(line[:77])
+    check('not whole' in site.run('verify'), 'the torn line is not told')
+    gateway = site.start()
+    second = Device(bench, 2, gateway.port)
+    until(lambda: second.payload() == payload, 60, 'the second device to be updated')
+    until(lambda: len(site.deliveries()) == 2, 20, 'a record of the second delivery')
+    second.process.stop()
+    check(gateway.stop() == 0, 'the gateway did not end in order')
+
+    check('77 bytes of a torn line were cut' in site.run('verify', '--head', ':'.join(heads[-1])), 'the cut is not told')
+    deliveries = site.deliveries()
+    check(len({d['device'] for d in deliveries}) == 2, f'not two devices: {deliveries}')
+    for d in deliveries:
+        wanted = {'artifact': 'release-2', 'sha256': digest, 'size': size, 'whole': True, 'peer': '127.0.0.1'}
+        check({**d, **wanted} == d, f'a delivery is recorded as {d}')
+        check(site.deliveries('--device', d['device']) == [d], 'a device is not found by its id')
+    check([d['cache'] for d in deliveries] == ['miss', 'hit'], f'from where: {deliveries}')
+    check(site.deliveries('--artifact', 'release-2', '--since', '1h') == deliveries, 'an artifact is not found by its name')
+    check(site.deliveries('--artifact', digest[:8]) == deliveries, 'an artifact is not found by its digest')
+    check(site.deliveries('--until', deliveries[0]['time'][:19]) == [], 'what was before is found')
+    events = [r['event'] for r in site.records()]
+    check(events[:3] == ['file', 'start', 'configuration'] and events[-1] == 'stop', f'events: {events}')
+    check(events.count('cut') == 1 and events.count('start') == 2, f'events: {events}')
+    check(any(r['granted'] for r in site.records('--event', 'authentication')), 'no device was authenticated')
+    changes = [r['changed'] for r in site.records('--event', 'configuration')]
+    secret = 'Features.ArtifactsProxy.ArtifactsCache.SignatureSecret'
+    check(changes[0][secret] == '"***"' and changes[0]['UpstreamServer.URL'] == f'"{server.url}"', f'changes: {changes}')
+    check(changes[1] == {}, f'nothing was changed: {changes}')
+    for word in ('a secret of many bytes', 'Bearer', '/api/gateway/v1/artifacts/'):
+        check(word not in site.log.read_text(), f'{word} is in the log')
+
+    table = site.run('show', '--event', 'delivery')
+    check(table.count('whole, ') == 2 and 'release-2' in table, table)
+    rows = list(csv.DictReader(io.StringIO(site.run('export', '--format', 'csv'))))
+    check(len(rows) == len(events) and [r['sha256'] for r in rows if r['event'] == 'delivery'] == [digest] * 2, f'rows: {rows}')
+
+    lines = site.log.read_text().splitlines()
+    number = next(i for i, text in enumerate(lines) if '"delivery"' in text)
+    lines[number] = lines[number].replace('"release-2"', '"release-3"')
+    site.log.write_text('\n'.join(lines) + '\n')
+    said = site.run('verify', status=1)
+    check(f'{site.log}:{number + 1}: the chain breaks here' in said, said)
+
+
+def test_cache_commands(bench):
+    # By the gateway, and by the commands themselves where none runs.
+    artifact, _ = make_artifact(bench, 'release-2', 1 << 16)
+    server = MiniMender(bench, artifact, 'release-2')
+    site = Site(bench, server.url, AUDIT_SYNC='never')
+
+    def cache(*args):
+        done = subprocess.run([BIN / 'mgw-gateway', 'cache', *args], env=site.environment, capture_output=True, text=True, timeout=60)
+        check(done.returncode == 0, f'cache {args}: {done.stderr}')
+    gateway = site.start()
+    cache('import', str(artifact))
+    cache('unpin', 'release-2')
+    check(gateway.stop() == 0, 'the gateway did not end in order')
+    for _ in range(3):
+        cache('pin', 'release-2')
+    cache('remove', 'release-2')
+    site.run('verify')
+    told = [(r['event'], r['objects'][0]['name'], r['done']) for r in site.records('--artifact', 'release-2')]
+    check(told == [('cache_import', 'release-2', True), ('cache_unpin', 'release-2', True)] + [('cache_pin', 'release-2', True)] * 3 +
+          [('cache_remove', 'release-2', True)], f'told: {told}')
+    check(site.records('--artifact', 'release-2')[0]['objects'][0]['sha256'] == sha256(artifact.read_bytes()), 'not the digest')
+
+
+def test_nothing_can_be_recorded(bench):
+    server = bench.enter(Origin(os.urandom(1 << 16)))
+    site = Site(bench, server.url, AUDIT_ON_FAILURE='refuse', ARTIFACTS_PROXY_CACHE_VERIFY='length')
+    gateway = site.start()
+    until(lambda: request(bench.pki, gateway.port, 'GET', HEALTH).status == 200, 20, 'the gateway to be ready')
+    target = link(bench.pki, gateway.port)
+    gateway.stop()
+    aside = site.log.with_name('aside')
+    site.log.rename(aside)
+    site.log.write_text('not a record\n')  # stands for any disk that takes nothing
+    gateway = site.start()
+    answer = request(bench.pki, gateway.port, 'GET', HEALTH)
+    check(answer.status == 503 and 'audit: nothing can be recorded' in answer.json()['reasons'], f'{answer.status} {answer.body}')
+    answer = request(bench.pki, gateway.port, 'POST', '/api/devices/v1/authentication/auth_requests', body=b'{}')
+    check(answer.status == 503 and answer.headers['retry-after'] == '60', f'an auth request: {answer.status}')
+    with Connection(bench.pki, gateway.port) as connection:
+        connection.send('GET', target)
+        check(connection.closed(), 'a download was answered')
+    check('nothing can be recorded in' in gateway.log, 'it is not told')
+    site.log.unlink()
+    aside.rename(site.log)
+    until(lambda: request(bench.pki, gateway.port, 'GET', HEALTH).status == 200, 20, 'the gateway to be ready again')
+    check(request(bench.pki, gateway.port, 'GET', target).status == 200, 'a download after it')
+    gateway.stop()
+    site.run('verify')
+    refusing = Site(bench, server.url, AUDIT_PATH='')
+    check('no audit log is kept' in refusing.run('verify', status=2), 'no log, and no word of it')
