@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 
+import mtls
 from support import (BIN, Connection, Device, MiniMender, Origin, check, gateway_environment, link, make_artifact, request,
                      sha256, start_gateway, until)
 
@@ -151,3 +152,46 @@ def test_nothing_can_be_recorded(bench):
     site.run('verify')
     refusing = Site(bench, server.url, AUDIT_PATH='')
     check('no audit log is kept' in refusing.run('verify', status=2), 'no log, and no word of it')
+
+
+def test_who_is_let_in(bench):
+    log = bench.path('audit', 'audit.log')
+    server, gateway = mtls.start(bench, AUDIT_PATH=str(log))
+    site = Site(bench, server.url)
+    victim, thief = mtls.Certificate(bench, 'victim'), mtls.Certificate(bench, 'thief')
+    stranger = mtls.Certificate(bench, 'stranger', ca='other-ca')
+    check(mtls.ask(bench, gateway, stranger) is None, 'a client of another CA was served')
+    check(mtls.enrol(bench, gateway, victim, {'mac': 'aa'}) == 200, 'the device was not accepted')
+    check(mtls.enrol(bench, gateway, thief, {'mac': 'aa'}) == 401, 'a thief became the device')
+    gateway.stop()
+    site.run('verify')
+    told = [(r['subject'], json.loads(r['identity'])['mac'], r['granted'], r['why']) for r in site.records('--event', 'authorization')]
+    check(told == [('CN=victim', 'aa', True, 'is preauthorized'),
+                   ('CN=thief', 'aa', False, 'the identity is bound to another subject')], f'told: {told}')
+    check([(r['subject'], r['granted']) for r in site.records('--event', 'authentication')] == [('CN=victim', True), ('CN=thief', False)],
+          'not what the server said')
+    check(len(site.records('--event', 'certificate_refused')) == 1, 'nothing of the stranger')
+    check({r['event'] for r in site.records('--device', 'CN=thief')} == {'authorization', 'authentication'}, 'not found by subject')
+
+
+def test_small_ranges_and_cut_downloads(bench):
+    size, step = 1 << 18, 4096
+    server = bench.enter(Origin(os.urandom(size)))
+    site = Site(bench, server.url, ARTIFACTS_PROXY_CACHE_VERIFY='length')
+    gateway = site.start()
+    target = link(bench.pki, gateway.port)
+    with Connection(bench.pki, gateway.port) as connection:
+        for at in range(0, size, step):
+            connection.send('GET', target, {'Range': f'bytes={at}-{at + step - 1}'})
+            check(connection.read().status == 206, f'the range at {at}')
+    until(lambda: len(site.deliveries()) == 1, 20, 'a record of all ranges')
+    with Connection(bench.pki, gateway.port) as connection:  # one that takes the first half only
+        connection.send('GET', target, {'Range': f'bytes=0-{size // 2 - 1}'})
+        check(connection.read().status == 206, 'the first half')
+    forged = request(bench.pki, gateway.port, 'GET', target[:-1] + ('A' if target[-1] != 'A' else 'B'))
+    check(forged.status == 403, f'a forged link: {forged.status}')
+    gateway.stop()
+    site.run('verify')
+    told = [(r['from'], r['to'], r['whole'], r['pieces']) for r in site.deliveries()]
+    check(told == [(0, size, True, size // step), (0, size // 2, False, 1)], f'told: {told}')
+    check(len(site.records('--event', 'refusal')) == 1, 'nothing of the forged link')
