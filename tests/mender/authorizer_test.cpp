@@ -193,7 +193,8 @@ struct rig {
     }
     auto const peer = self.whose_certificate->shown();
     std::string_view const signature = x.request().fields.value("X-MEN-Signature");
-    co_await self.subject->authorize(x.worker(), peer, body, signature);
+    std::string_view const client = "10.0.0.9";
+    co_await self.subject->authorize(x.worker(), peer, body, signature, client);
     (void)co_await x.respond(204, {}, {});
   }
 
@@ -673,6 +674,46 @@ TEST_CASE("the certificate's key may be another one than the auth request's, unl
   a.key.swap(a.certificate.key);
   CHECK(r.ask(a));
   CHECK(r.calls() == lines{"POST login", "POST "});
+}
+
+TEST_CASE("who keeps a record is told of each decision, also where the log has no line, but not of one remembered") {
+  struct told {
+    std::string subject, identity, client, why;
+    bool granted;
+  };
+  std::mutex mutex;
+  std::vector<told> all;
+  rig r;
+  r.options.decided = [&](authorization const& d) {
+    std::lock_guard const hold(mutex);
+    all.push_back(
+        {d.certificate.subject, std::string(d.identity), std::string(d.client), std::string(d.why), d.granted});
+  };
+  r.start();
+  device const a("a", R"({"mac":"aa"})"), b("b", R"({"mac":"bb"})"), c("c", R"({"mac":"cc"})");
+  CHECK(r.ask(a));
+  CHECK(r.ask(a));  // remembered
+  CHECK(r.ask(b, nullptr, "another text"));
+  CHECK(r.ask(b, &a));
+  server_script known;
+  known.post = 409;
+  known.device = set_of(c, "accepted");
+  r.set(known);
+  CHECK(r.ask(c));
+  std::lock_guard const hold(mutex);
+  REQUIRE(all.size() == 4);
+  CHECK(all[0].granted);
+  CHECK(all[0].subject == "CN=a");
+  CHECK(all[0].identity == R"({"mac":"aa"})");
+  CHECK(all[0].client == "10.0.0.9");
+  CHECK(all[0].why == "is preauthorized");
+  CHECK_FALSE(all[1].granted);
+  CHECK(all[1].why == "its signature is not good");
+  CHECK_FALSE(all[2].granted);
+  CHECK(all[2].why == "its subject is bound to another identity");
+  CHECK(all[3].granted);
+  CHECK(all[3].why == "is accepted already");
+  CHECK(r.g.log.count("accepted already") == 0);
 }
 
 TEST_CASE("decisions end, and the full memory forgets those that end first") {
