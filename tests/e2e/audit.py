@@ -195,3 +195,21 @@ def test_small_ranges_and_cut_downloads(bench):
     told = [(r['from'], r['to'], r['whole'], r['pieces']) for r in site.deliveries()]
     check(told == [(0, size, True, size // step), (0, size // 2, False, 1)], f'told: {told}')
     check(len(site.records('--event', 'refusal')) == 1, 'nothing of the forged link')
+
+
+def test_condemned_artifact(bench):
+    path, payload = make_artifact(bench, 'release-2', 1 << 20)
+    bad = bytearray(path.read_bytes())
+    bad[bad.index(payload[:64]) + (1 << 19)] ^= 1
+    server = bench.enter(Origin(bytes(bad)))
+    site = Site(bench, server.url)
+    gateway = site.start()
+    target = link(bench.pki, gateway.port)
+    for _ in range(2):  # the first one may have begun before the verdict
+        request(bench.pki, gateway.port, 'GET', target)
+    gateway.stop()
+    site.run('verify')
+    condemned = site.records('--event', 'condemned')
+    check(condemned and 'payload.bin' in condemned[0]['why'], f'condemned: {condemned}')
+    check(all(not r['whole'] for r in site.deliveries()), f'a bad artifact was delivered whole: {site.deliveries()}')
+    check(site.records('--event', 'refusal', '--artifact', condemned[0]['object']) != [], 'the second one was not refused')

@@ -110,6 +110,7 @@ public:
     writer_.put(std::move(r));
   }
   void condemned(mgw::cache::key const& object, std::string_view why) {
+    if (!due("condemned", object.hex(), why)) return;  // each client that asks for it brings it up again
     record r("condemned");
     r.add("object", object.hex()).add("why", why);
     writer_.put(std::move(r));
