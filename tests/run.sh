@@ -4,8 +4,9 @@
 #   tests/run.sh               everything a change must pass; about 40 minutes from nothing on two cores
 #   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer and
 #                              behind squid, clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
-#                              g++, 300 s of each fuzzer, and signed links to storage servers from npm
-#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage (may be given several times)
+#                              g++, 300 s of each fuzzer, signed links to storage servers from npm, and the deployments of
+#                              examples/gateway/deploy
+#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage deploy (several times if wanted)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
 # `N passed, N failed` (test cases and checks), and the exit status is 1 if any failed.
@@ -19,7 +20,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --all) all=1 ;;
     --only)
-      [[ " checks asan gcc tsan e2e demo consumers fuzz storage " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
+      [[ " checks asan gcc tsan e2e demo consumers fuzz storage deploy " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
       only+=("$2")
       shift
       ;;
@@ -318,8 +319,22 @@ step_storage() {
   end_to_end storage release storage
 }
 
+step_deploy() {
+  headline "deploy: service, package, image and manifests, carried out where this machine can"
+  # What cannot be installed, or used, is skipped with a line that says so.
+  bounded deploy-packages 900 env DEBIAN_FRONTEND=noninteractive sh -c \
+    'apt-get update && apt-get install -y --no-install-recommends "$@"' sh systemd mmdebstrap lintian man-db dpkg-dev \
+    file buildah podman runc python3-yaml
+  build_release || return
+  bounded deploy 2400 env MGW_BIN="$PWD/build/release/bin" python3 -B tests/deploy/run.py
+  local status=$?
+  grep -a '^SKIP ' "$logs/deploy.log" | sed 's/^/  /'
+  count_lines deploy "$logs/deploy.log" '^PASS ' '^FAIL '
+  [ "$status" -le 1 ] || fail "deploy: exit status $status" 1
+}
+
 install_missing
-[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage})
+[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage deploy})
 for step in "${only[@]}"; do "step_$step"; done
 
 echo
