@@ -3,6 +3,7 @@
 #include "commands/run_audit.hpp"
 #include "commands/run_cache.hpp"
 #include "commands/run_doctor.hpp"
+#include "commands/run_health.hpp"
 #include "commands/run_setup.hpp"
 #include "commands/show.hpp"
 #include "config/command_line.hpp"
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
     auto configuration = gateway::load(asked.given);
     if (asked.doctor) return gateway::run_doctor(std::move(configuration), *asked.doctor);
     if (asked.audit) return gateway::run_audit(configuration, *asked.audit);
+    if (asked.health) return gateway::run_health(configuration, *asked.health);
     if (asked.cache) return gateway::run_cache_command(configuration, *asked.cache);
     if (asked.check || asked.print) return gateway::show(std::move(configuration), asked.check, asked.print);
     return gateway::run(std::move(configuration));

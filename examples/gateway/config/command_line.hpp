@@ -3,6 +3,8 @@
 #include "commands/audit.hpp"
 #include "commands/cache.hpp"
 #include "commands/doctor.hpp"
+#include "commands/health_command.hpp"
+#include "commands/manual.hpp"
 #include "commands/setup.hpp"
 #include "commands/verify.hpp"
 #include "config/file.hpp"
@@ -14,6 +16,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdio>
 #include <optional>
 #include <string>
 
@@ -30,6 +33,7 @@ struct command_line {
   std::optional<cache_command> cache;    ///< set: something is to be done with the cache of the settings
   std::optional<audit_command> audit;    ///< set: the audit log is to be looked into
   std::optional<doctor_command> doctor;  ///< set: the installation is to be looked at
+  std::optional<health_command> health;  ///< set: a running gateway is to be asked whether it is alive
 };
 
 /// Reads the flags alone; nothing else is read before. Throws config_error for a --log-level that is none.
@@ -53,6 +57,12 @@ inline command_line read_command_line(int argc, char** argv) {
   CLI::App const* const audit = add_audit(app, to_audit);
   doctor_command to_look_at;
   CLI::App const* const doctor = add_doctor(app, to_look_at);
+  health_command to_ask;
+  CLI::App const* const health = add_health(app, to_ask);
+  // For who makes packages.
+  bool manual = false, completion = false;
+  app.add_flag("--manual-page", manual)->group("");
+  app.add_flag("--bash-completion", completion)->group("");
   std::string footer = "Settings are keys of the configuration file and environment variables, which win:\n";
   for (option const& o : options())
     footer += "  " + o.key + (o.environment.empty() ? "" : "  " + o.environment) + "\n      " + o.help + "; " +
@@ -62,6 +72,11 @@ inline command_line read_command_line(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {
     out.exit_code = app.exit(e) == 0 ? 0 : 2;
+    return out;
+  }
+  if (manual || completion) {
+    std::string const text = manual ? manual_page(app) : bash_completion(app);
+    out.exit_code = std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0 ? 1 : 0;
     return out;
   }
   if (verify->parsed()) {
@@ -75,6 +90,7 @@ inline command_line read_command_line(int argc, char** argv) {
   if (cache->parsed()) out.cache = to_do;
   if (audit->parsed()) out.audit = to_audit;
   if (doctor->parsed()) out.doctor = to_look_at;
+  if (health->parsed()) out.health = to_ask;
   configuration level;
   level.set(*find_option("Log.Level"), out.given.log_level, origin::flag("--log-level"));
   if (!level.errors.empty()) throw config_error(level.errors.front());
