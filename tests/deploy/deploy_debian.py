@@ -2,7 +2,7 @@
 import re
 import shutil
 
-from machines import Machine, dependencies, needs, packages, run
+from machines import Machine, needs, packages, run
 from support import BIN, check
 
 CONFIGURATION = '/etc/mender/mender-gateway.conf'
@@ -11,10 +11,6 @@ PLACES = ('/usr/bin/mgw-gateway', '/usr/bin/mender-gateway', '/lib/systemd/syste
           '/usr/share/mender/inventory/mender-inventory-mender-gateway', '/usr/share/man/man1/mgw-gateway.1.gz',
           '/usr/share/bash-completion/completions/mgw-gateway')
 MASK = '/etc/systemd/system/mender-gateway.service'
-
-
-def machine(bench, package):
-    return bench.enter(Machine(bench, {'systemd', 'systemd-sysv', *dependencies(package)}))
 
 
 def put(where, *files):
@@ -36,7 +32,7 @@ def test_lintian_finds_no_error(bench):
 
 def test_installed_upgraded_and_purged_where_no_service_runs(bench):
     older, newer = packages()
-    where = machine(bench, older)
+    where = bench.enter(Machine(bench))
     old, new = put(where, older, newer)
     where.within('dpkg', '-i', old)
     for place in PLACES:
@@ -61,7 +57,7 @@ def test_installed_upgraded_and_purged_where_no_service_runs(bench):
 
 def test_the_service_under_systemd_serves_devices_through_an_upgrade(bench):
     older, newer = packages()
-    where = machine(bench, older)
+    where = bench.enter(Machine(bench))
     old, new = put(where, older, newer)
     put(where, BIN / 'mgw-mini-mender', BIN / 'mgw-fleet')
     where.boot()

@@ -1,5 +1,6 @@
 """Debian machines in a directory: made by mmdebstrap, entered by chroot, or started with systemd in namespaces of their own."""
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
@@ -55,6 +56,7 @@ def run(*args, good=(0,), timeout=300, **more):
     return done.stdout
 
 
+@functools.lru_cache(None)
 def packages():
     """The directory with the package of this build in two revisions: two paths, the older one first."""
     needs('cmake', 'cpack', 'dpkg-deb', 'dpkg-shlibdeps')
@@ -101,12 +103,18 @@ def base(include):
     return tar
 
 
-class Machine:
-    """A Debian in a directory, with `include` installed. Leaving the context ends what runs in it and removes it."""
+def debian():
+    """The one that has all that our package depends on, and systemd."""
+    return base({'systemd', 'systemd-sysv', 'ca-certificates', *dependencies(packages()[0])})
 
-    def __init__(self, bench, include):
+
+class Machine:
+    """Such a Debian in a directory. Leaving the context ends what runs in it and removes it."""
+
+    def __init__(self, bench):
         self.root = bench.path('debian', 'x').parent
-        run('tar', '-xf', base(include), '-C', self.root, '--numeric-owner')
+        run('tar', '-xf', debian(), '-C', self.root, '--numeric-owner')
+        (self.root / 'etc/hosts').write_text('127.0.0.1 localhost\n')
         self.first = self.child = self.cgroup = None
 
     def __enter__(self):
@@ -173,4 +181,4 @@ class Machine:
         return (self.root / path.lstrip('/')).exists()
 
 
-__all__ = ['Failure', 'KEPT', 'Machine', 'ROOT', 'Skip', 'base', 'dependencies', 'needs', 'packages', 'run']
+__all__ = ['Failure', 'KEPT', 'Machine', 'ROOT', 'Skip', 'debian', 'needs', 'packages', 'run']
