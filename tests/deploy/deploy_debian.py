@@ -100,6 +100,18 @@ def test_the_service_under_systemd_serves_devices_through_an_upgrade(bench):
     where.inside('systemctl', 'stop', 'mender-gateway')
     result = where.inside('systemctl', 'show', '-p', 'Result', '-p', 'ExecMainStatus', 'mender-gateway')
     check('Result=success' in result and 'ExecMainStatus=0' in result, f'it was stopped: {result}')
+
+    # With directories elsewhere: what setup made, by a drop-in.
+    where.inside('sh', '-ec', '''mkdir /etc/systemd/system/mender-gateway.service.d
+        printf '[Service]\\nEnvironmentFile=/srv/mgw/gateway.env\\nReadWritePaths=/srv/mgw/cache /srv/mgw/state\\n' \\
+          > /etc/systemd/system/mender-gateway.service.d/override.conf
+        chown -R mender-gateway: /srv/mgw/server.key /srv/mgw/cache /srv/mgw/state
+        systemctl daemon-reload
+        systemctl start mender-gateway
+        for i in $(seq 100); do mgw-gateway health 2> /dev/null && break; sleep 0.1; done''')
+    update(1)
+    check(where.has('/srv/mgw/state/link-secret') and any((where.root / 'srv/mgw/cache/objects').iterdir()),
+          'its directories are elsewhere')
     where.inside('dpkg', '-P', 'mgw-gateway')
     check(not where.has('/var/lib/mender-gateway') and not where.has(CONFIGURATION), 'the purge left something')
     check('not-found' in where.inside('systemctl', 'show', '-p', 'LoadState', 'mender-gateway'), 'the unit is still known')

@@ -1,12 +1,15 @@
 """Manifests that nothing here can carry out: parsed, and held against what the gateway and its image are."""
+import hashlib
+import os
 import re
 
 from machines import ROOT, run
 from support import BIN, Skip, check
 
 DEPLOY = ROOT / 'examples/gateway/deploy'
+ALIVE = '/api/internal/v1/gateway/alive'
 UID = 65534
-CACHE, STATE = '/var/cache/mender-gateway', '/var/lib/mender-gateway'
+CACHE, STATE, CERTIFICATES = '/var/cache/mender-gateway', '/var/lib/mender-gateway', '/etc/mender/certs'
 
 
 def load(path):
@@ -32,6 +35,42 @@ def good_settings(bench, environment):
     run(BIN / 'mgw-gateway', '--check-config', env={'PATH': '/usr/bin:/bin', **environment, **here})
 
 
+def test_kubernetes_manifests_agree_with_each_other_and_with_the_image(bench):
+    found = {one['kind']: one for one in load(DEPLOY / 'kubernetes/mender-gateway.yaml')}
+    check(set(found) == {'ConfigMap', 'Service', 'StatefulSet', 'NetworkPolicy'}, str(set(found)))
+    settings = found['ConfigMap']['data']
+    check(all(isinstance(v, str) for v in settings.values()), f'a ConfigMap has texts alone: {settings}')
+    good_settings(bench, settings)
+
+    workload = found['StatefulSet']['spec']
+    pod, labels = workload['template']['spec'], workload['template']['metadata']['labels']
+    for selector in (workload['selector']['matchLabels'], found['Service']['spec']['selector'],
+                     found['NetworkPolicy']['spec']['podSelector']['matchLabels']):
+        check(selector.items() <= labels.items(), f'{selector} does not select {labels}')
+    (container,) = pod['containers']
+    ports = {p['name']: p['containerPort'] for p in container['ports']}
+    check(ports == {'https': int(settings['HTTPS_LISTEN'].removeprefix(':'))} and ports['https'] >= 1024, str(ports))
+    check(found['Service']['spec']['ports'][0]['targetPort'] in ports, 'the service leads nowhere')
+    (way_in,) = found['NetworkPolicy']['spec']['ingress']
+    check([p['port'] for p in way_in['ports']] == list(ports.values()), f'the policy: {way_in}')
+    for probe in ('startupProbe', 'livenessProbe', 'readinessProbe'):
+        check(container[probe]['httpGet'] == {'path': ALIVE, 'port': 'https', 'scheme': 'HTTPS'}, f'{probe}')
+
+    user = pod['securityContext']
+    check((user['runAsUser'], user['runAsGroup'], user['fsGroup'], user['runAsNonRoot']) == (UID, UID, UID, True), str(user))
+    inside = container['securityContext']
+    check(inside['readOnlyRootFilesystem'] and inside['capabilities']['drop'] == ['ALL'] and
+          inside['allowPrivilegeEscalation'] is False, str(inside))
+    claims = {c['metadata']['name'] for c in workload['volumeClaimTemplates']} | {v['name'] for v in pod['volumes']}
+    mounts = {m['mountPath']: m['name'] for m in container['volumeMounts']}
+    check(set(mounts) == {CACHE, STATE, CERTIFICATES} and set(mounts.values()) == claims, f'{mounts} {claims}')
+    for name in ('HTTPS_SERVER_CERTIFICATE', 'HTTPS_SERVER_KEY'):
+        check(settings[name].startswith(CERTIFICATES + '/tls.'), settings[name])
+    drain = int(settings['DRAIN_TIMEOUT'].removesuffix('s'))
+    check(pod['terminationGracePeriodSeconds'] >= drain + 10, 'killed before downloads have ended')
+    check(pod['volumes'][0]['secret']['defaultMode'] == 0o440, str(pod['volumes']))
+
+
 def test_the_compose_file_agrees_with_the_image_and_with_what_setup_writes(bench):
     (compose,) = load(DEPLOY / 'docker/compose.yaml')
     gateway = compose['services']['gateway']
@@ -47,3 +86,35 @@ def test_the_compose_file_agrees_with_the_image_and_with_what_setup_writes(bench
     check(f'USER {UID}:{UID}' in dockerfile and f'VOLUME ["{CACHE}", "{STATE}"]' in dockerfile, 'the image is another')
     inside, outside = gateway['ports'][0].split(':')[::-1]
     check(gateway['environment']['HTTPS_LISTEN'] == f':{inside}' and outside == '443', gateway['ports'][0])
+
+
+def test_the_recipe_names_this_version_and_this_licence(_):
+    version = re.search(r'MGW_VERSION "([\d.]+)"', (ROOT / 'include/mgw/version.hpp').read_text())[1]
+    recipe = DEPLOY / f'yocto/mgw-gateway_{version}.bb'
+    check(recipe.is_file(), f'no recipe for {version}')
+    text = recipe.read_text()
+    licence = hashlib.md5((ROOT / 'LICENSE').read_bytes()).hexdigest()
+    check(f'file://LICENSE;md5={licence}' in text, f'LIC_FILES_CHKSUM: the file has {licence}')
+    check('SYSTEMD_SERVICE:${PN} = "mender-gateway.service"' in text, 'no unit')
+    # Each statement is complete: quotes in pairs, braces in pairs.
+    for line in re.sub(r'\\\n', '', text).splitlines():
+        if re.match(r'[A-Z][\w:${}-]* [?+:]*= ', line):
+            check(line.count('"') == 2 and line.endswith('"'), f'recipe: {line}')
+    check(text.count('{') == text.count('}'), 'recipe: braces')
+
+
+def test_what_the_recipe_installs_is_found_by_its_packages(bench):
+    build = BIN.parent
+    if not (build / 'CPackConfig.cmake').is_file():
+        raise Skip(f'{build} is no build directory of this project')
+    run('cmake', '--build', build, '--target', 'mgw-gateway-files', timeout=1800)
+    image = bench.path('image', 'x').parent
+    run('cmake', '--install', build, '--component', 'gateway', '--prefix', '/', env={**os.environ, 'DESTDIR': str(image)})
+    found = {'/' + p.relative_to(image).as_posix() for p in image.rglob('*') if not p.is_dir()}
+    # Bitbake's own FILES, and those that the recipe adds.
+    ours = re.compile(r'/usr/bin/|/etc/|/lib/systemd/system/|/usr/lib/(sysusers|tmpfiles)\.d/|/usr/share/mender/|'
+                      r'/usr/share/(man|doc|bash-completion)/')
+    check(len(found) > 10 and not [p for p in found if not ours.match(p)], f'in no package: {found}')
+    recipe = next((DEPLOY / 'yocto').glob('*.bb')).read_text()
+    configured = set(re.search(r'CONFFILES:\$\{PN\} = "(.*)"', recipe)[1].replace('${sysconfdir}', '/etc').split())
+    check(configured == {p for p in found if p.startswith('/etc/')}, f'{configured}')
