@@ -195,8 +195,9 @@ step_checks() {
   one awaits 900 python3 -B tests/checks/awaits.py
   one docs 60 python3 -B tests/checks/docs_test.py
   one conformance 60 python3 -B tests/checks/conformance.py
-  # The lock file of the storage servers names no registry: each machine has its own.
-  one lock-file 10 sh -c 'grep -q \"integrity\" "$1" && ! grep -n \"resolved\" "$1"' sh tests/storage/package-lock.json
+  # Lock files name no registry: each machine has its own.
+  one lock-file 10 sh -c 'for f; do grep -q \"integrity\" "$f" && ! grep -n \"resolved\" "$f" || exit 1; done' sh \
+    tests/storage/package-lock.json tests/deploy/powershell/package-lock.json
 }
 
 step_asan() {
@@ -322,9 +323,12 @@ step_storage() {
 step_deploy() {
   headline "deploy: service, package, image and manifests, carried out where this machine can"
   # What cannot be installed, or used, is skipped with a line that says so.
+  local tools=()
+  command -v node >/dev/null || tools+=(nodejs)
+  command -v npm >/dev/null || tools+=(npm)
   bounded deploy-packages 900 env DEBIAN_FRONTEND=noninteractive sh -c \
     'apt-get update && apt-get install -y --no-install-recommends "$@"' sh systemd mmdebstrap lintian man-db dpkg-dev \
-    file buildah podman runc python3-yaml
+    file buildah podman runc python3-yaml ${tools[@]+"${tools[@]}"}
   build_release || return
   bounded deploy 2400 env MGW_BIN="$PWD/build/release/bin" python3 -B tests/deploy/run.py
   local status=$?
