@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace gateway::audit {
+namespace gateway::audit::audit_appender_test {
 
 namespace {
 
@@ -292,4 +292,4 @@ TEST_CASE("that the disk may have lost what it said it has is recorded") {
   CHECK(verified(p).good());
 }
 
-}  // namespace gateway::audit
+}  // namespace gateway::audit::audit_appender_test

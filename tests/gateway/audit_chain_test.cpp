@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway::audit {
+namespace gateway::audit::audit_chain_test {
 
 namespace {
 
@@ -246,4 +246,4 @@ TEST_CASE("what cannot be read of a log is an error, whichever operation fails")
   }
 }
 
-}  // namespace gateway::audit
+}  // namespace gateway::audit::audit_chain_test

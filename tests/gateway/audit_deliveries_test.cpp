@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace gateway::audit {
+namespace gateway::audit::audit_deliveries_test {
 
 namespace {
 
@@ -105,4 +105,4 @@ TEST_CASE("of too many downloads under way the least recent are given up") {
   CHECK_FALSE(d.crowded());
 }
 
-}  // namespace gateway::audit
+}  // namespace gateway::audit::audit_deliveries_test

@@ -20,7 +20,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gateway::audit {
+namespace gateway::audit::audit_formats_test {
 
 namespace {
 
@@ -207,4 +207,4 @@ TEST_CASE("commands that change the cache, or take something out of it, are reco
   CHECK(text_in(fields.at("objects").at(0).as_object(), "name") == "release-3");
 }
 
-}  // namespace gateway::audit
+}  // namespace gateway::audit::audit_formats_test

@@ -19,7 +19,7 @@
 #include <thread>
 #include <vector>
 
-namespace gateway::audit {
+namespace gateway::audit::audit_writer_test {
 
 namespace {
 
@@ -229,4 +229,4 @@ TEST_CASE("a disk that hangs stops neither who records nor who ends the gateway"
   CHECK(count(p, "\"delivery\"") == 3);
 }
 
-}  // namespace gateway::audit
+}  // namespace gateway::audit::audit_writer_test

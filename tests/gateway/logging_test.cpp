@@ -21,7 +21,7 @@
 #include <string>
 #include <string_view>
 
-namespace gateway {
+namespace gateway::logging_test {
 namespace {
 
 std::string fields_of(log_format how, std::string_view peer_given) {
@@ -131,4 +131,4 @@ TEST_CASE("a signal makes the log one level more talkative, down to debug") {
   CHECK(logging::level_of("warn") == spdlog::level::warn);
 }
 
-}  // namespace gateway
+}  // namespace gateway::logging_test

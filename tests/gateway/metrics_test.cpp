@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace gateway {
+namespace gateway::metrics_test {
 namespace {
 
 using mgw::test::eventually;
@@ -206,4 +206,4 @@ TEST_CASE("every fault of an upstream has a name among those that are counted") 
   CHECK(mgw::proxy::upstream_error_index("") == mgw::proxy::upstream_error_types.size());
 }
 
-}  // namespace gateway
+}  // namespace gateway::metrics_test

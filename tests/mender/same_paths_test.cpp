@@ -19,7 +19,7 @@
 #include <vector>
 
 // Links that look alike through a gateway: no device ever gets another object than the one that its own link names.
-namespace mgw::mender {
+namespace mgw::mender::same_paths_test {
 namespace {
 
 using test::http_client;
@@ -177,4 +177,4 @@ TEST_CASE("a signature in the query gives no device what another object's signat
   CHECK(s.origin.count() == 2);
 }
 
-}  // namespace mgw::mender
+}  // namespace mgw::mender::same_paths_test

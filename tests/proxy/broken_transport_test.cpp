@@ -23,7 +23,7 @@
 #include <vector>
 
 // What is under HTTP breaks in the middle of a body: TLS, and the upstream's name.
-namespace mgw::proxy {
+namespace mgw::proxy::broken_transport_test {
 namespace {
 
 using test::caching_gateway;
@@ -209,4 +209,4 @@ TEST_CASE("a name that is not found any more in the middle of a body: its client
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::broken_transport_test

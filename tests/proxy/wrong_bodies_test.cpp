@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace mgw::proxy {
+namespace mgw::proxy::wrong_bodies_test {
 namespace {
 
 using test::eventually;
@@ -131,6 +131,8 @@ std::vector<trial> trials(std::string const& body) {
     }
     add(in("200, too long"), answer(200, whole, kind, longer, size), counted ? "-" : "", counted ? begun : begun + size,
         counted ? 0 : 4);
+    add(in("200 of a page"), answer(200, "Content-Type: text/html\r\n", kind, "<h1>Sign in</h1>", 16), from(begun),
+        counted ? 0 : 16);
     add(in("206 in several parts"),
         answer(206, "ETag: \"v1\"\r\nContent-Type: multipart/byteranges; boundary=x\r\n", kind, "--x\r\n", 5), "",
         begun);
@@ -222,6 +224,26 @@ TEST_CASE("a comparison that breaks off goes on where it was, and other bytes en
   }
 }
 
+TEST_CASE("a page of somebody in between, with no name and other bytes, is borne eight times") {
+  for (std::size_t const pages : {std::size_t{8}, std::size_t{9}}) {
+    CAPTURE(pages);
+    site<test::disk_rig> s;
+    s.origin.script(0, cut(begun));
+    for (std::size_t n = 1; n <= pages; ++n)
+      s.origin.script(n, answer(200, "Content-Type: text/html\r\n", framing_kind::until_close, "<h1>Sign in</h1>", 0));
+    reply const r = test::get(s.g.port(), "/o");
+    CHECK(r.whole == (pages == 8));
+    s.check_whole(pages == 8 ? r : test::get(s.g.port(), "/o"));
+  }
+}
+
+TEST_CASE("a first body that is too long, and told by nothing: its client is cut, the next one has the object") {
+  site<test::disk_rig> s;
+  s.origin.script(0, answer(200, "ETag: \"v1\"\r\n", framing_kind::until_close, s.body + "more", 0));
+  CHECK_FALSE(test::get(s.g.port(), "/o").whole);
+  s.check_whole(test::get(s.g.port(), "/o"));
+}
+
 // Its clients are cut; their links are resumed if it was only said, and no byte was seen.
 TEST_CASE("another length under the object's name is believed when it comes twice running") {
   for (auto const framing : {framing_kind::length, framing_kind::chunked, framing_kind::until_close}) {
@@ -252,4 +274,4 @@ TEST_CASE("another length under the object's name is believed when it comes twic
   }
 }
 
-}  // namespace mgw::proxy
+}  // namespace mgw::proxy::wrong_bodies_test

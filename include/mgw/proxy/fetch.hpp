@@ -51,6 +51,7 @@ namespace mgw::proxy {
 /// | 200 to a range | compares with the part as it arrives and goes on behind it |
 /// | 416 that has the object's length | asks for the whole, compares, and goes on behind what is equal |
 /// | the same strong ETag, but another total or more bytes than that | doubts it once, tries again, and compares what it took |
+/// | no ETag where the part has a strong one, and another length or other bytes: a page of somebody in between | doubts it eight times |
 /// | another ETag, total or other bytes; 412, other 416 | the object was replaced: readers are cut; what comes next is another generation, unless its strong ETag is the same and no byte was seen to differ |
 /// | 403 while a newer link is known | tries that one |
 /// | 403 or 400 to a link whose signature has expired | the same, or else pauses until there is a newer one |
@@ -106,7 +107,8 @@ private:
   asio::awaitable<answer> judge(upstream::client_exchange& up, bool asked_for_rest);
   answer judge_refused_link(http::response_head const& head, fetch_source const& source, bool waited);
   static constexpr char const* another_length = "another length of the same object";
-  answer contradicts(std::string why);
+  static constexpr unsigned max_nameless = 8;
+  answer contradicts(std::string why, unsigned bears = 1);
   asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at, std::optional<std::uint64_t> end);
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);
   asio::awaitable<void> wait_for_turn();
@@ -145,7 +147,7 @@ private:
 
   std::string host_;  // who was asked last
   std::optional<std::uint64_t> unconfirmed_end_;  // where a close-delimited body ended, if nothing else told its length
-  bool contradicted_ = false;              // the length that it told, by what may have been a fault
+  unsigned doubts_ = 0;                    // how often what was told contradicted it since, by what may have been a fault
   std::optional<std::uint64_t> compared_;  // what is stored behind this byte may be wrong: it is asked for again
   bool whole_ = false;
   bool wants_newer_link_ = false;       // the last answer was that the link has expired
@@ -257,7 +259,8 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
       log(log_level::warn, "the object was replaced upstream (" + a.why + "); what was stored of it is dropped");
       co_await writer_.drop(!a.other_bytes);
       ever_ = 0;
-      ranges_useless_ = contradicted_ = false;
+      ranges_useless_ = false;
+      doubts_ = 0;
       compared_.reset();
       unconfirmed_end_.reset();
       if (!options_.whole_only) job_->replace();  // else nobody has seen anything of it
@@ -328,18 +331,27 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::judge(upstream::cli
       may_leave_ = !asked_for_rest && offers_ranges(head.fields);
       // What nobody has seen, and nothing names, need not be what comes now.
       if (writer_.begun() && options_.whole_only && !writer_.meta().etag.starts_with('"')) co_await writer_.drop();
+      // A page of somebody in between has no ETag, where the object's own answers have.
+      bool const nameless =
+          writer_.begun() && writer_.meta().etag.starts_with('"') && !head.fields.contains("ETag");
+      unsigned const bears = nameless ? max_nameless : 1;
       if (writer_.begun()) {  // also an empty part of an earlier attempt: its promises may be other ones
         if (!belongs(head, length)) {
           a.what = verdict::changed;
-          if (belongs(head, std::nullopt)) a = contradicts(another_length);
+          if (belongs(head, std::nullopt)) a = contradicts(another_length, bears);
           co_return a;
         }
+        if (nameless && have() == 0) co_return contradicts("a 200 that does not name the object", bears);
       } else {
         answer const begun = co_await begin_part(head, length);
         if (begun.what != verdict::whole) co_return begun;
       }
       std::optional<std::uint64_t> const end = writer_.length();
       a = co_await take_body(up, 0, end);
+      if (nameless && a.other_bytes) {
+        a = contradicts(std::move(a.why), bears);
+        a.other_bytes = true;
+      }
       co_return a;
     }
     case 206: {
@@ -412,12 +424,12 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::begin_part(http::re
 }
 
 /// The upstream says something that cannot be true of this generation, under its name. What a fault may have done once
-/// costs nobody his connection: it is believed when it comes again before the object has grown.
+/// costs nobody his connection: it is believed when it has come more than `bears` times while the object has not grown.
 template <cache::CacheStore Store>
-typename fetch<Store>::answer fetch<Store>::contradicts(std::string why) {
+typename fetch<Store>::answer fetch<Store>::contradicts(std::string why, unsigned bears) {
   answer a;
   a.why = std::move(why);
-  bool const doubted = writer_.meta().etag.starts_with('"') && !std::exchange(contradicted_, true);
+  bool const doubted = writer_.meta().etag.starts_with('"') && doubts_++ < bears;
   a.what = doubted ? verdict::fault : verdict::changed;
   a.other_bytes = compared_.has_value();  // it was more than said
   return a;
@@ -449,7 +461,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       ever_ = counters_.arrived(at, batch.size(), ever_);
       at += batch.size();
       if (compared_) compared_ = at;
-      if (have() > before) contradicted_ = false;
+      if (have() > before) doubts_ = 0;
       batch.clear();
       if (!w) co_return answer(w);
       co_await writer_.checkpoint_if_due(!up.ready());
