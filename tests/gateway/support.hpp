@@ -25,7 +25,6 @@ inline configuration from_text(std::string_view text, variables const& environme
   read_config_text(c, "f", text);
   read_environment(c, environment);
   c.settle();
-  judge_unsupported(c);
   return c;
 }
 inline configuration from_environment(variables const& environment) {

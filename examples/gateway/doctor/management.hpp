@@ -39,30 +39,34 @@ inline finding judge_management(mgw::mender::management_answer const& a, setting
   std::string const check = "management";
   bool const token = !s.mtls.access_token.empty();
   std::string const who = token ? "the access token" : "the user " + s.mtls.username;
-  std::string const status = "status " + std::to_string(a.status);
+  int const answered = a.login_status != 0 ? a.login_status : a.status;
+  std::string const status = "status " + std::to_string(answered);
   constexpr auto* meanwhile = "; until then devices are relayed, and none is authorized by its certificate";
   if (a.ec)
     return {level::problem, check, "no answer: " + a.ec.message(),
             std::string("see what is said of upstream; the management API must be there, too") + meanwhile};
-  if (a.status == 200) return {level::ok, check, who + " may read devices"};
-  if (a.status == 401 && token)
+  if (a.login_status == 200)
+    return {level::problem, check, "the login of " + s.mtls.username + " is answered with something else than a token",
+            "UpstreamServer.URL must lead to the Mender server itself, not to a page in front of it"};
+  if (answered == 200) return {level::ok, check, who + " may read devices"};
+  if (answered == 401 && token)
     return {level::problem, check, who + " is refused, " + status,
             std::string("it has expired, was revoked, or is of another server: make a new one, and set "
                         "MTLS_ACCESS_TOKEN (Features.mTLS.AccessToken)") +
                 meanwhile};
-  if (a.status == 401)
+  if (answered == 401)
     return {level::problem, check, "the login of " + s.mtls.username + " is refused, " + status,
             std::string(
                 "look at MTLS_MENDER_USERNAME and MTLS_MENDER_PASSWORD, and whether the account is suspended or wants "
                 "a second factor, which a gateway has not: an access token does without (MTLS_ACCESS_TOKEN)") +
                 meanwhile};
-  if (a.status == 403)
+  if (answered == 403)
     return {level::warning, check, who + " may not read devices, " + status,
             "give it a role that may read, accept and preauthorize devices; with one that may only preauthorize, "
             "devices that are known already are not accepted"};
-  if (a.status == 429)
+  if (answered == 429)
     return {level::warning, check, status, "its quota is used up: try again later, or ask for a higher one"};
-  if (a.status == 404)
+  if (answered == 404)
     return {level::problem, check, "there is no management API, " + status,
             std::string("UpstreamServer.URL must lead to the whole Mender server, not to its device API alone") +
                 meanwhile};

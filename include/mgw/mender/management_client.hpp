@@ -57,6 +57,7 @@ struct management_answer {
   std::error_code ec;   ///< no answer
   int status = 0;       ///< 0: none, or it was not asked (`paused`)
   bool paused = false;  ///< it is left alone for a while
+  int login_status = 0; ///< what the login was answered, if that kept the call from being made
   std::string body;
 
   management_answer() = default;
@@ -284,7 +285,7 @@ inline asio::awaitable<bool> management_client::sign_in(net::worker& w, std::str
                                     (failure.status == 200 ? " was answered with something else than a token"
                                                            : " was refused, status " + std::to_string(failure.status)));
   }
-  failure.status = 0;  // an answer to the login is none to the call
+  failure.login_status = std::exchange(failure.status, 0);  // an answer to the login is none to the call
   failure.paused = true;
   failure.body.clear();
   co_return false;
