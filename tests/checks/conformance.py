@@ -51,7 +51,8 @@ of it holds here, where, and which tests show it. Made by `tests/checks/conforma
 `tests/checks/compatibility_rules.txt` and the names of the tests; a test that is renamed or taken away makes the check
 fail. Headers are those under `include/mgw/` or `examples/gateway/`. Tests whose name begins with `client_`,
 `real_clients` or `long_clients` run Mender's own client, `scripted_clients` what behaves as the C++ client and as
-mender-mcu, `terminal` mender-connect; those of `long_clients`, `squid` and `storage` run with `tests/run.sh --all` only.
+mender-mcu, `terminal` mender-connect; those of `long_clients`, `squid`, `storage` and `deploy_…` run with
+`tests/run.sh --all` only.
 Tests that are lines of a table of raw exchanges are marked †; `consumers` are projects that use mgw.
 
 **Not yet**, **not done**, **only warns**, **refuses to start** and **absent** mean what they say. [cache.md](cache.md) has the rules of
@@ -73,7 +74,7 @@ def tests():
     for path in sorted((ROOT / 'tests/wire').glob('*.txt')):
         for name in re.findall(r'^case: (.*)$', path.read_text(encoding='utf-8'), re.M):
             found.setdefault(name, (path.relative_to(ROOT), True))
-    for path in sorted((ROOT / 'tests/e2e').glob('*.py')):
+    for path in sorted([*(ROOT / 'tests/e2e').glob('*.py'), *(ROOT / 'tests/deploy').glob('deploy_*.py')]):
         for name in re.findall(r'^def test_(\w+)', path.read_text(encoding='utf-8'), re.M):
             found[f'{path.stem}.{name}'] = (path.relative_to(ROOT), False)
     for path in sorted((ROOT / 'tests/consumers').glob('*/CMakeLists.txt')):

@@ -1,23 +1,15 @@
 """The unit and what stands beside it, by systemd's own tools, in a directory that stands for a machine."""
-import os
 import pathlib
 import re
 import shutil
 import subprocess
 
-from support import Skip, check
+from machines import ROOT, Machine, needs
+from support import BIN, check
 
-DEPLOY = pathlib.Path(__file__).resolve().parents[2] / 'examples/gateway/deploy'
+DEPLOY = ROOT / 'examples/gateway/deploy'
 SYSTEMD = DEPLOY / 'systemd'
 UNIT = 'usr/lib/systemd/system/mender-gateway.service'
-
-
-def needs(*tools):
-    for tool in tools:
-        if not shutil.which(tool):
-            raise Skip(f'{tool} is not installed')
-    if os.geteuid() != 0:
-        raise Skip('needs root')
 
 
 def run(*args, **more):
@@ -83,3 +75,31 @@ def test_user_and_directories_are_made_and_the_files_with_secrets_are_shut(bench
         found = (root / name).stat()
         check((found.st_mode & 0o777, found.st_uid, found.st_gid) == (mode, owner, gid),
               f'{name}: {oct(found.st_mode)} {found.st_uid}:{found.st_gid}')
+
+
+def documented(section):
+    """The commands of that section of docs/deployment.md, as they are to be typed, up to its list of remarks."""
+    text = (ROOT / 'docs/deployment.md').read_text().split(f'\n## {section}\n')[1].split('\n- ')[0]
+    return '\n'.join(line[4:] for line in text.splitlines() if line.startswith('    '))
+
+
+def test_the_service_is_set_up_by_what_the_page_says(bench):
+    where = bench.enter(Machine(bench))
+    source = where.root / 'root/mgw'
+    shutil.copytree(SYSTEMD, source / 'examples/gateway/deploy/systemd')
+    (source / 'build/release/bin').mkdir(parents=True)
+    shutil.copy(BIN / 'mgw-gateway', source / 'build/release/bin')
+    subprocess.run([BIN / 'mgw-gateway', 'setup', '--host', 'localhost', '--upstream', 'https://hosted.mender.io', '--out',
+                    bench.dir / 'gw'], check=True, capture_output=True)
+    for file in ('server.crt', 'server.key'):
+        shutil.copy(bench.dir / 'gw' / file, source)
+    commands, follow = documented('systemd').split('journalctl -u mender-gateway -f')
+    check('systemctl enable --now' in commands and not follow.strip(), f'the page: {commands}')
+    where.boot()
+    where.inside('bash', '-ec', f'cd /root/mgw\n{commands}')
+    where.inside('sh', '-ec', 'set -a; . /etc/default/mender-gateway; '
+                              'for i in $(seq 100); do mgw-gateway health 2> /dev/null && exit; sleep 0.1; done; exit 1')
+    state = where.inside('systemctl', 'show', '-p', 'User', '-p', 'ActiveState', 'mender-gateway')
+    check('User=mender-gateway' in state and 'ActiveState=active' in state, state)
+    for name, mode in (('etc/default/mender-gateway', 0o640), ('var/lib/mender-gateway', 0o700)):
+        check((where.root / name).stat().st_mode & 0o777 == mode, f'{name}: {oct((where.root / name).stat().st_mode)}')
