@@ -8,14 +8,29 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 
-from machines import ROOT, debian, needs, run
+from machines import ROOT, debian, documented, needs, run
 from support import BIN, Skip, check, free_port, until
 
 DOCKER = ROOT / 'examples/gateway/deploy/docker'
+# `docker` on a machine that has podman, and no network to publish a port on.
+DOCKER_BY_PODMAN = '''docker() {
+  local out=()
+  while (($#)); do
+    case $1 in
+      run) out+=(run --network none --sysctl net.ipv4.ip_unprivileged_port_start=0) ;;
+      -p) shift ;;
+      *) out+=("$1") ;;
+    esac
+    shift
+  done
+  podman "${flags[@]}" "${out[@]}"
+}
+'''
 # For machines without CAP_SYS_RESOURCE: takes out of a container's settings what they do not allow.
 RUNTIME = '''#!/usr/bin/env python3
 import json, os, sys
@@ -130,6 +145,23 @@ def test_port_443_is_there_for_a_user_who_is_not_root(bench):
     podman('healthcheck', 'run', 'gw')
     with_no_gateway = podman('run', '--rm', '--network', 'none', '-e', 'HTTPS_ENABLED=true', 'mgw-gateway', 'health', good=(1,))
     check('Connection refused' in with_no_gateway, with_no_gateway)
+
+
+def test_the_container_starts_by_what_the_page_says(bench):
+    podman = bench.enter(Podman(bench))
+    podman.build(bench)
+    build, start = documented('Container').split('chown 65534 server.key')
+    check('docker build -t mgw-gateway -f examples/gateway/deploy/docker/Dockerfile .' in build and 'docker run -d' in start,
+          f'the page: {build} {start}')
+    gateway = certificates(bench, 'https://hosted.mender.io')
+    flags = ' '.join(shlex.quote(str(f)) for f in podman.flags)
+    run('bash', '-ec', f'flags=({flags})\n{DOCKER_BY_PODMAN}\nchown 65534 server.key{start}', cwd=gateway)
+    until(lambda: 'listening on https://[::]:443' in podman('logs', 'gateway'), 30, 'the gateway to listen')
+    podman('healthcheck', 'run', 'gateway')
+    check('level=error' not in podman('logs', 'gateway'), podman('logs', 'gateway'))
+    volumes = podman('volume', 'ls', '--format', '{{.Name}}').split()
+    check({'gateway-cache', 'gateway-state'} <= set(volumes), str(volumes))
+    podman('exec', 'gateway', '/usr/bin/mgw-gateway', 'cache', 'list')
 
 
 def test_the_image_has_program_libraries_and_trust_store_alone(bench):

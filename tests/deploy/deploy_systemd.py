@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from machines import ROOT, Machine, needs
+from machines import ROOT, Machine, documented, needs
 from support import BIN, check
 
 DEPLOY = ROOT / 'examples/gateway/deploy'
@@ -75,12 +75,6 @@ def test_user_and_directories_are_made_and_the_files_with_secrets_are_shut(bench
         found = (root / name).stat()
         check((found.st_mode & 0o777, found.st_uid, found.st_gid) == (mode, owner, gid),
               f'{name}: {oct(found.st_mode)} {found.st_uid}:{found.st_gid}')
-
-
-def documented(section):
-    """The commands of that section of docs/deployment.md, as they are to be typed, up to its list of remarks."""
-    text = (ROOT / 'docs/deployment.md').read_text().split(f'\n## {section}\n')[1].split('\n- ')[0]
-    return '\n'.join(line[4:] for line in text.splitlines() if line.startswith('    '))
 
 
 def test_the_service_is_set_up_by_what_the_page_says(bench):

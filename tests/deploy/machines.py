@@ -77,6 +77,12 @@ def packages():
     return out
 
 
+def documented(section):
+    """The commands of that section of docs/deployment.md, as they are to be typed, up to its list of remarks."""
+    text = (ROOT / 'docs/deployment.md').read_text().split(f'\n## {section}\n')[1].split('\n- ')[0]
+    return '\n'.join(line[4:] for line in text.splitlines() if line.startswith('    '))
+
+
 def dependencies(package):
     """Names of packages, the first of alternatives."""
     listed = run('dpkg-deb', '-f', package, 'Depends')
@@ -181,4 +187,4 @@ class Machine:
         return (self.root / path.lstrip('/')).exists()
 
 
-__all__ = ['Failure', 'KEPT', 'Machine', 'ROOT', 'Skip', 'debian', 'needs', 'packages', 'run']
+__all__ = ['Failure', 'KEPT', 'Machine', 'ROOT', 'Skip', 'debian', 'documented', 'needs', 'packages', 'run']
