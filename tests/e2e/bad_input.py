@@ -32,7 +32,7 @@ def answering(bench, cases):
         handler.end_headers()
         handler.wfile.write(body)
     origin.api_answer = answer
-    return origin, start_gateway(bench, origin.url, ARTIFACTS_PROXY_CACHE_VERIFY='off')
+    return origin
 
 
 def warnings(gateway):
@@ -56,24 +56,30 @@ def test_answers_that_are_no_deployment(bench):
         ('gzip that is none', good, {'Content-Encoding': 'gzip'}, 'a coding that cannot be undone'),
         ('another coding', good, {'Content-Encoding': 'br'}, 'a coding that cannot be undone'),
     ]
-    origin, gateway = answering(bench, cases)
-    for number, (what, body, _, told) in enumerate(cases):
-        before = len(warnings(gateway))
-        with Connection(bench.pki, gateway.port) as connection:
-            connection.send('GET', f'{NEXT}?{number}', {'Accept-Encoding': 'gzip', 'Authorization': 'Bearer x'})
-            answer = connection.read()
-            check(answer.status == 200 and answer.whole and answer.body == body, f'{what}: {answer.status}, not as it came')
-            check('x-evil' not in answer.headers, f'{what}: a field was let in')
-            connection.send('POST', POLL, {'Authorization': 'Bearer x'}, b'{}')  # the next call on that connection
-            answer = connection.read()
-            check(answer.status == 200 and b'/api/gateway/v1/artifacts/' in answer.body, f'after {what}: {answer.status}')
-        until(lambda: len(warnings(gateway)) > before, 5, f'a line about {what}')
-        said = warnings(gateway)[before:]
-        check(len(said) == 1 and told in said[0] and len(said[0]) < 300, f'{what}: {[l[:400] for l in said]}')
-    answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
-    check(answer.status == 200 and answer.body == origin.artifact, f'an artifact afterwards: {answer.status}')
-    high = int(re.search(r'VmHWM:\s+(\d+)', open(f'/proc/{gateway.child.pid}/status').read())[1])
-    check(high < 128 << 10, f'{high} KiB of memory')
+    rounds = {}  # a line that is said already is left out for a while: each gateway is to say it once
+    for number, (*_, told) in enumerate(cases):
+        rounds.setdefault(sum(c[3] == told for c in cases[:number]), []).append(number)
+    origin = answering(bench, cases)
+    for numbers in rounds.values():
+        gateway = start_gateway(bench, origin.url, ARTIFACTS_PROXY_CACHE_VERIFY='off')
+        for number in numbers:
+            what, body, _, told = cases[number]
+            before = len(warnings(gateway))
+            with Connection(bench.pki, gateway.port) as connection:
+                connection.send('GET', f'{NEXT}?{number}', {'Accept-Encoding': 'gzip', 'Authorization': 'Bearer x'})
+                answer = connection.read()
+                check(answer.status == 200 and answer.whole and answer.body == body, f'{what}: {answer.status}, not as it came')
+                check('x-evil' not in answer.headers, f'{what}: a field was let in')
+                connection.send('POST', POLL, {'Authorization': 'Bearer x'}, b'{}')  # the next call on that connection
+                answer = connection.read()
+                check(answer.status == 200 and b'/api/gateway/v1/artifacts/' in answer.body, f'after {what}: {answer.status}')
+            until(lambda: len(warnings(gateway)) > before, 5, f'a line about {what}')
+            said = warnings(gateway)[before:]
+            check(len(said) == 1 and told in said[0] and len(said[0]) < 300, f'{what}: {[l[:400] for l in said]}')
+        answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
+        check(answer.status == 200 and answer.body == origin.artifact, f'an artifact afterwards: {answer.status}')
+        check_memory(gateway)
+        gateway.stop()
 
 
 def test_an_upstream_without_tls_on_the_tls_port(bench):
@@ -147,7 +153,8 @@ def test_answers_of_the_management_api(bench):
     trouble = [  # it is left alone for a while
         ('an error', [(500, b'{"error":"internal"}')], 'status 500; not asked for 5 s'),
         ('half an answer', [(409, b'{"id":"d-1"}', {}, 0.5)], 'not asked for 5 s'),
-        ('10 MB of JSON', [(409, BIG)], 'its answer has more than 1 MiB; not asked for 5 s'),
+        ('10 MB of JSON', [(409, BIG)], 'has more than 1048576 bytes, the most that is taken of one (no key sets that), and was '
+         'given up; is UpstreamServer.URL (UPSTREAM_SERVER_URL) a Mender server?; not asked for 5 s'),
         ('a login page', [LOGIN_PAGE], 'was answered with something else than a token; not asked for 60 s'),
     ]
     known = mtls.Certificate(bench, 'known')
@@ -177,14 +184,17 @@ def test_answers_of_the_management_api(bench):
 def test_bodies_of_devices(bench):
     """As far as they are HTTP the server gets them as they are, and says what it says; nobody is authorized by them."""
     server = ManagedServer(bench)
-    gateway = managed_gateway(bench, server, 1)
     good, bad = mtls.Certificate(bench, 'good'), mtls.Certificate(bench, 'bad')
     deep = b'{"id_data":"{\\"mac\\":\\"x\\"}","pubkey":' + DEEP + b'}'
-    for what, body, fields, told in (
+    for number, (what, body, fields, told) in enumerate((
             ('10 MB of JSON', BIG, {}, 'more than 64 KiB is relayed, and nobody is authorized by it'),
             ('10,000 deep', deep, {}, 'is not authorized: '),
             ('no JSON', b'<html>', {}, 'is not authorized: '),
-            ('a gzip bomb', BOMB[:60_000], {'Content-Encoding': 'gzip'}, 'is not authorized: malformed')):
+            ('a gzip bomb', BOMB[:60_000], {'Content-Encoding': 'gzip'}, 'is not authorized: malformed'))):
+        if number:
+            check_memory(gateway)
+            gateway.stop()
+        gateway = managed_gateway(bench, server, number)  # another one, since a line that is said already is left out for a while
         before = len(warnings(gateway))
         with Connection(bench.pki, gateway.port, certificate=bad) as connection:
             connection.send('POST', mtls.AUTH, {'X-MEN-Signature': 'c2ln', **fields}, body)
