@@ -2,8 +2,8 @@
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
 #   tests/run.sh               everything a change must pass; about 40 minutes from nothing on two cores
-#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer and
-#                              behind squid, clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
+#   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer,
+#                              clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
 #                              g++, 300 s of each fuzzer, signed links to storage servers from npm, and the deployments of
 #                              examples/gateway/deploy
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage deploy (several times if wanted)
@@ -70,8 +70,7 @@ one() {
 packages=(clang-19 clang-tools-19 libclang-rt-19-dev g++-12 cmake ninja-build libasio-dev libssl-dev doctest-dev
   libcli11-dev libspdlog-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev zlib1g-dev libarchive-dev
   liblzma-dev libzstd-dev libseccomp-dev openssl
-  ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon haproxy)
-[ -z "$all" ] || packages+=(squid)
+  ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon haproxy squid)
 
 install_missing() {
   command -v dpkg-query >/dev/null || return 0 # another distribution: CMake will say what it misses
@@ -261,8 +260,6 @@ step_e2e() {
   fetch_promtool
   end_to_end e2e release
   if [ -n "$all" ]; then
-    headline "e2e behind Debian's squid"
-    end_to_end e2e-squid release squid
     headline "e2e with clients that wait for minutes"
     end_to_end e2e-long release long_clients
     headline "crash loop: the gateway killed 20 times under load"

@@ -51,7 +51,7 @@ of it holds here, where, and which tests show it. Made by `tests/checks/conforma
 `tests/checks/compatibility_rules.txt` and the names of the tests; a test that is renamed or taken away makes the check
 fail. Headers are those under `include/mgw/` or `examples/gateway/`. Tests whose name begins with `client_`,
 `real_clients` or `long_clients` run Mender's own client, `scripted_clients` what behaves as the C++ client and as
-mender-mcu, `terminal` mender-connect; those of `long_clients`, `squid`, `storage` and `deploy_…` run with
+mender-mcu, `terminal` mender-connect; those of `long_clients`, `storage` and `deploy_…` run with
 `tests/run.sh --all` only.
 Tests that are lines of a table of raw exchanges are marked †; `consumers` are projects that use mgw.
 

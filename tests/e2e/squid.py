@@ -1,6 +1,6 @@
 """Behind Debian's squid: credentials, both kinds of requests, 407, and a proxy that dies in mid-download.
 
-Run by name only (tests/run.sh --all). The names of the servers are in squid's own hosts file: nobody else can find them.
+The names of the servers are in squid's own hosts file: nobody else can find them.
 """
 import os
 import pathlib
@@ -13,7 +13,6 @@ import threading
 
 from support import POLL, Connection, Origin, Skip, check, free_port, link, request, start_gateway, until
 
-BY_NAME = True
 HELPER = '/usr/lib/squid/basic_ncsa_auth'
 USER, PASSWORD, CREDENTIALS = 'gateway', 'p@ss:w/rd', 'g%61teway:p%40ss%3Aw%2Frd'
 SETTINGS = {'ARTIFACTS_PROXY_CACHE_VERIFY': 'off', 'LOG_LEVEL': 'info'}
