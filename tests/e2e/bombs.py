@@ -157,12 +157,12 @@ def spoilt(answer, content):
 class Site:
     """A gateway whose memory is measured, and an upstream with these objects under their numbers."""
 
-    def __init__(self, bench, objects):
+    def __init__(self, bench, objects, **settings):
         self.bench, self.origin = bench, bench.enter(Objects({}))
         self.origin.all = dict(enumerate(objects))
         self.peak_file = bench.path('peak')
         self.gateway = bench.start('gateway', [sys.executable, '-I', '-S', '-c', MEASURED, self.peak_file, BIN / 'mgw-gateway'],
-                                   gateway_environment(bench, self.origin.url, LOG_LEVEL='info'),
+                                   gateway_environment(bench, self.origin.url, LOG_LEVEL='info', **settings),
                                    ready=r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n')
         self.port = int(self.gateway.match[1])
 
