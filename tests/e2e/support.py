@@ -60,7 +60,8 @@ class Bench:
 
     def __init__(self, name):
         self.name = name
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f'mgw-e2e-{name}-'))
+        # Not all of a long name: the path of the control socket in there has room for 107 bytes.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f'mgw-e2e-{name[:20]}-'))
         self.stack = contextlib.ExitStack()
         self.processes = []
         self._pki = None
