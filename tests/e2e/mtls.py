@@ -167,7 +167,7 @@ def test_new_key_and_an_operators_no(bench):
 
 def test_management_api_in_trouble(bench):
     server, gateway = start(bench)
-    one, two, three = (Certificate(bench, name) for name in ('one', 'two', 'three'))
+    one, two, three, four = (Certificate(bench, name) for name in ('one', 'two', 'three', 'four'))
     server.post('/demo/management?status=500')
     check(enrol(bench, gateway, one, {'mac': 'aa'}) == 401, 'the request was not relayed')
     server.post('/demo/management?status=0')
@@ -180,6 +180,13 @@ def test_management_api_in_trouble(bench):
     check(enrol(bench, gateway, three, {'mac': 'cc'}) == 401, 'the request was not relayed')
     server.post('/demo/management?status=0&role=narrow')
     until(lambda: enrol(bench, gateway, three, {'mac': 'cc'}) == 200, 30, 'a narrow role to be enough')
+    server.post('/demo/management?status=422')
+    check(enrol(bench, gateway, four, {'mac': 'dd'}) == 401, 'the request was not relayed')
+    said = [l for l in gateway.log.splitlines() if 'the device limit is reached' in l]
+    check(len(said) == 1 and ' level=warning ' in said[0] and 'is refused, status 422' in said[0] and 'dd' in said[0], f'the limit: {said}')
+    check(enrol(bench, gateway, three, {'mac': 'cc'}) == 200, 'the limit is held against a known device')
+    server.post('/demo/management?status=0')
+    until(lambda: enrol(bench, gateway, four, {'mac': 'dd'}) == 200, 30, 'the device to be accepted below the limit')
 
 
 def test_management_api_that_never_answers(bench):
