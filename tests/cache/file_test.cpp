@@ -11,6 +11,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <ostream>
@@ -21,6 +24,26 @@
 namespace mgw::cache::file_test {
 
 using test::temporary_directory;
+
+namespace {
+
+/// On a file system that cannot tell what takes no disk to read.
+class untelling_file final : public file {
+public:
+  using file::file;
+  ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept override {
+    if ((flags & RWF_NOWAIT) == 0) {
+      ++waiting;
+      return file::read(into, offset, flags);
+    }
+    ++asked;
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  mutable std::size_t asked = 0, waiting = 0;
+};
+
+}  // namespace
 
 TEST_CASE("a file closes its descriptor with its last owner") {
   temporary_directory const dir;
@@ -145,6 +168,26 @@ TEST_CASE("a file system that cannot tell what takes no disk to read is asked on
   CHECK_FALSE((*f)->tells_resident());
   CHECK(read_blocking(**f, std::span(&into, 1), 0) == bytes.size());
   CHECK(std::string(bytes.data(), 5) == "Name:");
+}
+TEST_CASE("a file whose read without waiting is not supported is asked so once: all of it is read by waiting") {
+  temporary_directory const dir;
+  std::string const path = dir.path() / "f", text = "what is read in pieces comes whole";
+  CHECK_FALSE(posix_file_ops().write_file(path, text));
+  untelling_file const f(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(f.fd() >= 0);
+  std::string got;
+  std::array<char, 5> piece{};
+  iovec const into{piece.data(), piece.size()};
+  while (got.size() < text.size()) {  // as a reader does: at once if it can be, else where it may wait
+    std::size_t n = read_resident(f, std::span(&into, 1), got.size());
+    CHECK(n == 0);
+    n = read_blocking(f, std::span(&into, 1), got.size());
+    REQUIRE(n != 0);
+    got.append(piece.data(), n);
+  }
+  CHECK(got == text);
+  CHECK(f.asked == 1);
+  CHECK(f.waiting == 7);
 }
 
 }  // namespace mgw::cache::file_test
