@@ -181,7 +181,7 @@ TEST_CASE_TEMPLATE("whoever comes first, and whatever part each one wants: one d
     test::origin origin(body);
     test::temporary_directory const directory;
     test::basic_caching_options<Rig> o;
-    o.threads = 4;
+    o.threads = 8;
     test::basic_caching_gateway<Rig> g(directory.path(), origin.authority(), std::move(o));
     mishap silent;
     silent.silent = true;
