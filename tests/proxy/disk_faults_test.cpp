@@ -7,11 +7,18 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <ostream>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -104,7 +111,61 @@ struct site {
   }
 };
 
+/// The real disk, whose file system does not support reads that do not wait.
+class untelling_files final : public cache::file_ops {
+public:
+  std::atomic<std::size_t> asked = 0, asked_again = 0, waited = 0;
+
+  result<std::shared_ptr<cache::file const>> open(std::string const& path, int flags) override {
+    auto opened = file_ops::open(path, flags);
+    if (!opened) return opened;
+    return std::shared_ptr<cache::file const>(std::make_shared<body const>(*this, *std::move(opened)));
+  }
+
+private:
+  class body final : public cache::file {
+  public:
+    body(untelling_files& disk, std::shared_ptr<cache::file const> real)
+        : file(::fcntl(real->fd(), F_DUPFD_CLOEXEC, 0)), disk_(disk) {}
+    ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept override {
+      if ((flags & RWF_NOWAIT) == 0) {
+        ++disk_.waited;
+        return file::read(into, offset, flags);
+      }
+      ++disk_.asked;
+      if (asked_.exchange(true)) ++disk_.asked_again;
+      errno = EOPNOTSUPP;
+      return -1;
+    }
+
+  private:
+    untelling_files& disk_;
+    mutable std::atomic<bool> asked_ = false;
+  };
+};
+
 }  // namespace
+
+TEST_CASE(
+    "on a file system that cannot tell what is in memory, each file is asked once, and the pool reads all of it") {
+  std::string const body = pattern(object_size * 5);
+  test::origin origin(body);
+  test::temporary_directory const directory;
+  untelling_files disk;
+  caching_options o;
+  o.ops = &disk;
+  caching_gateway g(directory.path(), origin.authority(), std::move(o));
+  for (int n = 0; n < 3; ++n) {
+    reply const r = test::get(g.port(), "/o");
+    CHECK((r.status() == 200 && r.whole && r.body == body));
+    CHECK(eventually([&] { return g.tee().fills() == 0; }));
+  }
+  CHECK(test::get(g.port(), "/o").value("Cache-Status") == "mgw; hit");
+  CHECK(origin.count() == 1);
+  CHECK(disk.asked > 0);
+  CHECK(disk.asked_again == 0);
+  CHECK(disk.waited > disk.asked);
+}
 
 TEST_CASE("whatever a disk fails at, clients get their bytes, and the object is stored when it works again") {
   before what = before::nothing;
