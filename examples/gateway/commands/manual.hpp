@@ -103,6 +103,7 @@ inline std::string manual_page(CLI::App const& app) {
   for (option const& o : options())
     out += ".TP\n.B " + roff(o.key) + (o.environment.empty() ? "" : ", " + roff(o.environment)) + '\n' + roff(o.help) +
            "; " + roff(o.accepts) + '\n';
+  out += ".PP\n" + roff(other_variables());
   out += ".SH FILES\n";
   auto const file = [&out](std::string const& path, char const* what) {
     out += ".TP\n.I " + roff(path) + '\n' + what + '\n';

@@ -67,7 +67,7 @@ inline command_line read_command_line(int argc, char** argv) {
   for (option const& o : options())
     footer += "  " + o.key + (o.environment.empty() ? "" : "  " + o.environment) + "\n      " + o.help + "; " +
               o.accepts + "\n";
-  app.footer(footer);
+  app.footer(footer + other_variables());
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {

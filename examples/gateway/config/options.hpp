@@ -460,4 +460,15 @@ inline option const* find_option(std::string_view key) {
   return nullptr;
 }
 
+/// For help: what read_environment() reads beside the variables of the table.
+inline std::string other_variables() {
+  std::string names;
+  for (option const& o : options())
+    if (is_secret(o.value.kind) && !o.environment.empty())
+      (names += names.empty() ? "" : ", ") += o.environment + "_FILE";
+  return "UPSTREAM_SERVER counts where UPSTREAM_SERVER_URL is not set.\n"
+         "Files that hold the value of the variable without _FILE: " +
+         names + "\n";
+}
+
 }  // namespace gateway
