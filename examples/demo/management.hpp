@@ -74,9 +74,11 @@ public:
   /// The user's role allows only to preauthorize.
   void narrow_role(bool on) noexcept { narrow_ = on; }
   /// Lets go of the answers that are held; those of later calls, too, wait if it is `hold` again.
-  void set(mode how) noexcept {
+  void set(mode how) {
+    std::lock_guard const hold(mutex_);
     mode_ = how;
     ++turn_;
+    held_ = 0;
   }
   /// How many calls wait for an answer.
   std::uint64_t held() const noexcept { return held_; }
@@ -100,13 +102,22 @@ private:
   }
   asio::awaitable<void> wait_for_turn(exchange& x) {
     auto const executor = co_await asio::this_coro::executor;
-    ++held_;
-    for (std::uint64_t const mine = turn_.load(); turn_.load() == mine && !x.draining() && !x.client_gone();) {
+    std::uint64_t const mine = begin_to_wait();
+    while (turn_.load() == mine && !x.draining() && !x.client_gone()) {
       asio::steady_timer timer(executor, std::chrono::milliseconds(20));
       std::error_code ignored;
       co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     }
-    --held_;
+    end_to_wait(mine);
+  }
+  std::uint64_t begin_to_wait() {
+    std::lock_guard const hold(mutex_);
+    ++held_;
+    return turn_;
+  }
+  void end_to_wait(std::uint64_t turn) {
+    std::lock_guard const hold(mutex_);
+    if (turn_ == turn) --held_;
   }
   asio::awaitable<void> sign_in(exchange& x) {
     if (x.request_framing().kind == mgw::http::body_kind::chunked) return refuse(x, 400, "malformed request body");

@@ -60,7 +60,7 @@ def test_cpp_notices_no_broken_link(bench):
 def test_cpp_gateway_killed_in_mid_download(bench):
     site = Site(bench, *SLOWLY)
     client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5).start()
-    until(lambda: len(client.body) > site.size // 10, 60, 'a tenth of the download')
+    until(lambda: len(client.body) > site.size // 2, 60, 'half of the download')
     site.gateway.child.send_signal(signal.SIGKILL)
     site.gateway.child.wait()
     check(len(client.body) < site.size, 'the download was at its end before')
@@ -70,7 +70,7 @@ def test_cpp_gateway_killed_in_mid_download(bench):
     check_success(client, site.artifact)
     check(client.lost_tries, 'it noticed nothing')
     check([a for a in client.answers if a] == [200, 206], f'answers {client.answers}')
-    site.check_link(most=1.2)  # what was not on disk yet: a second's worth
+    site.check_link(most=1.4)  # what was not on disk yet: a second's worth, and more on a busy machine
 
 
 def test_cpp_gateway_killed_in_an_outage(bench):
@@ -78,7 +78,7 @@ def test_cpp_gateway_killed_in_an_outage(bench):
     between = bench.enter(Relay())
     site = Site(bench, *SLOWLY, '--public-url', between.url, upstream=between, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s')
     client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5).start()
-    until(lambda: len(client.body) > site.size // 10, 60, 'a tenth of the download')
+    until(lambda: len(client.body) > site.size // 2, 60, 'half of the download')
     between.down()
     site.gateway.child.send_signal(signal.SIGKILL)
     site.gateway.child.wait()
@@ -90,7 +90,7 @@ def test_cpp_gateway_killed_in_an_outage(bench):
     ended(client)
     check_success(client, site.artifact)
     check(client.answers[0] == 200 and set(client.answers[1:]) <= {None, 206}, f'answers {client.answers}')
-    site.check_link(most=1.2)
+    site.check_link(most=1.4)
 
 
 def test_cpp_storage_down_at_the_first_get(bench):
