@@ -491,6 +491,8 @@ private:
   health::options health_options(settings const& s, mgw::http::uri const& upstream) const {
     health::options o;
     if (keeps_artifacts(s) && !store_) o.warnings.emplace_back("cache: its directory could not be used at start; it is off until the next one");
+    if (certificates_ && certificates_->forgets())
+      o.warnings.emplace_back("certificates: which is which device's is forgotten with this process");
     if (auto* const certificates = certificates_.get()) o.management_trouble = [certificates] { return certificates->trouble(); };
     o.upstream = mgw::upstream::endpoint(upstream);
     o.cache_trouble = [cache = cache_.get()] { return cache->hung() ? std::string("its disk does not answer") : std::string(); };

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <exception>
@@ -52,11 +53,10 @@ public:
       : files_(client_trust_files(s)), log_(std::move(log)), trail_(trail) {
     seen_ = signature();
     gate_ = std::make_shared<mgw::net::client_gate>(std::make_shared<mgw::net::client_trust const>(files_));
-    std::error_code ignored;  // opening the file says what is wrong
-    std::filesystem::create_directories(s.state_directory, ignored);
     mgw::mender::authorizer_options o;
     o.management = std::move(api);
-    o.bound.path = s.state_directory + "/bindings";
+    o.bound.path = bindings_file(s);
+    forgets_ = o.bound.path.empty();
     o.bound.allow_rebind = s.mtls.allow_rebind;
     o.require_matching_key = s.mtls.require_matching_key;
     o.remember = s.mtls.enable_cache;
@@ -98,6 +98,8 @@ public:
   std::string trouble() const {
     return authorizer_->is_refused() ? "it refuses our credentials: devices are relayed without being authorized" : "";
   }
+  /// Which certificate is which device's is forgotten with this process.
+  bool forgets() const noexcept { return forgets_; }
 
   /// From here on changes of the files count; `judge` is called after each, and every hour: open connections are to be
   /// judged again. Before the workers run.
@@ -126,6 +128,25 @@ public:
 
 private:
   using clock = std::chrono::steady_clock;
+
+  /// Empty, after a line in the log, where nobody set the directory and nothing can be kept in the default one: the
+  /// original's containers have no place, and must start.
+  std::string bindings_file(settings const& s) const {
+    std::error_code why;
+    std::filesystem::create_directories(s.state_directory, why);
+    std::string const file = s.state_directory + "/bindings";
+    if (!s.state_is_default || ::access(file.c_str(), F_OK) == 0) return file;  // opening it says what is wrong
+    if (!why && ::access(s.state_directory.c_str(), W_OK | X_OK) != 0)
+      why = std::error_code(errno, std::generic_category());
+    if (!why) return file;
+    std::string const uid = "uid " + std::to_string(::geteuid());
+    log_(mgw::log_level::error,
+         "which certificate is which device's is forgotten with this process, and after it whoever comes first is "
+         "believed: STATE_DIRECTORY (StateDirectory) is not set, and " +
+             uid + " can keep nothing in its default " + s.state_directory + ": " + why.message() +
+             "; mount a directory there that " + uid + " may write to, or set the key to one");
+    return {};
+  }
 
   void wait_for_signal() {
     signals_->async_wait([this](std::error_code ec, int) {
@@ -169,6 +190,7 @@ private:
   audit::trail* const trail_;
   std::shared_ptr<mgw::net::client_gate> gate_;
   std::unique_ptr<mgw::mender::authorizer> authorizer_;
+  bool forgets_ = false;
   std::string seen_;  // these two: of the watch's thread
   clock::time_point again_at_ = clock::now() + std::chrono::hours(1);
   std::function<void()> judge_;

@@ -1,13 +1,15 @@
 """What the original's documentation says to start starts ours: its container with nothing but its own variables, its sample
 file, the file of its examples package.
 """
+import contextlib
 import copy
+import http.client
 import json
 import shutil
 import subprocess
 import sys
 
-from mtls import Certificate
+from mtls import USER, Certificate, enrol, trust
 from support import (BIN, Device, MiniMender, Origin, check, link, make_artifact, request, until)
 from usual_places import WITH_LOOPBACK
 
@@ -18,7 +20,7 @@ CERTS = '/etc/mender/certs'
 CONTAINER = """set -e
 for d in /var/cache /var/lib /etc/mender; do mount -t tmpfs -o mode=755 tmpfs $d; done
 mkdir /etc/mender/certs
-for f in server.crt server.key; do touch /etc/mender/certs/$f; mount --bind "$1/$f" /etc/mender/certs/$f; done
+for f in server.crt server.key devices.crt; do touch /etc/mender/certs/$f; mount --bind "$1/$f" /etc/mender/certs/$f; done
 mount -t tmpfs -o mode=755 tmpfs /etc/ssl/certs
 cp "$1/ca.crt" "/etc/ssl/certs/$(openssl x509 -hash -noout -in "$1/ca.crt").0"
 if [ "$2" = ro ]; then for d in /var/cache /var/lib /etc/mender /; do mount -o remount,bind,ro $d; done; fi
@@ -27,11 +29,12 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --no
 """
 
 
-def docker_run(bench, upstream, root):
+def docker_run(bench, upstream, root, devices=None, **more):
     """`docker run` as the original documents it, here at a port of the kernel's choice."""
     program, certs = bench.path('bin', 'mgw-gateway'), bench.path('certs', 'server.crt').parent
     shutil.copy(BIN / 'mgw-gateway', program)  # the other user may not reach the build
-    for name, source in (('server.crt', bench.pki.cert), ('server.key', bench.pki.key), ('ca.crt', bench.pki.ca)):
+    for name, source in (('server.crt', bench.pki.cert), ('server.key', bench.pki.key), ('ca.crt', bench.pki.ca),
+                         ('devices.crt', devices or bench.pki.ca)):
         shutil.copy(source, certs / name)
         (certs / name).chmod(0o644)
     shutil.chown(certs / 'server.key', NOBODY, NOBODY)
@@ -41,7 +44,7 @@ def docker_run(bench, upstream, root):
     gateway = bench.start('gateway', ['unshare', '-m', '--propagation', 'private', 'sh', '-c', CONTAINER, 'sh', certs, root,
                                       program, '--log-level', 'debug'],
                           {'HTTPS_ENABLED': 'true', 'HTTPS_LISTEN': ':0', 'HTTPS_SERVER_CERTIFICATE': f'{CERTS}/server.crt',
-                           'HTTPS_SERVER_KEY': f'{CERTS}/server.key', 'UPSTREAM_SERVER_URL': upstream},
+                           'HTTPS_SERVER_KEY': f'{CERTS}/server.key', 'UPSTREAM_SERVER_URL': upstream, **more},
                           ready=r'mgw-gateway listening on https://\[::\]:(\d+)\n')
     gateway.port = int(gateway.match[1])
     return gateway
@@ -79,6 +82,22 @@ def test_docker_run_with_a_read_only_root(bench):
     for _ in range(2):
         answer = request(bench.pki, gateway.port, 'GET', link(bench.pki, gateway.port))
         check(answer.status == 200 and answer.body == body, f'{answer.status}: {len(answer.body)} bytes')
+    check(gateway.stop() == 0, 'the gateway did not end cleanly')
+
+
+def test_docker_run_with_certificates_of_devices(bench):
+    artifact, _ = make_artifact(bench, 'release-2', 300_000)
+    server = MiniMender(bench, artifact, 'release-2', *USER)
+    one = Certificate(bench, 'device-1')
+    gateway = docker_run(bench, server.url, 'rw', bench.path('clients', 'device-ca.crt'), MTLS_ENABLED='true',
+                         MTLS_CA_CERTIFICATE=f'{CERTS}/devices.crt', MTLS_MENDER_USERNAME='gw@example.com', MTLS_MENDER_PASSWORD='pass:word')
+    check(enrol(bench, gateway, one, {'mac': 'aa'}) == 200, 'the device is not authorized')
+    forgets = [e for e in gateway.log.splitlines() if 'level=err' in e and 'is forgotten with this process' in e]
+    check(len(forgets) == 1 and f'uid {NOBODY}' in forgets[0] and 'Permission denied' in forgets[0], f'{forgets}')
+    with contextlib.closing(http.client.HTTPSConnection('localhost', gateway.port, timeout=20, context=trust(bench, one))) as connection:
+        connection.request('GET', '/api/internal/v1/gateway/health')
+        told = json.load(connection.getresponse())
+    check(any(w.startswith('certificates: ') for w in told['warnings']), f'{told}')
     check(gateway.stop() == 0, 'the gateway did not end cleanly')
 
 

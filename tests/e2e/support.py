@@ -511,6 +511,7 @@ class Connection:
         raw = socket.create_connection(('127.0.0.1', port), timeout)
         raw.settimeout(timeout)
         context = pki.client()
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # some versions of Python set it: every end would look clean
         if certificate:
             context.load_cert_chain(certificate.cert, certificate.key)
         self.socket = context.wrap_socket(raw, server_hostname='localhost')

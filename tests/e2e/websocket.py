@@ -112,6 +112,7 @@ class Server:
 
     def __init__(self, bench):
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         self.context.load_cert_chain(bench.pki.cert, bench.pki.key)
         self.listener = bench.enter(contextlib.closing(socket.create_server(('127.0.0.1', 0))))
         self.url = f'https://localhost:{self.listener.getsockname()[1]}'

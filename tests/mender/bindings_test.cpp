@@ -69,6 +69,15 @@ TEST_CASE("the first pair binds both; every other pair with one of them is told,
   CHECK(p.contents().size() == bindings::header.size() + 2 * bindings::record_size);
 }
 
+TEST_CASE("without a file pairs and keys are bound all the same, as long as the process lives") {
+  bindings b{binding_options()};
+  CHECK(b.bind("CN=a", "A") == verdict::bound);
+  CHECK(b.bind("CN=b", "A") == verdict::other_subject);
+  CHECK_FALSE(b.note_key("A", "key"));
+  CHECK(b.knows_key("A", "key"));
+  CHECK_FALSE(b.knows_key("A", "other"));
+}
+
 TEST_CASE("with allow_rebind the new pair takes the place of the old ones, durably") {
   place p;
   p.options.allow_rebind = true;

@@ -34,8 +34,8 @@ public:
     bool const keeps = s.proxy.enabled && s.cache.enabled;
     if (s.proxy.enabled || s.mtls.enabled) {
       std::string const key = "StateDirectory";
-      // Without it links end with the process; whose certificate is whose must not.
-      char const* const otherwise = !s.state_is_default || s.mtls.enabled ? ""
+      char const* const otherwise = !s.state_is_default ? ""
+                                    : s.mtls.enabled ? ", or which certificate is which device's is forgotten with each process"
                                     : s.cache.secret.empty() ? ", or links to artifacts end with each process"
                                                              : ", or no cache commands are taken";
       if (is_usable(key, s.state_directory, otherwise)) note(key, s.state_directory, "");

@@ -24,7 +24,7 @@
 namespace mgw::mender {
 
 struct binding_options {
-  std::string path;  ///< the file that outlives a restart
+  std::string path;  ///< the file that outlives a restart; empty: they end with the process
   std::size_t max_pairs =
       200'000;  ///< bound at once; beyond, no new pair is bound: forgetting one would open it to others
   std::size_t max_keys = 400'000;  ///< remembered as authorized
@@ -43,7 +43,7 @@ struct binding_options {
 class bindings {
 public:
   enum class verdict : std::uint8_t {
-    bound,           ///< durably
+    bound,           ///< durably, if there is a file
     unbound,         ///< neither is bound yet
     other_identity,  ///< the subject speaks for another identity
     other_subject,   ///< the identity belongs to another subject
@@ -139,6 +139,7 @@ private:
 
 inline bindings::bindings(binding_options o, log_sink log, cache::file_ops& ops)
     : options_(std::move(o)), log_(std::move(log)), ops_(ops) {
+  if (options_.path.empty()) return;
   auto found = ops_.open(options_.path, O_RDWR);
   if (!found && found.error() == std::errc::no_such_file_or_directory) {
     // It gets its name when its header is on the disk.
@@ -202,6 +203,7 @@ inline std::string bindings::record(std::string_view mark, digest const& a, dige
 
 /// Precondition: file_mutex_ is held, mutex_ is not.
 inline std::error_code bindings::append(std::string const& record) {
+  if (options_.path.empty()) return {};
   std::error_code ec;
   if (file_size_ + record.size() > max_file) ec = std::make_error_code(std::errc::file_too_large);
   if (!ec) ec = ops_.write_all(file_->fd(), record, file_size_);
