@@ -224,8 +224,8 @@ public:
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
-    certificates_part certificates{certificates_.get(), stuck};
-    trail_part trail{trail_.get(), stuck};
+    closed_part<client_certificates> certificates{certificates_.get(), stuck};
+    closed_part<audit::trail> trail{trail_.get(), stuck};  // the last to end: all others report to it
     cache_part cache{*this, std::move(stuck)};
     level_signals levels(*workers_);
     // What watches the certificates' files speaks to the server, so it ends first.
@@ -251,21 +251,10 @@ private:
     }
   };
 
-  /// The part for client certificates, where there is one.
-  struct certificates_part {
-    client_certificates* one;
-    std::function<void()> stuck;
-    void drain() noexcept {}
-    void stop() noexcept {}
-    bool idle() const noexcept { return true; }
-    void close() {
-      if (one != nullptr && !one->close_for(std::chrono::seconds(5))) stuck();
-    }
-  };
-
-  /// The part for the audit log, where there is one. The last to end: all others report to it.
-  struct trail_part {
-    audit::trail* one;
+  /// What only has to be closed, where there is one.
+  template <class One>
+  struct closed_part {
+    One* one;
     std::function<void()> stuck;
     void drain() noexcept {}
     void stop() noexcept {}
