@@ -86,6 +86,28 @@ struct site {
   }
 };
 
+struct past_the_store {
+  std::string const body = test::pattern(size);
+  test::origin origin{body};
+  test::temporary_directory directory;
+  test::caching_gateway g{directory.path(), origin.authority(), no_store()};
+
+  static test::caching_options no_store() {
+    test::caching_options o;
+    o.store = false;
+    return o;
+  }
+  void check_whole(reply const& r) const {
+    CHECK(r.status() == 200);
+    CHECK(r.value("Content-Length") == std::to_string(size));
+    CHECK((r.whole && r.body == body));
+  }
+};
+/// As one asks who goes past the store.
+std::string to_the_end(std::string const& range) {
+  return range.empty() ? "" : range + std::to_string(size - 1);
+}
+
 struct trial {
   std::string what;
   mishap second;
@@ -166,6 +188,72 @@ TEST_CASE_TEMPLATE("RFC 9110 15.3.7: whatever body comes in answer to a resume, 
     CHECK(s.first_time() >= size);
     CHECK(s.first_time() <= size + t.beyond);
   }
+}
+
+TEST_CASE("past the store, whatever body comes to the request for the rest, the client is held, and gets its bytes") {
+  std::string const body = test::pattern(size);
+  std::string const rest = numbers(begun, size - 1) + "Content-Encoding: gzip\r\n";
+  auto all = trials(body);
+  for (int const status : {200, 206}) {
+    trial coded;
+    coded.what = "a coding, " + std::to_string(status);
+    coded.second = answer(status, rest, framing_kind::chunked, "\x1f\x8b", 0);
+    coded.third = status == 200 ? from(begun) : "";
+    all.push_back(std::move(coded));
+  }
+  for (trial const& t : all) {
+    CAPTURE(t.what);
+    past_the_store s;
+    s.origin.script(0, cut(begun));
+    s.origin.script(1, t.second);
+    s.check_whole(test::get(s.g.port(), "/o"));
+    auto const asked = s.origin.requests();
+    CHECK(asked.at(1).value("Range") == to_the_end(from(begun)));
+    // What is more than it wants is left unread.
+    bool const done = t.third == "-" || t.what.find("too long") != std::string::npos;
+    CHECK(asked.size() == (done ? 2 : 3));
+    if (!done) CHECK(asked.at(2).value("Range") == to_the_end(t.third));
+  }
+}
+
+TEST_CASE("past the store, too, another length under the object's name is believed when it comes twice running") {
+  for (std::size_t const times : {std::size_t{1}, std::size_t{2}}) {
+    CAPTURE(times);
+    past_the_store s;
+    s.origin.script(0, cut(begun));
+    for (std::size_t n = 1; n <= times; ++n)
+      s.origin.script(n, answer(200, "ETag: \"v1\"\r\n", framing_kind::length, s.body + "more", size + 4));
+    reply const r = test::get(s.g.port(), "/o");
+    CHECK(r.whole == (times == 1));
+    CHECK((r.body == s.body.substr(0, r.body.size())));
+  }
+}
+
+TEST_CASE("past the store, too, a page of somebody in between is borne eight times") {
+  for (std::size_t const pages : {max_nameless, max_nameless + 1}) {
+    CAPTURE(pages);
+    past_the_store s;
+    s.origin.script(0, cut(begun));
+    for (std::size_t n = 1; n <= pages; ++n)
+      s.origin.script(n, answer(200, "Content-Type: text/html\r\n", framing_kind::length, "<h1>Sign in</h1>", 16));
+    reply const r = test::get(s.g.port(), "/o");
+    CHECK(r.whole == (pages == max_nameless));
+    CHECK((r.body == s.body.substr(0, r.body.size())));
+  }
+}
+
+TEST_CASE("RFC 9110 15.3.7: past the store a range comes in as many parts as upstream makes of it") {
+  past_the_store s;
+  s.origin.script(0, answer(206, numbers(1000, 100'999), framing_kind::length, s.body.substr(1000, 100'000), 100'000));
+  s.origin.script(1, answer(206, numbers(101'000, 101'009), framing_kind::chunked, s.body.substr(101'000, 10), 0));
+  reply const r = test::get(s.g.port(), "/o", {{"Range", "bytes=1000-199999"}});
+  CHECK(r.status() == 206);
+  CHECK(r.value("Content-Range") == "bytes 1000-199999/300000");
+  CHECK((r.whole && r.body == s.body.substr(1000, 199'000)));
+  auto const asked = s.origin.requests();
+  REQUIRE(asked.size() == 3);
+  CHECK(asked[1].value("Range") == "bytes=101000-199999");
+  CHECK(asked[2].value("Range") == "bytes=101010-199999");
 }
 
 TEST_CASE_TEMPLATE("whatever length a first body turns out to have, the client gets the object's bytes", Rig,

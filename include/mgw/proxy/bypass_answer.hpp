@@ -5,6 +5,7 @@
 #include <mgw/http/framing.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/proxy/body_position.hpp>
+#include <mgw/proxy/resume.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 
 #include <cstdint>
@@ -15,25 +16,38 @@
 /// What a 200 or 206 of upstream is to a client that goes past the store (pass_through).
 namespace mgw::proxy::bypass_answer {
 
-/// Whether this response goes on with the body that stands at `at`, of which `next` is the byte that is asked for;
-/// `skip` bytes of the response come before that.
-inline bool continues(upstream::client_exchange const& up, body_position const& at, std::uint64_t next,
-                      std::uint64_t& skip) {
+/// What a 200 or 206 is to a body that was begun.
+enum class continuation {
+  follows,      ///< it goes on with it
+  unusable,     ///< it says nothing about the object: an answer to another question, or a coding of it
+  nameless,     ///< no ETag, where the object has a strong one: a page of somebody in between
+  contradicts,  ///< another length under the same strong ETag
+  replaced      ///< it is of another generation
+};
+/// What this response is to the body that stands at `at`, of which `next` is the byte that is asked for. If it follows:
+/// `skip` bytes of it come before that, and it ends before `end`. Source: RFC 9110 13.1.5, 15.3.7.
+inline continuation judge(upstream::client_exchange const& up, body_position const& at, std::uint64_t next,
+                          std::uint64_t& skip, std::uint64_t& end) {
   auto const& head = up.head();
   auto const framing = up.framing();
+  bool const partial = head.status == 206, counted = framing.kind == http::body_kind::length;
   auto const etag = head.fields.value("ETag"), modified = head.fields.value("Last-Modified");
-  if (at.strong_etag() ? etag != at.etag : !at.modified.empty() && modified != at.modified) {
-    // A 206 to If-Range need not repeat the date (RFC 9110 15.3.7), but always has the ETag.
-    if (at.strong_etag() || head.status != 206 || !modified.empty()) return false;
+  auto const range = partial ? http::parse_content_range(head.fields.value("Content-Range")) : std::nullopt;
+  if (is_coded(head.fields)) return continuation::unusable;
+  if (at.strong_etag()) {
+    if (etag.empty()) return partial ? continuation::unusable : continuation::nameless;
+    if (etag != at.etag) return continuation::replaced;
+  } else if (!at.modified.empty() && modified != at.modified) {
+    if (!partial || !modified.empty()) return continuation::replaced;  // a 206 to If-Range need not repeat the date
   }
-  if (head.status == 206) {
-    auto const range = http::parse_content_range(head.fields.value("Content-Range"));
-    skip = 0;
-    return range && range->range && range->range->first == next && range->range->last + 1 >= at.end &&
-           range->length == at.length;
-  }
-  skip = next;
-  return head.status == 200 && (framing.kind != http::body_kind::length || framing.length == at.length);
+  if (partial && (!range || !is_one_part(head.fields) || !range->range || !range->length || range->range->first != next ||
+                  (counted && framing.length != range->range->size())))
+    return continuation::unusable;
+  bool const other_length = partial ? range->length != at.length : counted && framing.length != at.length;
+  if (other_length) return at.strong_etag() ? continuation::contradicts : continuation::replaced;
+  skip = partial ? 0 : next;
+  end = partial ? range->range->last + 1 : at.length;
+  return continuation::follows;
 }
 
 /// Of the whole object, as far as this response tells; 0: it does not.

@@ -107,7 +107,6 @@ private:
   asio::awaitable<answer> judge(upstream::client_exchange& up, bool asked_for_rest);
   answer judge_refused_link(http::response_head const& head, fetch_source const& source, bool waited);
   static constexpr char const* another_length = "another length of the same object";
-  static constexpr unsigned max_nameless = 8;
   answer contradicts(std::string why, unsigned bears = 1);
   asio::awaitable<answer> take_body(upstream::client_exchange& up, std::uint64_t at, std::optional<std::uint64_t> end);
   asio::awaitable<answer> begin_part(http::response_head const& head, std::optional<std::uint64_t> length);

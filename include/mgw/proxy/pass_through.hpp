@@ -47,8 +47,10 @@ namespace mgw::proxy {
 /// generation only; a passing fault is never a status: without a head the client is held up to `reader_options::hold`.
 /// No head goes out before more than the reserve has come, or the whole range; where the end of a body is known, its
 /// last bytes are kept back and given out one by one while it waits for the upstream or its turn (kept_bytes).
-/// A range is answered with exactly what was asked for: of a 200 the bytes before it are skipped, any other part is a
-/// fault.
+/// A range is answered with exactly what was asked for: of a 200 the bytes before it are skipped, behind the end of a
+/// shorter part the rest is asked for, and any other part is a fault. To one who has begun nothing else is, either: what
+/// a fault may have made of an answer is doubted as a fill doubts it (fetch), so far as that can be told without what
+/// was sent.
 /// A body has a length. Where a 200 does not tell it, the object is asked for once more as the range that is all of it,
 /// whose total is the length; so it can be resumed, too. Only where that does not tell it either, since the upstream
 /// knows no ranges or no total, the body goes out in chunks: it cannot be stored, so it cannot be fetched whole first,
@@ -107,7 +109,8 @@ private:
   std::optional<outcome> judge_refused_link(int status, bool waited);
   asio::awaitable<void> pause(std::chrono::milliseconds length);
   asio::awaitable<bool> sleep_until(clock::time_point until);
-  asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip);
+  bool is_doubted(bypass_answer::continuation what, int status);
+  asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip, std::uint64_t end);
   asio::awaitable<body::chunk> read(upstream::client_exchange& up);
   asio::awaitable<origin_answer> ask(std::string const& conditions);
   asio::awaitable<bool> send(std::string_view piece);
@@ -122,7 +125,7 @@ private:
   /// When it has been silent for too long.
   clock::time_point ends() const noexcept { return last_sent_ + reader_.hold; }
   clock::time_point next_look() const noexcept { return std::min({clock::now() + reader_.look, due(), ends()}); }
-  opening open(upstream::client_exchange const& up, std::uint64_t& skip);
+  opening open(upstream::client_exchange const& up, std::uint64_t& skip, std::uint64_t& end);
   void start(upstream::client_exchange& up, bool part);
   bool is_resume() const {
     auto const range = http::parse_range(x_.request().fields.value("Range"));
@@ -144,6 +147,8 @@ private:
   bool late_ = false;    // the answer is given up, a byte is due
   bool gone_ = false;    // the client
   bool crowded_out_ = false;
+  bool ranges_useless_ = false;  // upstream answered a range wrongly: the whole is asked for
+  unsigned doubts_ = 0;          // how often it has contradicted itself since a byte has come
   bool whole_ = false;    // it asked for a range of another generation (If-Range)
   length_question length_;
   bool doubtful_ = false;
@@ -172,7 +177,10 @@ inline asio::awaitable<void> pass_through::serve() {
       bool const there = co_await meanwhile();
       gone_ = !there;
     }
-    if (std::exchange(progress_, false)) pauses.reset();
+    if (std::exchange(progress_, false)) {
+      pauses.reset();
+      doubts_ = 0;
+    }
     if (unwanted() || clock::now() >= ends() || gone_ || x_.client_gone()) {
       x_.abort();
       break;
@@ -245,10 +253,10 @@ inline std::string pass_through::fields() const {
   if (!at_.head_out) {
     if (length_.is_next()) return length_.fields();
     auto const range = x_.request().fields.value("Range");
-    if (!whole_ && http::parse_range(range)) http::append_field(out, "Range", range);
+    if (!whole_ && !ranges_useless_ && http::parse_range(range)) http::append_field(out, "Range", range);
     return out;
   }
-  if (next() == 0) return out;
+  if (next() == 0 || ranges_useless_) return out;
   http::append_field(out, "Range", "bytes=" + std::to_string(next()) + "-" + std::to_string(at_.end - 1));
   bool const strong = at_.strong_etag();
   http::append_field(out, strong ? "If-Match" : "If-Unmodified-Since", strong ? at_.etag : at_.modified);
@@ -257,7 +265,7 @@ inline std::string pass_through::fields() const {
 }
 
 /// What can go out of a 200 or 206; of a part where it begins and ends, and how much of the answer comes before it.
-inline pass_through::opening pass_through::open(upstream::client_exchange const& up, std::uint64_t& skip) {
+inline pass_through::opening pass_through::open(upstream::client_exchange const& up, std::uint64_t& skip, std::uint64_t& end) {
   auto const& answer = up.head().fields;
   auto const framing = up.framing();
   bool const partial = up.head().status == 206;
@@ -267,6 +275,7 @@ inline pass_through::opening pass_through::open(upstream::client_exchange const&
   if (is_coded(answer)) return opening::unusable;
   auto const wanted = bypass_answer::wanted_range(x_.request().fields, answer);
   whole_ = !wanted;
+  end = length.value_or(0);
   if (!wanted && partial) {
     bool const all = got && got->range && got->range->first == 0 && got->range->size() == got->length &&
                      (framing.kind != http::body_kind::length || framing.length == got->length);
@@ -276,8 +285,15 @@ inline pass_through::opening pass_through::open(upstream::client_exchange const&
   if (!length) return partial || is_resume() ? opening::unusable : opening::whole;
   auto const r = http::resolve(wanted, *length);
   if (r.outcome == http::range_outcome::unsatisfiable) return opening::unsatisfiable;
-  bool const same = partial && got->range == r.range && (framing.kind != http::body_kind::length || framing.length == r.range.size());
-  if (partial && !same) return opening::unusable;
+  if (partial) {
+    bool const whole_range = got->range && (framing.kind != http::body_kind::length || framing.length == got->range->size());
+    // It may end before (RFC 9110 15.3.7), where the rest can be asked for.
+    bool const mendable = answer.value("ETag").starts_with('"') || answer.contains("Last-Modified");
+    bool const fits = whole_range && is_one_part(answer) && got->range->first == r.range.first &&
+                      (got->range->last == r.range.last || (mendable && got->range->last < r.range.last));
+    if (!fits) return opening::unusable;
+    end = got->range->last + 1;
+  }
   skip = partial ? 0 : r.range.first;
   at_.at = r.range.first;
   at_.end = r.range.last + 1;
@@ -352,9 +368,9 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
   int const status = got.up ? got.up->head().status : got.forbidden ? 403 : 0;
   if (status != 200 && status != 206) note_answer(got);
   if (status == 200 || status == 206) {
-    std::uint64_t skip = 0;
+    std::uint64_t skip = 0, end = 0;  // of the answer's body, in the object's bytes
     if (!at_.head_out) {
-      opening const o = open(*got.up, skip);
+      opening const o = open(*got.up, skip, end);
       bool const question = length_.is_next();
       if (question && o != opening::whole) {
         note_answer(got);
@@ -371,6 +387,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
         }
       }
       if (o == opening::unusable) {
+        ranges_useless_ = status == 206;
         x_.notes().failure = "upstream's answer is not what was asked for";
         co_return outcome::fault;
       }
@@ -395,23 +412,26 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
       }
       generation_ = generation;
       start(*got.up, o == opening::part);
-    } else if (!bypass_answer::continues(*got.up, at_, next(), skip)) {
-      if (!sent_) {
+    } else {
+      using bypass_answer::continuation;
+      auto const what = bypass_answer::judge(*got.up, at_, next(), skip, end);
+      if (what != continuation::follows) {
         note_answer(got);
-        forget();
-        co_return outcome::fault;
+        if (!sent_) forget();
+        if (!sent_ || is_doubted(what, status)) co_return outcome::fault;
+        x_.notes().failure = "the object was replaced upstream";
+        x_.abort();
+        co_return outcome::done;
       }
-      x_.notes().failure = "the object was replaced upstream";
-      x_.abort();
-      co_return outcome::done;
     }
+    if (status == 200) ranges_useless_ = false;  // what comes now may break off, and be resumed
     x_.notes().failure.clear();
     asking_ = got.up.get();
-    outcome const o = co_await relay(*got.up, skip);
+    outcome const o = co_await relay(*got.up, skip, end);
     asking_ = nullptr;
     co_return o;
   }
-  if (status == 0 || is_passing(status)) co_return outcome::fault;
+  if (status < 400 || is_passing(status)) co_return outcome::fault;
   if (length_.is_next()) {
     length_.not_told(status);
     co_return outcome::again;
@@ -440,6 +460,15 @@ inline std::string_view pass_through::why_ended() const {
   return x_.draining() ? "draining" : "held too long in line: others fetch past the cache (MaxPassThrough)";
 }
 
+/// What a fault may have done costs the client nothing at first, see fetch's table.
+inline bool pass_through::is_doubted(bypass_answer::continuation what, int status) {
+  using bypass_answer::continuation;
+  ranges_useless_ = ranges_useless_ || (what == continuation::unusable && status == 206);
+  if (what == continuation::unusable) return true;
+  if (what == continuation::replaced) return false;
+  return doubts_++ < (what == continuation::nameless ? max_nameless : 1U);
+}
+
 /// None: it is no refusal of the link, or a definite one. See fetch::judge_refused_link.
 inline std::optional<pass_through::outcome> pass_through::judge_refused_link(int status, bool waited) {
   if (status != 403 && status != 400) return std::nullopt;
@@ -460,7 +489,10 @@ inline asio::awaitable<void> pass_through::refuse(int status) {
   (void)co_await x_.respond(status, x_.options().error_type, text);
 }
 
-inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::client_exchange& up, std::uint64_t skip) {
+/// Until the answer's body ends, whose last byte is the one before `end` where `bounded_`.
+inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::client_exchange& up, std::uint64_t skip,
+                                                                  std::uint64_t end) {
+  std::uint64_t const begin = next(), last = std::min(end, at_.end);
   if (x_.request().method == "HEAD") {
     (void)co_await x_.finish();
     co_return outcome::done;
@@ -480,7 +512,7 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
       if (!c.bytes.empty()) there = co_await send(c.bytes);
     } else {
       // A whole object may have more than the range that was begun.
-      kept_.add(c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), at_.end - next()))));
+      kept_.add(c.bytes.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(c.bytes.size(), last - next()))));
       std::string_view const piece = kept_.ready(at_.at, at_.end);
       std::size_t const n = piece.size();
       if (n != 0)
@@ -496,6 +528,10 @@ inline asio::awaitable<pass_through::outcome> pass_through::relay(upstream::clie
     if (bounded_ && at_.at == at_.end) {
       (void)co_await x_.finish();
       co_return outcome::done;
+    }
+    if (bounded_ && next() == last && last != at_.end) {
+      x_.notes().failure = "upstream's range is shorter than asked for";
+      co_return next() - begin >= fetch_.batch ? outcome::again : outcome::fault;  // no request for each byte
     }
     bool const broke = c.ec || (c.end && bounded_);
     if (broke) x_.notes().failure = "upstream's body: " + (c.ec ? c.ec.message() : std::string("ended early"));

@@ -38,6 +38,11 @@ inline bool is_coded(http::fields const& answer) {
   return !coding.empty() && !http::iequals(coding, "identity");
 }
 
+/// Whether a 206 is one part, not several (RFC 9110 15.3.7.2).
+inline bool is_one_part(http::fields const& answer) {
+  return !http::iequals(answer.value("Content-Type").substr(0, 20), "multipart/byteranges");
+}
+
 /// Whether a response may belong to the generation `m`, whose length is `length` if that is known. `total`: of the
 /// object as the response says.
 inline bool same_generation(cache::meta const& m, std::optional<std::uint64_t> length, http::response_head const& head,
@@ -50,14 +55,16 @@ inline bool same_generation(cache::meta const& m, std::optional<std::uint64_t> l
 }
 
 /// Whether a 206 goes on behind the `have` bytes of an object that are there. It may end before the object does
-/// (RFC 9110 15.3.7); several parts are none (15.3.7.2).
+/// (RFC 9110 15.3.7).
 inline bool continues_part(cache::meta const& m, std::uint64_t have, http::response_head const& head,
                            http::content_range const& r) {
   // It names the ETag that its 200 would have (RFC 9110 15.3.7): without it nothing says what it is a part of.
   bool const named = !m.etag.starts_with('"') || head.fields.contains("ETag");
-  bool const several = http::iequals(head.fields.value("Content-Type").substr(0, 20), "multipart/byteranges");
-  return named && !several && r.range && r.length && r.range->first == have;
+  return named && is_one_part(head.fields) && r.range && r.length && r.range->first == have;
 }
+
+/// So many pages of somebody in between, who does not name the object, are borne in a row.
+inline constexpr unsigned max_nameless = 8;
 
 /// What is kept of an object's 200.
 inline cache::meta meta_of(cache::key const& k, http::response_head const& head, std::optional<std::uint64_t> length) {

@@ -106,6 +106,8 @@ public:
   std::size_t fills() const { return flights_.size(); }
   /// Those of them that wait in line (fetch_options::max_fills).
   std::size_t waiting_fills() const { return fills_.waiting_now(); }
+  /// Clients that wait in line to fetch past the store (fetch_options::max_pass_through).
+  std::size_t waiting_clients() const { return pass_through_.waiting_now(); }
   /// Fills go on for as long as somebody follows them.
   void drain() {
     draining_.store(true);
