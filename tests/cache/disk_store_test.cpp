@@ -228,6 +228,31 @@ TEST_CASE("a suspended part is resumed, also by the next store") {
   CHECK(take(store, 1) == bytes);
   CHECK(store.resume(test_key(1)).error() == std::errc::no_such_file_or_directory);
 }
+TEST_CASE("what checkpoints have promised can be taken back, and promised again") {
+  temporary_directory const dir, before, after;
+  std::string const bytes = test_body(1, 1000);
+  disk_store store(at(dir));
+  auto p = store.create(test_meta(1, bytes.size()));
+  REQUIRE(p);
+  CHECK_FALSE(p->withdraw());  // there is nothing yet
+  CHECK_FALSE(p->append(bytes.substr(0, 600)));
+  CHECK_FALSE(p->checkpoint());
+  CHECK_FALSE(p->withdraw());
+  auto const crash_into = [&](temporary_directory const& to) {
+    std::filesystem::copy(dir.path() / "cache", to.path() / "cache", std::filesystem::copy_options::recursive);
+  };
+  crash_into(before);
+  CHECK_FALSE(p->checkpoint());
+  crash_into(after);
+  disk_store without(at(before)), with(at(after));
+  CHECK(without.resume(test_key(1)).error() == std::errc::no_such_file_or_directory);
+  auto const again = with.resume(test_key(1));
+  REQUIRE(again);
+  CHECK(again->size() == 600);
+  CHECK_FALSE(p->append(bytes.substr(600)));
+  CHECK_FALSE(p->commit(bytes.size()));
+  CHECK(take(store, 1) == bytes);
+}
 TEST_CASE("a part is cut back to its last good checkpoint") {
   temporary_directory const dir;
   std::string const bytes = test_body(1, 1000);

@@ -313,6 +313,29 @@ TEST_CASE("a comparison that breaks off goes on where it was, and other bytes en
   }
 }
 
+TEST_CASE("what is owed a comparison is not kept for another life") {
+  std::string const body = test::pattern(size);
+  test::origin origin{body};
+  test::temporary_directory directory;
+  std::string const wrong = body.substr(0, size - begun) + "more";
+  origin.script(0, cut(begun));
+  origin.script(1, answer(206, numbers(begun, size - 1), framing_kind::chunked, wrong, 0));
+  mishap silent;
+  silent.silent = true;
+  origin.standing(silent);
+  {
+    test::caching_gateway g(directory.path(), origin.authority());
+    http_client c(g.port());
+    c.request("GET", "/o");
+    CHECK(eventually([&] { return origin.count() == 3; }));
+  }
+  origin.heal();
+  test::caching_gateway g(directory.path(), origin.authority());
+  reply const r = test::get(g.port(), "/o");
+  CHECK((r.whole && r.body == body));
+  CHECK(origin.requests().back().value("Range").empty());
+}
+
 TEST_CASE("a page of somebody in between, with no name and other bytes, is borne eight times") {
   for (std::size_t const pages : {std::size_t{8}, std::size_t{9}}) {
     CAPTURE(pages);

@@ -67,6 +67,8 @@ public:
   /// Makes what is written survive a power cut: flushes the body, adds a record to the journal, flushes that.
   /// After a failed flush the part is lost (error::part_lost from then on), since the kernel may have dropped the data.
   std::error_code checkpoint();
+  /// Takes back what checkpoints have promised: until the next one nothing of it outlives a crash. Errors: I/O.
+  std::error_code withdraw();
   /// Makes the complete object of it; `meta()` then has its time and its SHA-256.
   /// Errors: error::length_mismatch if `total_length` is not `size()` or not what was announced; I/O. After an error
   /// the part can be suspended or committed again, unless it is lost. One exception: if only the last flush of a
@@ -90,7 +92,7 @@ private:
     sha256 digest;
     std::uint64_t size = 0;
     std::uint64_t checkpointed = 0;  // bytes the journal vouches for
-    std::uint64_t journal_end = 0;
+    std::uint64_t journal_end = 0, header_size = 0;
     std::uint32_t header_crc = 0;
     bool named = false;  // the files' names are durable
     bool torn = false;   // a failed write may have left bytes behind `size`
@@ -167,6 +169,16 @@ inline std::error_code part::checkpoint() {
   return {};
 }
 
+inline std::error_code part::withdraw() {
+  if (auto const ec = usable()) return ec;
+  auto& s = *s_;
+  if (s.checkpointed == 0) return {};
+  if (auto const ec = core_->ops().truncate(s.journal->fd(), s.header_size)) return ec;
+  s.journal_end = s.header_size;
+  s.checkpointed = 0;
+  return flush(*s.journal);
+}
+
 inline std::error_code part::commit(std::uint64_t total_length) {
   if (auto const ec = usable()) return ec;
   auto& s = *s_;
@@ -236,7 +248,7 @@ inline result<part> part::create(std::shared_ptr<disk_core> const& core, cache::
   auto s = std::make_unique<state>();
   s->meta = std::move(wanted);
   s->entry = *std::move(entry);
-  s->journal_end = header->size();
+  s->journal_end = s->header_size = header->size();
   s->header_crc = crc32c(*header);
   part p(core, std::move(s));  // from here on, leaving drops it
   auto& ops = core->ops();
@@ -315,6 +327,7 @@ inline std::error_code part::reopen(disk_core& core, state& s, bool& hopeless) {
   if (!journal) return journal.error();
   s.journal = *std::move(journal);
   s.journal_end = j->offset_after(good);
+  s.header_size = j->header_size;
   s.header_crc = j->header_crc;
   s.checkpointed = s.size;
   if (auto const ec = ops.truncate(s.journal->fd(), s.journal_end)) return ec;

@@ -452,6 +452,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
     if (end && at + batch.size() > *end) {
       ever_ = counters_.arrived(at, batch.size(), ever_);
       compared_ = 0;  // what came before this was of the same body
+      co_await writer_.doubt();
       co_return contradicts("more bytes than announced");
     }
     if (!batch.empty()) {
@@ -489,6 +490,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
   }
   a.what = verdict::whole;
   compared_.reset();
+  writer_.trust();
   if (!writer_.length() && up.framing().kind == http::body_kind::until_close && unconfirmed_end_ != have())
     unconfirmed_end_ = have();  // an end like a cut: the upstream has to say it twice
   else

@@ -71,7 +71,7 @@ public:
   fill_writer& operator=(fill_writer const&) = delete;
   /// However it ends, a stop in the middle of anything included: what is durable is kept, unless it is worth nothing.
   ~fill_writer() {
-    if (part_ && !worthless_) part_->suspend();
+    if (part_ && !worthless_ && !doubted_) part_->suspend();
   }
 
   bool begun() const noexcept { return part_.has_value(); }
@@ -97,6 +97,10 @@ public:
     verifier_.reset();
   }
   bool resting() const noexcept { return resting_; }
+  /// What is there may be wrong, and is compared with what comes: until `trust` nothing of it is durable, nor kept for
+  /// another life, in which it would come again in any case.
+  asio::awaitable<void> doubt();
+  void trust() noexcept { doubted_ = false; }
   /// The bytes at `at`, which is not beyond the end: those before the end are compared, the others added.
   asio::awaitable<written> write(std::string_view bytes, std::uint64_t at);
   /// The same as `checkpoint`, at most once in `checkpoint_every`; or when there is much that is not durable and the link
@@ -142,6 +146,7 @@ private:
   std::unique_ptr<body_verifier> verifier_;
   body_verdict::state verdict_ = body_verdict::state::open;
   bool resting_ = false;
+  bool doubted_ = false;
   bool worthless_ = false;  // the part: it is being dropped
   std::uint64_t shown_ = 0;
   std::uint64_t dropped_ = 0;  // the generation that was found to be replaced
@@ -224,7 +229,7 @@ asio::awaitable<written> fill_writer<Store>::begin(cache::meta about, std::optio
   auto made = co_await disk_.io(make);
   if (!made) co_return written(written::state::store_failed, made.error().message());
   part_.emplace(*std::move(made));
-  worthless_ = false;
+  worthless_ = doubted_ = false;
   if (disk_.late()) co_return too_late();
   length_ = length;
   shown_ = synced_ = 0;
@@ -298,12 +303,24 @@ asio::awaitable<void> fill_writer<Store>::checkpoint_if_due(bool idle) {
 
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::checkpoint() {
-  if (!part_ || size() <= synced_) co_return;
+  if (!part_ || doubted_ || size() <= synced_) co_return;
   auto sync = [this] { return part_->checkpoint(); };
   std::error_code const ec = co_await disk_.sync(sync);
   if (ec) log(log_level::warn, "no checkpoint: " + ec.message());
   synced_ = size();
   synced_when_ = clock::now();
+}
+
+template <cache::CacheStore Store>
+asio::awaitable<void> fill_writer<Store>::doubt() {
+  if (doubted_) co_return;
+  doubted_ = true;
+  synced_ = 0;
+  if constexpr (requires(part& p) { p.withdraw(); }) {
+    auto withdraw = [this] { return part_->withdraw(); };
+    std::error_code const ec = co_await disk_.sync(withdraw);
+    if (ec) log(log_level::warn, "checkpoints cannot be taken back: " + ec.message());
+  }
 }
 
 template <cache::CacheStore Store>
@@ -335,6 +352,10 @@ asio::awaitable<written> fill_writer<Store>::finish() {
 template <cache::CacheStore Store>
 asio::awaitable<void> fill_writer<Store>::keep() {
   if (!part_) co_return;
+  if (doubted_) {
+    co_await drop(true);
+    co_return;
+  }
   auto suspend = [this] {
     part_->suspend();
     part_.reset();
