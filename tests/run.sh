@@ -193,6 +193,8 @@ step_checks() {
   one awaits-self-test 300 python3 -B tests/checks/awaits.py --self-test
   one awaits 900 python3 -B tests/checks/awaits.py
   one docs 60 python3 -B tests/checks/docs_test.py
+  one runbook-self-test 60 python3 -B tests/checks/runbook.py --self-test
+  one runbook 60 python3 -B tests/checks/runbook.py
   one conformance 60 python3 -B tests/checks/conformance.py
   # Lock files name no registry: each machine has its own.
   one lock-file 10 sh -c 'for f; do grep -q \"integrity\" "$f" && ! grep -n \"resolved\" "$f" || exit 1; done' sh \
