@@ -88,6 +88,9 @@ def test_the_service_under_systemd_serves_devices_through_an_upgrade(bench):
     update(3)
     listed = where.inside('runuser', '-u', 'mender-gateway', '--', 'mgw-gateway', 'cache', 'list')
     check('4.0 MiB' in listed, f'the cache: {listed}')
+    seen = where.inside('runuser', '-u', 'mender-gateway', '--', 'sh', '-c', 'set -a; . /etc/default/mender-gateway; '
+                        'mgw-gateway doctor --ca /srv/mgw/ca.crt --host localhost', good=(0, 1))
+    check(re.search('https port +:443: the gateway runs, and is ready', seen), f'the doctor, who may not take port 443: {seen}')
     log = where.inside('journalctl', '-b', '-u', 'mender-gateway', '--no-pager')
     for trouble in ('level=error', 'erifier', 'Operation not permitted'):
         check(trouble not in log, f'{trouble} in the log:\n{log[-3000:]}')

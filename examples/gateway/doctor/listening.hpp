@@ -145,6 +145,10 @@ inline finding check_port(listen_place const& p, bool clients_need_certificates,
     ec = e.code();
   }
   if (ec == asio::error::address_in_use) return who_is_there(p, *where, clients_need_certificates, step);
+  if (ec == asio::error::access_denied) {  // the service may have a right that we have not, and listen there
+    finding const there = who_is_there(p, *where, clients_need_certificates, step);
+    if (there.how != level::problem) return there;
+  }
   return judge_no_listener(p, ec, where->port());
 }
 
