@@ -2,6 +2,7 @@
 import hashlib
 import os
 import re
+import sys
 
 from machines import ROOT, run
 from support import BIN, Skip, check
@@ -33,6 +34,17 @@ def good_settings(bench, environment):
     here = {'HTTPS_SERVER_CERTIFICATE': str(out / 'server.crt'), 'HTTPS_SERVER_KEY': str(out / 'server.key'),
             'ARTIFACTS_PROXY_CACHE_PATH': str(bench.dir / 'cache'), 'STATE_DIRECTORY': str(bench.dir / 'state')}
     run(BIN / 'mgw-gateway', '--check-config', env={'PATH': '/usr/bin:/bin', **environment, **here})
+
+
+def test_kubernetes_manifests_are_in_the_api_s_form(bench):
+    manifest, wrong = DEPLOY / 'kubernetes/mender-gateway.yaml', bench.path('wrong.yaml')
+    wrong.write_text(manifest.read_text().replace('timeoutSeconds:', 'timeoutSecond:'))
+    form = [sys.executable, ROOT / 'tests/deploy/kubernetes_form.py']
+    run(*form, manifest, good=(0, 77), cwd=bench.dir)
+    said = run(*form, wrong, good=(1, 77), cwd=bench.dir)
+    if 'is not installed' in said:
+        raise Skip(said.strip())
+    check('knows no timeoutSecond' in said, said)
 
 
 def test_kubernetes_manifests_agree_with_each_other_and_with_the_image(bench):
