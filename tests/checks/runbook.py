@@ -40,8 +40,9 @@ ELSEWHERE = {
     'include/mgw/mender/tenants.hpp': 'its tenant token',
     'include/mgw/proxy/certificate_refusals.hpp': 'refuses our certificate',
 }
-# What is only printed by a command.
-NO_LOG = ('examples/gateway/logging/logging.hpp', 'examples/gateway/commands/check_places.hpp', 'examples/gateway/commands/show.hpp')
+# What names levels as such, or is only printed by a command.
+NO_LOG = ('examples/gateway/logging/logging.hpp', 'examples/gateway/commands/check_places.hpp',
+          'examples/gateway/commands/show.hpp')
 REASON = re.compile(r'\bfailure \+?= ')
 ERRORS = ('include/mgw/upstream/error.hpp', 'include/mgw/mender/error.hpp')
 HEALTH = ('examples/gateway/health.hpp', 'examples/gateway/assembly.hpp', 'examples/gateway/client_certificates.hpp')
@@ -50,7 +51,8 @@ HEALTH_TEXT = re.compile(r'\b(?:reasons|warnings)\.(?:push_back|emplace_back)\(|
 
 def without_comments(text):
     """Comments, and what is written as a character, give no strings."""
-    return re.sub(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|\'(?:[^\'\\\n]|\\.)\'', lambda m: m[0] if m[0][0] == '"' else ' ' * len(m[0]), text)
+    return re.sub(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|\'(?:[^\'\\\n]|\\.)\'',
+                  lambda m: m[0] if m[0][0] == '"' else ' ' * len(m[0]), text)
 
 
 def closing(text, start):
@@ -139,14 +141,12 @@ def messages(root):
                 add('log', found.start(), ['(no text here: say in tests/checks/runbook.py where it comes from)'])
             elif ELSEWHERE[name]:
                 add('log', found.start(), [ELSEWHERE[name]] if ELSEWHERE[name] in text else ['(not in this file any more)'])
-        for pattern in TEXTS['all'] + TEXTS.get(name, ()):
+        for pattern in () if name in HEALTH else TEXTS['all'] + TEXTS.get(name, ()):
             for found in re.finditer(pattern, text):
                 whole = text[found.end():closing(text, found.end())]
-                pieces = literals(whole)
-                granted = re.match(r'[^,]*, true,', whole)
-                if pieces and not granted and not (name in HEALTH and 'warnings' in found[0] and 'o.' == text[found.start() - 2:found.start()]):
-                    if name not in HEALTH[:1]:
-                        add('log', found.start(), pieces)
+                granted = re.match(r'[^,]*, true,', whole)  # a decision that is logged at info
+                if literals(whole) and not granted:
+                    add('log', found.start(), literals(whole))
     return out
 
 
