@@ -1,7 +1,7 @@
 // Clients of the benchmark: plain blocking sockets and OpenSSL, a thread for each client.
-//   mgw-bench-load URL [--clients N] [--requests N] [--fresh] [--header LINE] [--pattern]
+//   mgw-bench-load URL [--clients N] [--requests N] [--fresh] [--pause MS] [--header LINE] [--pattern]
 //       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
-//       full handshake. --pattern, --body FILE: bodies are compared with the origin's pattern, or with this file. A
+//       full handshake. --pause: milliseconds before each but the first. --pattern, --body FILE: bodies are compared with the origin's pattern, or with this file. A
 //       body that breaks off is resumed by Range, as an update client does: from where it broke if the answer is 206,
 //       from the start if it is 200.
 //       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after
@@ -44,7 +44,7 @@ using clock_type = std::chrono::steady_clock;
 struct options {
   std::string host, path, header;
   std::uint16_t port = 443;
-  std::size_t clients = 1, requests = 1, idle = 0, rate = 0;
+  std::size_t clients = 1, requests = 1, idle = 0, rate = 0, pause = 0;
   std::optional<clock_type::time_point> deadline;
   bool tls = true, fresh = false, pattern = false;
   std::optional<std::string_view> body;
@@ -151,6 +151,7 @@ public:
   void run() {
     for (std::size_t i = 0; i < o_.requests && !over(); ++i) {
       if (o_.fresh) connection_.reset();
+      if (i != 0 && o_.pause != 0) std::this_thread::sleep_for(std::chrono::milliseconds(o_.pause));
       if (!get()) ++r_.failures;
     }
   }
@@ -260,6 +261,8 @@ bool read_options(int argc, char** argv, options& o) {
       o.clients = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--requests")
       o.requests = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--pause")
+      o.pause = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--body") {
       o.body = read_file(value), ++i;
       if (!o.body) return false;

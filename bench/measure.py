@@ -262,7 +262,7 @@ class Gateway(Proxy):
         # can be checked.
         environment.update(
             HTTPS_ENABLED="true", HTTPS_LISTEN=f"127.0.0.1:{self.port}", HTTPS_SERVER_CERTIFICATE=self.bench.cert,
-            HTTPS_SERVER_KEY=self.bench.key, UPSTREAM_SERVER_URL=f"https://localhost:{self.bench.origin_port}",
+            HTTPS_SERVER_KEY=self.bench.key, UPSTREAM_SERVER_URL=f"{self.bench.origin_scheme}://localhost:{self.bench.origin_port}",
             UPSTREAM_SERVER_CA_CERTIFICATE=self.bench.cert, ARTIFACTS_PROXY_ENABLED="true",
             ARTIFACTS_PROXY_CACHE_PATH=os.path.join(self.directory, "cache"), STATE_DIRECTORY=os.path.join(self.directory, "state"),
             ARTIFACTS_PROXY_CACHE_VERIFY="length", WORKERS="1", DRAIN_TIMEOUT="1s",
@@ -290,7 +290,7 @@ class Row:
 class Bench:
     def __init__(self, o, work):
         self.o, self.work = o, work
-        self.scheme = "https"
+        self.scheme = self.origin_scheme = "https"
         self.failures = []
         cores = sorted(os.sched_getaffinity(0))
         self.proxy_core, self.load_core = cores[0], cores[-1]

@@ -5,7 +5,7 @@
 //     NAME. file=FILE: the bytes of this file, given on the command line, instead of the pattern.
 // .../deployments/next?size=SIZE&name=NAME[&rate=…][&cut=…]  a deployment with the link to that artifact
 // GET /counters                                              {"requests":…,"artifact_requests":…,"artifact_bytes":…}
-// any other path under /api/                                 200 bytes of JSON
+// any other path under /api/[?delay=N]                       200 bytes of JSON, after N milliseconds
 #include "pattern.hpp"
 
 #include <mgw/http/range.hpp>
@@ -86,6 +86,12 @@ public:
 
 private:
   static asio::awaitable<void> api(mgw::proxy::exchange& x) {
+    if (auto const delay = number(parameter(x.target().query, "delay")); delay != 0) {
+      asio::steady_timer timer(x.worker().io.get_executor());
+      timer.expires_after(std::chrono::milliseconds(delay));
+      std::error_code ignored;
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
     static std::string const answer = "{\"text\":\"" + std::string(189, 'x') + "\"}";
     (void)co_await x.respond(200, "application/json", answer);
   }

@@ -4,9 +4,10 @@
 #   tests/run.sh               everything a change must pass; about 40 minutes from nothing on two cores
 #   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer,
 #                              clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
-#                              g++, 300 s of each fuzzer, signed links to storage servers from npm, and the deployments of
-#                              examples/gateway/deploy
-#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage deploy (several times if wanted)
+#                              g++, 300 s of each fuzzer, signed links to storage servers from npm, the deployments of
+#                              examples/gateway/deploy, and what requests cost beside bench/instructions.json
+#   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage deploy instructions (several
+#                              times if wanted)
 #
 # The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
 # `N passed, N failed` (test cases and checks), and the exit status is 1 if any failed.
@@ -20,7 +21,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --all) all=1 ;;
     --only)
-      [[ " checks asan gcc tsan e2e demo consumers fuzz storage deploy " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
+      [[ " checks asan gcc tsan e2e demo consumers fuzz storage deploy instructions " == *" ${2:-none} "* ]] || { echo "run.sh: no such step: ${2:-}" >&2; exit 2; }
       only+=("$2")
       shift
       ;;
@@ -336,8 +337,24 @@ step_deploy() {
   [ "$status" -le 1 ] || fail "deploy: exit status $status" 1
 }
 
+step_instructions() {
+  headline "instructions: what requests cost, beside bench/instructions.json"
+  if ! command -v valgrind >/dev/null && ! bounded instructions-packages 900 env DEBIAN_FRONTEND=noninteractive sh -c \
+    'apt-get update && apt-get install -y --no-install-recommends valgrind'; then
+    fail "instructions: valgrind cannot be installed" 1 "$logs/instructions-packages.log"
+    return
+  fi
+  options=(-DMGW_BUILD_BENCH=ON)
+  build release 1800 mgw-gateway mgw-bench-origin mgw-bench-load mgw-count-allocations
+  local status=$?
+  options=()
+  [ $status = 0 ] || return
+  one instructions 300 python3 -B bench/instructions.py
+  grep -a '^not compared' "$logs/instructions.log" | sed 's/^/  /'
+}
+
 install_missing
-[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage deploy})
+[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage deploy instructions})
 for step in "${only[@]}"; do "step_$step"; done
 
 echo
