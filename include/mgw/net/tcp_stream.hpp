@@ -46,7 +46,9 @@ public:
   }
 
   asio::awaitable<io_result> read_some(asio::mutable_buffer into) {
-    io_result r = try_read(into);
+    io_result r{asio::error::would_block, 0};
+    // Right after a write the peer's answer will hardly be here: Asio looks for it anyway.
+    if (!std::exchange(asked_, false) || cancelled_) r = try_read(into);
     if (r.ec != asio::error::would_block) co_return r;
     r.ec.clear();
     r.n = co_await socket_.async_read_some(into, asio::redirect_error(asio::use_awaitable, r.ec));
@@ -117,6 +119,7 @@ private:
   asio::ip::tcp::endpoint remote_;
   std::int64_t written_ = 0;
   bool cancelled_ = false;
+  bool asked_ = false;  // we wrote last
 };
 static_assert(Stream<tcp_stream>);
 
@@ -144,6 +147,7 @@ inline io_result tcp_stream::try_write(const_buffers from) {
     ssize_t const n = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL);
     if (n >= 0) {
       written_ += n;
+      asked_ = true;
       return {{}, static_cast<std::size_t>(n)};
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK) return {asio::error::would_block, 0};

@@ -60,6 +60,11 @@ public:
 
   /// Room to receive into while waiting: small, and the engine's own.
   asio::mutable_buffer waiting_room() noexcept;
+  static constexpr std::size_t waiting_size = 512;  // of it
+  /// Room for what comes behind a waiting room that was filled, whose bytes move to a lent block. Then received_rest(n).
+  /// Precondition: none of them was read.
+  asio::mutable_buffer rest_room();
+  void received_rest(std::size_t n) noexcept { in_end_ += n; }
   /// Room for a whole record, lent. Given back by received(0), or when the input has been used up.
   /// Precondition of both: the last step wanted input, so that none is left here.
   asio::mutable_buffer bulk_room();
@@ -67,6 +72,8 @@ public:
   void received(std::size_t n) noexcept;
   /// The transport ended: the BIO says so to OpenSSL once the input is used up.
   void received_eof() noexcept { peer_closed_ = true; }
+  /// There is something to read from, if perhaps too little. Else `read` would want input.
+  bool has_input() const noexcept { return in_begin_ != in_end_ || inside_record(); }
   /// Part of a record is here already, so the rest is about to come.
   bool inside_record() const noexcept { return SSL_has_pending(ssl_.get()) == 1; }
 
@@ -89,13 +96,18 @@ private:
     }
   };
 
+  /// The queue is the thread's: another connection's leftovers may be in it. To clear an empty one costs much more than
+  /// to look.
+  static void forget_errors() noexcept {
+    if (ERR_peek_error() != 0) ERR_clear_error();
+  }
   step outcome(int returned) noexcept;
   int take_input(char* to, std::size_t size) noexcept;
   int put_output(char const* from, std::size_t size) noexcept;
   static BIO_METHOD const* bio_method();
   static tls_engine& of(BIO* bio) noexcept { return *static_cast<tls_engine*>(BIO_get_data(bio)); }
 
-  std::array<char, 512> small_;
+  std::array<char, waiting_size> small_;
   lent_buffer bulk_;          // held while it has unread input or is being received into
   std::size_t in_begin_ = 0;  // unread input, of bulk_ if that is held, else of small_
   std::size_t in_end_ = 0;
@@ -121,25 +133,25 @@ inline tls_engine::tls_engine(tls_context const& context, tls_role role) : ssl_(
 }
 
 inline tls_engine::step tls_engine::handshake() {
-  ERR_clear_error();  // the queue is the thread's: another connection's leftovers may be in it
+  forget_errors();
   return outcome(SSL_do_handshake(ssl_.get()));
 }
 
 inline tls_engine::step tls_engine::read(asio::mutable_buffer into) {
   assert(into.size() != 0);
-  ERR_clear_error();
+  forget_errors();
   return outcome(SSL_read(ssl_.get(), into.data(), static_cast<int>(std::min<std::size_t>(into.size(), 1U << 30))));
 }
 
 inline tls_engine::step tls_engine::write(asio::const_buffer from) {
   assert(from.size() != 0 && from.size() <= max_record && can_write());
-  ERR_clear_error();
+  forget_errors();
   return outcome(SSL_write(ssl_.get(), from.data(), static_cast<int>(from.size())));
 }
 
 inline void tls_engine::close() noexcept {
   if (SSL_in_init(ssl_.get()) || (SSL_get_shutdown(ssl_.get()) & SSL_SENT_SHUTDOWN) != 0) return;
-  ERR_clear_error();
+  forget_errors();
   SSL_shutdown(ssl_.get());
 }
 
@@ -178,6 +190,13 @@ inline asio::mutable_buffer tls_engine::waiting_room() noexcept {
   assert(in_begin_ == in_end_);
   bulk_.reset();
   return asio::buffer(small_);
+}
+
+inline asio::mutable_buffer tls_engine::rest_room() {
+  assert(in_begin_ == 0 && in_end_ == waiting_size && !bulk_);
+  bulk_ = lent_buffer::take();
+  std::memcpy(bulk_.data(), small_.data(), in_end_);
+  return {bulk_.data() + in_end_, lent_buffer::capacity - in_end_};
 }
 
 inline asio::mutable_buffer tls_engine::bulk_room() {

@@ -102,6 +102,8 @@ private:
     std::size_t encrypted = 0;     // plaintext bytes that are in the output already but not yet counted as written
     bool flushing = false;         // somebody is in next.write_some
     bool read_wants_room = false;  // OpenSSL must answer before it reads on, and the output is full
+    std::error_code late_error;    // of a read whose bytes came first
+    bool asked = false;            // we wrote last: the peer's answer will hardly be here yet
     bool cancelled = false;
     bool named = false;
     tls_engine engine;
@@ -120,6 +122,7 @@ private:
   static asio::awaitable<std::error_code> fill(state& s, bool bulk);
   static io_result encrypt(state& s, const_buffers from);
   static std::error_code arrived(state& s, io_result r) noexcept;
+  static void take_rest(state& s);
 
   std::unique_ptr<state> p_;
 };
@@ -258,12 +261,21 @@ std::error_code tls_stream<Next>::arrived(state& s, io_result r) noexcept {
   return r.ec;
 }
 
+/// The small room was filled: the rest of the record is most likely here, and OpenSSL gets the whole in one go.
+template <Stream Next>
+void tls_stream<Next>::take_rest(state& s) {
+  io_result const r = s.next.try_read(s.engine.rest_room());
+  s.engine.received_rest(r.n);
+  if (r.ec != asio::error::would_block) s.late_error = r.ec;
+}
+
 template <Stream Next>
 std::error_code tls_stream<Next>::try_fill(state& s) {
+  if (s.late_error) return arrived(s, io_result{std::exchange(s.late_error, {}), 0});
   return arrived(s, s.next.try_read(s.engine.bulk_room()));
 }
 
-/// Waits for input. Precondition: try_fill has just said would_block.
+/// Waits for input. Precondition: try_fill has just said would_block, or would hardly say anything else.
 template <Stream Next>
 asio::awaitable<std::error_code> tls_stream<Next>::fill(state& s, bool bulk) {
   asio::mutable_buffer room = s.engine.waiting_room();
@@ -304,7 +316,9 @@ io_result tls_stream<Next>::try_read(asio::mutable_buffer into) {
   for (;;) {
     if (s.cancelled) return {asio::error::operation_aborted, 0};
     if (s.read_error) return {s.read_error, 0};
-    tls_engine::step const step = s.engine.read(into);
+    tls_engine::step step;
+    step.needs = tls_engine::want::input;
+    if (s.engine.has_input() || s.read_wants_room) step = s.engine.read(into);
     if (step.n != 0) return {{}, step.n};
     if (step.ec) s.read_error = step.ec;
     std::error_code sent;
@@ -326,7 +340,9 @@ template <Stream Next>
 asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into) {
   state& s = *p_;
   for (;;) {
-    io_result r = try_read(into);
+    io_result r{asio::error::would_block, 0};
+    bool const in_vain = std::exchange(s.asked, false) && !s.engine.has_input() && !s.read_wants_room && !s.read_error;
+    if (!in_vain) r = try_read(into);
     if (r.ec != asio::error::would_block) co_return r;
     // What reading produced is flushed before we wait. Not what a try_write left over: its caller comes back for that,
     // and two peers that both wait for room before they read would wait for each other.
@@ -336,8 +352,15 @@ asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into
       if (r.ec) co_return r;
       continue;
     }
-    bool const bulk = s.engine.inside_record();
-    r.ec = co_await fill(s, bulk);
+    // As in fill(), whose frame is saved.
+    asio::mutable_buffer const room = s.engine.inside_record() ? s.engine.bulk_room() : s.engine.waiting_room();
+    if constexpr (requires { s.next.await_read(room); })
+      r = co_await s.next.await_read(room);
+    else
+      r = co_await s.next.read_some(room);
+    r.ec = arrived(s, r);
+    if (!r.ec && r.n == tls_engine::waiting_size) take_rest(s);
+    r.n = 0;
     if (r.ec) co_return r;
   }
 }
@@ -377,6 +400,7 @@ io_result tls_stream<Next>::try_write(const_buffers from) {
   }
   std::error_code const ec = try_flush(s);
   if (ec) return {ec, 0};
+  s.asked = true;
   return {{}, std::min(std::exchange(s.encrypted, 0), asio::buffer_size(from))};
 }
 
