@@ -8,7 +8,7 @@
 namespace mgw::http::chars_test {
 
 TEST_CASE("a span ends at the first byte that is not in the set, wherever that stands") {
-  for (chars const set : {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit})
+  for (chars const set : {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit, chars::path})
     for (int byte = 0; byte < 256; ++byte) {
       char const c = static_cast<char>(byte);
       for (std::size_t before = 0; before < 10; ++before)
@@ -20,6 +20,15 @@ TEST_CASE("a span ends at the first byte that is not in the set, wherever that s
           CAPTURE(text);
           if (!right) CHECK(span_of(text, set) == want);
         }
+    }
+  for (int byte = 0; byte < 256; ++byte)
+    for (std::size_t at = 0; at < 100; ++at) {  // in a long value, which is looked at in blocks
+      std::string text(100, 'v');
+      text[at] = static_cast<char>(byte);
+      std::size_t const want = is(text[at], chars::value) ? text.size() : at;
+      CAPTURE(byte);
+      CAPTURE(at);
+      if (span_of(text, chars::value) != want) CHECK(span_of(text, chars::value) == want);
     }
   CHECK(span_of("", chars::token) == 0);
   CHECK(all_of("", chars::token));

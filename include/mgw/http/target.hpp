@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/core/result.hpp>
+#include <mgw/http/chars.hpp>
 #include <mgw/http/uri.hpp>
 
 #include <cstddef>
@@ -102,7 +103,7 @@ constexpr bool is_unreserved(int c) noexcept {
 
 inline result<request_target> parse_target(std::string_view target, std::string_view method) noexcept {
   auto const invalid = std::make_error_code(std::errc::invalid_argument);
-  if (target.empty() || !uri_detail::is_visible(target) || target.find('#') != std::string_view::npos) return invalid;
+  if (target.empty() || !all_of(target, chars::target)) return invalid;
   request_target out;
   if (method == "CONNECT") {
     auto const where = parse_host_and_port(target);
@@ -139,11 +140,16 @@ inline result<request_target> parse_target(std::string_view target, std::string_
 
 inline bool is_normal_path(std::string_view path) noexcept {
   using namespace target_detail;
-  if (!path.starts_with('/') || !uri_detail::is_visible(path)) return false;
+  if (!path.starts_with('/')) return false;
   int before = -1;  // the byte of the escape just before, for overlong UTF-8
   for (std::size_t i = 0; i < path.size();) {
+    if (std::size_t const plain = span_of(path.substr(i), chars::path); plain != 0) {
+      before = -1;
+      i += plain;
+      continue;
+    }
     char const c = path[i];
-    if (c == '\\' || c == '?' || c == '#') return false;
+    if (c != '/' && c != '%') return false;
     if (c == '%') {
       int const value = byte_at(path, i + 1);
       if (value < 0 || is_structural(value)) return false;
@@ -156,7 +162,6 @@ inline bool is_normal_path(std::string_view path) noexcept {
     }
     before = -1;
     ++i;
-    if (c != '/') continue;
     std::string_view segment = path.substr(i, path.find('/', i) - i);
     bool const last = i + segment.size() == path.size();
     if (segment.empty() && !last) return false;
