@@ -2,7 +2,7 @@
 # Defines Asio::Asio with the definitions that every translation unit of a program must share:
 #   ASIO_HAS_CO_AWAIT, ASIO_HAS_STD_COROUTINE   clang needs to be told; g++ finds out by itself
 #   ASIO_HAS_STD_ALIGNED_ALLOC                  Asio guesses it from which header came first, and guesses apart
-#   ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8       coroutine frames are recycled instead of allocated
+#   ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=32      coroutine frames are recycled instead of allocated
 find_package(Threads REQUIRED)
 find_path(Asio_INCLUDE_DIR asio.hpp)
 if(Asio_INCLUDE_DIR)
@@ -22,6 +22,6 @@ if(Asio_FOUND AND NOT TARGET Asio::Asio)
   target_include_directories(Asio::Asio SYSTEM INTERFACE ${Asio_INCLUDE_DIR})
   target_link_libraries(Asio::Asio INTERFACE Threads::Threads)
   target_compile_definitions(Asio::Asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_CO_AWAIT
-    ASIO_HAS_STD_COROUTINE ASIO_HAS_STD_ALIGNED_ALLOC=1 ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8)
+    ASIO_HAS_STD_COROUTINE ASIO_HAS_STD_ALIGNED_ALLOC=1 ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=32)
 endif()
 mark_as_advanced(Asio_INCLUDE_DIR)
