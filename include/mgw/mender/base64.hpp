@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -23,29 +24,47 @@ constexpr int base64_digit(char c, std::string_view alphabet) noexcept {
   return c == alphabet[63] ? 63 : -1;
 }
 
-inline std::optional<std::string> decode_base64_digits(std::string_view text, std::string_view alphabet) {
-  if (text.size() % 4 == 1) return std::nullopt;
-  std::string out;
-  out.reserve(text.size() / 4 * 3 + 2);
-  std::uint32_t bits = 0;
-  unsigned have = 0;
-  for (char const c : text) {
-    int const digit = base64_digit(c, alphabet);
-    if (digit < 0) return std::nullopt;
-    bits = (bits << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFF;
-    have += 6;
-    if (have < 8) continue;
-    have -= 8;
-    out.push_back(static_cast<char>(bits >> have & 0xFF));
+using base64_digits = std::array<std::uint8_t, 256>;
+inline constexpr std::uint8_t no_digit = 0x80;
+
+constexpr base64_digits digits_of(std::string_view alphabet) noexcept {
+  base64_digits t{};
+  for (unsigned c = 0; c < t.size(); ++c) {
+    int const digit = base64_digit(static_cast<char>(c), alphabet);
+    t[c] = digit < 0 ? no_digit : static_cast<std::uint8_t>(digit);
   }
-  if ((bits & ((1U << have) - 1)) != 0) return std::nullopt;  // else several spellings would mean the same bytes
+  return t;
+}
+inline constexpr base64_digits base64_values = digits_of(base64_alphabet);
+inline constexpr base64_digits base64url_values = digits_of(base64url_alphabet);
+
+inline std::optional<std::string> decode_base64_digits(std::string_view text, base64_digits const& values) {
+  if (text.size() % 4 == 1) return std::nullopt;
+  std::string out(text.size() / 4 * 3 + (text.size() % 4 == 0 ? 0 : text.size() % 4 - 1), '\0');
+  char* to = out.data();
+  std::uint32_t seen = 0;  // all digits, for no_digit
+  auto const digit = [&](std::size_t i) {
+    std::uint32_t const d = i < text.size() ? values[static_cast<unsigned char>(text[i])] : 0;
+    seen |= d;
+    return d;
+  };
+  for (std::size_t i = 0; i < text.size(); i += 4) {  // four make three bytes
+    std::uint32_t const bits = digit(i) << 18 | digit(i + 1) << 12 | digit(i + 2) << 6 | digit(i + 3);
+    std::size_t const left = static_cast<std::size_t>(out.data() + out.size() - to);
+    *to++ = static_cast<char>(bits >> 16 & 0xFF);
+    if (left > 1) *to++ = static_cast<char>(bits >> 8 & 0xFF);
+    if (left > 2) *to++ = static_cast<char>(bits & 0xFF);
+    bool const rest = left == 1 ? (bits & 0xFFFF) != 0 : left == 2 && (bits & 0xFF) != 0;
+    if (rest) return std::nullopt;  // else several spellings would mean the same bytes
+  }
+  if ((seen & no_digit) != 0) return std::nullopt;
   return out;
 }
 
 }  // namespace detail
 
 constexpr bool is_base64url_char(char c) noexcept {
-  return detail::base64_digit(c, base64url_alphabet) >= 0;
+  return detail::base64url_values[static_cast<unsigned char>(c)] != detail::no_digit;
 }
 
 /// base64url without padding (RFC 4648 section 5).
@@ -76,7 +95,7 @@ inline std::string encode_base64(std::string_view bytes) {
 /// Reads base64url without padding. Strict, so that each byte string has exactly one spelling: no other alphabet, no
 /// padding, no blanks, no bits left over. Empty text is the empty string.
 inline std::optional<std::string> decode_base64url(std::string_view text) {
-  return detail::decode_base64_digits(text, base64url_alphabet);
+  return detail::decode_base64_digits(text, detail::base64url_values);
 }
 
 /// Reads base64 with its padding (RFC 4648 section 4), as strictly.
@@ -86,7 +105,7 @@ inline std::optional<std::string> decode_base64(std::string_view text) {
     text.remove_suffix(2);
   else if (text.ends_with('='))
     text.remove_suffix(1);
-  return detail::decode_base64_digits(text, base64_alphabet);
+  return detail::decode_base64_digits(text, detail::base64_values);
 }
 
 }  // namespace mgw::mender

@@ -3,6 +3,7 @@
 #include <mgw/core/result.hpp>
 #include <mgw/mender/error.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -103,8 +104,13 @@ inline void append_utf8(std::string& out, std::uint32_t code_point) {
 /// Appends `text` as a JSON string, quotes included. Bytes that are no UTF-8 become U+FFFD.
 inline void append_json_string(std::string& out, std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
+  auto const odd = [](char c) { return c < 0x20 || c >= 0x7f || c == '"' || c == '\\'; };
   out.push_back('"');
   while (!text.empty()) {
+    auto const plain = std::find_if(text.begin(), text.end(), odd);  // nearly always all of it
+    out.append(text.begin(), plain);
+    text.remove_prefix(static_cast<std::size_t>(plain - text.begin()));
+    if (text.empty()) break;
     auto const c = static_cast<unsigned char>(text[0]);
     std::size_t const length = utf8_sequence(text);
     if (c == '"' || c == '\\') {
@@ -246,16 +252,21 @@ inline bool json_scanner::number() noexcept {
 inline bool json_scanner::string(std::string* out) {
   if (out != nullptr) out->clear();
   if (!take('"')) return fail();
+  auto const plain = [](char c) { return c >= 0x20 && c <= 0x7e && c != '"' && c != '\\'; };
   while (at_ < text_.size()) {
+    std::size_t const begin = at_;  // of what means itself: most of it
+    while (at_ < text_.size() && plain(text_[at_])) ++at_;
+    if (out != nullptr) out->append(text_, begin, at_ - begin);
+    if (at_ == text_.size()) break;
     auto const c = static_cast<unsigned char>(text_[at_]);
     if (c == '"') {
       ++at_;
       return true;
     }
     if (c == '\\') {
-      std::size_t const begin = at_++;
+      std::size_t const backslash = at_++;
       if (!escape(out)) {
-        at_ = begin;
+        at_ = backslash;
         return fail();
       }
       continue;
