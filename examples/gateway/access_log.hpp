@@ -5,6 +5,7 @@
 
 #include <mgw/http/fields.hpp>
 #include <mgw/mender/device_api.hpp>
+#include <mgw/net/address_text.hpp>
 #include <mgw/proxy/exchange.hpp>
 
 #include <spdlog/spdlog.h>
@@ -42,15 +43,17 @@ inline bool is_usual(std::string_view route, int status) {
 
 /// The path without what it seals: a link's token is as good as the artifact. So of what matches no route, and may be a
 /// link in another spelling or with another method, nothing is told from the word "gateway" on.
-inline std::string loggable_path(std::string_view route, std::string_view path) {
-  if (route.find("{token}") != std::string_view::npos) return std::string(route);
-  if (!route.empty()) return std::string(path);
+/// `room` holds the text if it is neither of the two.
+inline std::string_view loggable_path(std::string_view route, std::string_view path, std::string& room) {
+  if (route.find("{token}") != std::string_view::npos) return route;
+  if (!route.empty()) return path;
   constexpr std::string_view word = "gateway";
   auto const plain = unescaped(path);
   auto const same = [](char c, char lower) { return c == lower || (c >= 'A' && c <= 'Z' && c - 'A' + 'a' == lower); };
   auto const at = std::search(plain.begin(), plain.end(), word.begin(), word.end(), same);
-  if (at == plain.end()) return std::string(path);
-  return std::string(plain.begin(), at).append(word).append("/*");
+  if (at == plain.end()) return path;
+  room.assign(plain.begin(), at).append(word).append("/*");
+  return room;
 }
 
 /// Of thousands of small ranges of one download all but the last are debug lines, and so is what every poll of an
@@ -77,9 +80,10 @@ inline void append_access(log_fields& f, mgw::proxy::exchange const& x, address_
                           std::chrono::steady_clock::time_point now) {
   using seconds = std::chrono::duration<double>;
   auto const& n = x.notes();
-  f.word("msg", "request").word("peer", x.peer().address.address().to_string());
+  f.word("msg", "request").word("peer", mgw::net::address_text(x.peer().address.address()));
   if (auto const who = asked_for(x, proxies); !who.empty()) f.word("for", who);
-  f.text("method", x.request().method).text("path", loggable_path(n.route, x.target().path));
+  std::string room;
+  f.text("method", x.request().method).text("path", loggable_path(n.route, x.target().path, room));
   if (x.aborted() && !x.head_sent())
     f.word("status", "closed");
   else

@@ -1,6 +1,7 @@
 #pragma once
 
 // Connections: TCP and TLS streams, listeners, deadlines, workers.
+#include <mgw/net/address_text.hpp>
 #include <mgw/net/client_trust.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/error.hpp>

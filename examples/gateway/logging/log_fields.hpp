@@ -3,8 +3,8 @@
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/text.hpp>
 
-#include <array>
-#include <charconv>
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -18,8 +18,13 @@ enum class log_format { text, json };
 /// Appends text between quotes, so that nothing in it can end them or the line: control characters, of eight bits too,
 /// and what is no UTF-8 are question marks.
 inline void append_quoted(std::string& out, std::string_view text) {
+  auto const odd = [](char c) { return c < 0x20 || c >= 0x7f || c == '"' || c == '\\'; };
   out += '"';
   while (!text.empty()) {
+    auto const plain = std::find_if(text.begin(), text.end(), odd);  // nearly always all of it
+    out.append(text.begin(), plain);
+    text.remove_prefix(static_cast<std::size_t>(plain - text.begin()));
+    if (text.empty()) break;
     std::size_t const length = mgw::mender::utf8_sequence(text);
     auto const u = static_cast<unsigned char>(text[0]);
     bool const control =
@@ -74,10 +79,11 @@ public:
   /// To the millisecond.
   log_fields& seconds(std::string_view key, double value) {
     begin(key);
-    std::array<char, 64> digits;
-    auto const end =
-        std::to_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed, 3).ptr;
-    out_.append(digits.data(), end);
+    constexpr double most = 1e12;  // beyond any uptime
+    auto const ms = static_cast<std::uint64_t>(std::llround(std::clamp(value, 0.0, most) * 1000));
+    char const behind[] = {'.', static_cast<char>('0' + ms / 100 % 10), static_cast<char>('0' + ms / 10 % 10),
+                           static_cast<char>('0' + ms % 10)};
+    out_.append(std::to_string(ms / 1000)).append(behind, sizeof behind);
     return *this;
   }
   log_fields& flag(std::string_view key, bool value) {

@@ -4,6 +4,7 @@
 #include <mgw/http/framing.hpp>
 #include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/serializer.hpp>
+#include <mgw/net/address_text.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/forward_options.hpp>
 #include <mgw/upstream/proxy_rules.hpp>
@@ -78,7 +79,7 @@ namespace detail {
 
 inline void append_forwarded(std::string& out, exchange const& x, forward_options const& options, bool trusted) {
   auto const& fields = x.request().fields;
-  std::string from = x.peer().address.address().to_string();
+  std::string from = net::address_text(x.peer().address.address());
   if (trusted) {
     std::string before;
     for (auto const& f : fields)
