@@ -9,6 +9,7 @@
 #include <mgw/core/lent_buffer.hpp>
 #include <mgw/core/log.hpp>
 #include <mgw/core/progress.hpp>
+#include <mgw/core/recent.hpp>
 #include <mgw/core/result.hpp>
 #include <mgw/core/seldom.hpp>
 #include <mgw/core/seldom_each.hpp>

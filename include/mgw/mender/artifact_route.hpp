@@ -3,6 +3,7 @@
 #include <mgw/cache/generation.hpp>
 #include <mgw/cache/key.hpp>
 #include <mgw/cache/store.hpp>
+#include <mgw/core/recent.hpp>
 #include <mgw/core/wall_clock.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/uri.hpp>
@@ -16,8 +17,10 @@
 #include <chrono>
 #include <cstdint>
 #include <ctime>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace mgw::mender {
@@ -66,6 +69,13 @@ public:
 private:
   static constexpr std::chrono::seconds resume_life = std::chrono::hours(24 * 7);
 
+  struct contents {
+    link_claims claims;
+    cache::key upstream;   ///< of the URL
+    std::string leads_to;  ///< the authority if that is a gateway's link, else empty
+    contents(link_claims c, cache::key k, std::string to)
+        : claims(std::move(c)), upstream(k), leads_to(std::move(to)) {}
+  };
   struct opened {
     cache::key key;
     std::optional<cache::key> import;  ///< what stands for it, if that is whole
@@ -78,20 +88,12 @@ private:
       x.notes().failure = "not an artifact link";
       return std::nullopt;
     }
-    auto claims = links_->open(parts->key, parts->token, parts->kind);
-    if (!claims) {
-      x.notes().failure = "artifact link refused: " + claims.error().message();
-      return std::nullopt;
-    }
+    auto const sealed = unsealed(x, *parts);
+    if (!sealed) return std::nullopt;
+    link_claims const* const claims = &sealed->claims;
     x.notes().device = claims->device_id;
-    auto const uri = http::parse_uri(claims->url);
-    auto const upstream = uri ? cache::make_key(*uri, claims->headers) : result<cache::key>(uri.error());
-    if (!upstream || (*upstream != parts->key && !claims->import)) {
-      x.notes().failure = "artifact link refused: its key is another object's";
-      return std::nullopt;
-    }
-    bool const of_gateway = uri->path.starts_with(artifact_prefix) || uri->path.starts_with(private_prefix);
-    if (of_gateway && uri->authority == x.request().fields.value("Host")) {
+    cache::key const* const upstream = &sealed->upstream;
+    if (sealed->leads_to == x.request().fields.value("Host") && !sealed->leads_to.empty()) {
       x.notes().failure = "artifact link refused: it leads back to this gateway";
       return std::nullopt;
     }
@@ -107,11 +109,33 @@ private:
       x.notes().failure = "artifact link expired";
       return std::nullopt;
     }
-    proxy::fetch_source from(std::move(claims->url), std::move(claims->headers), claims->issued);
+    proxy::fetch_source from(claims->url, claims->headers, claims->issued);
     from.link = link;
     from.one_link_only = own;
     from.link_ends = claims->issued + resume_life.count();
     return opened{*upstream, import ? std::optional(parts->key) : std::nullopt, std::move(from)};
+  }
+  /// What a link says, once its seal and its key have been found right. Null: they are not.
+  std::shared_ptr<contents const> unsealed(proxy::exchange& x, artifact_path_parts const& parts) const {
+    std::string_view const path = x.target().path;
+    if (auto known = opened_->find(path)) return known;
+    auto claims = links_->open(parts.key, parts.token, parts.kind);
+    if (!claims) {
+      x.notes().failure = "artifact link refused: " + claims.error().message();
+      return nullptr;
+    }
+    x.notes().device = claims->device_id;
+    auto const uri = http::parse_uri(claims->url);
+    auto const upstream = uri ? cache::make_key(*uri, claims->headers) : result<cache::key>(uri.error());
+    if (!upstream || (*upstream != parts.key && !claims->import)) {
+      x.notes().failure = "artifact link refused: its key is another object's";
+      return nullptr;
+    }
+    bool const of_gateway = uri->path.starts_with(artifact_prefix) || uri->path.starts_with(private_prefix);
+    std::string gateway(of_gateway ? uri->authority : std::string_view());
+    auto const out = std::make_shared<contents const>(*std::move(claims), *upstream, std::move(gateway));
+    opened_->keep(path, out);
+    return out;
   }
   bool serves_import(cache::key const& k, std::optional<cache::link_id> const& link) const {
     if (!cache_->at_hand(k)) return false;
@@ -126,6 +150,8 @@ private:
   link_sealer const* links_;
   proxy::tee_to_cache<Store>* cache_;
   own_copies* own_;
+  // A download in many ranges brings the same link with each.
+  std::shared_ptr<recent<contents>> opened_ = std::make_shared<recent<contents>>();
 };
 
 }  // namespace mgw::mender
