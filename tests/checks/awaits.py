@@ -61,14 +61,14 @@ def flags():
     return ['-std=c++20', '-Wno-everything', f'-I{ROOT}/include'] + ['-D' + n for n in names]
 
 
-def query(source, files):
-    """Returns (set of (file, line, kind), error text)."""
+def query(source, files, made=None):
+    """Returns (set of (file, line, kind), error text). `made`: where the headers are that CMake makes."""
     script = ['set output diag', 'set bind-root true', 'set traversal AsIs'] + LETS.format(files=files).split('\n')[1:-1]
     script += ['match ' + matcher for _, matcher in MATCHES]
     out, args = set(), [TOOL]
     for line in script:
         args += ['-c', line]
-    extra = [f'-I{source.parent}', f'-I{ROOT}/examples']
+    extra = [f'-I{source.parent}', f'-I{ROOT}/examples'] + ([f'-I{made}'] if made else [])
     ran = subprocess.run(args + [str(source), '--'] + flags() + extra, capture_output=True, text=True)
     if ran.returncode != 0 or re.search(r'(^|: )(fatal )?error:', ran.stderr):
         return out, f'{source.name}: {TOOL} failed:\n' + (ran.stdout + ran.stderr)[-800:]
@@ -91,9 +91,9 @@ def query(source, files):
 
 
 def run(sources):
-    """`sources`: pairs of a source file and a pattern of the files that are judged by it."""
+    """`sources`: of each what query() wants."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = list(pool.map(lambda pair: query(*pair), sources))
+        answers = list(pool.map(lambda one: query(*one), sources))
     return set().union(*(a for a, _ in answers)), [e for _, e in answers if e]
 
 
@@ -116,7 +116,8 @@ def check():
     with tempfile.TemporaryDirectory(prefix='mgw-awaits-') as scratch:
         everything = pathlib.Path(scratch) / 'everything.cpp'
         everything.write_text(''.join(f'#include <{h}>\n' for h in headers))
-        found, errors = run([(everything, 'include/mgw/')] + [(s, 'examples/') for s in sources])
+        subprocess.run(['cmake', '-D', f'OUT={scratch}', '-P', ROOT / 'examples/gateway/status/page/embed.cmake'], check=True)
+        found, errors = run([(everything, 'include/mgw/')] + [(s, 'examples/', scratch) for s in sources])
     errors += [f'{os.path.relpath(f, ROOT)}:{n}: {k}' for f, n, k in sorted(found)]
     return errors, f'{len(headers)} headers and {len(sources)} programs, no dangerous co_await'
 
