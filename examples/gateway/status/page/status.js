@@ -7,11 +7,12 @@ const id = (name) => document.getElementById(name);
 // ---- texts -----------------------------------------------------------------------------------------------------------
 
 /** Names come from outside: what cannot be seen, or turns the direction of writing, is spelled out, and there is an end. */
-function plain(text) {
+function plain(text, most = 300) {
   const all = String(text ?? '');
-  const short = all.length > 300 ? `${all.slice(0, 300)}… (${all.length} characters)` : all;
-  return short.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `⟨U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`);
+  const kept = all.length > most ? `${all.slice(0, most)}… (${all.length} characters)` : all;
+  return kept.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) => `[U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}]`);
 }
+const short = (text) => plain(text, 100);
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 function unitOf(bytes) {
@@ -69,8 +70,9 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 function time(node, at, text) {
-  attribute(node, 'datetime', at == null ? null : new Date(at * 1000).toISOString());
-  attribute(node, 'title', at == null ? null : clock(at, 0));
+  const known = at > 0 && at < 1e11;
+  attribute(node, 'datetime', known ? new Date(at * 1000).toISOString() : null);
+  attribute(node, 'title', known ? clock(at, 0) : null);
   write(node, text);
 }
 /** `label` names the bar for those who cannot see what it stands beside. */
@@ -108,10 +110,13 @@ function keyed(parent, keyOf, create) {
   };
 }
 
+const { compare } = new Intl.Collator('en', { numeric: true });
+const order = (a, b) => typeof a === 'string' ? compare(a, b) : a - b;
+
 /** A table whose header's buttons sort. `columns`: {name: row => number or text}; `first`: the name to begin with. */
 function sortable(table, columns, first, keyOf, create) {
   const fill = keyed(table.tBodies[0], keyOf, create);
-  const descending = new Set(['size', 'hits', 'seen', 'used', 'progress', 'pinned']);  // large ones first is what is asked for
+  const descending = new Set(['size', 'hits', 'seen', 'progress', 'pinned']);  // large ones first is what is asked for
   let [by, down] = [first, descending.has(first)];
   let rows = [];
   const tell = () => {
@@ -122,8 +127,7 @@ function sortable(table, columns, first, keyOf, create) {
   const show = () => {
     const value = columns[by];
     const sign = down ? -1 : 1;
-    const order = (a, b) => typeof a === 'string' ? a.localeCompare(b, 'en', { numeric: true }) : a - b;
-    const sorted = rows.map((row) => [value(row), keyOf(row), row]);
+      const sorted = rows.map((row) => [value(row), keyOf(row), row]);
     sorted.sort((a, b) => sign * order(a[0], b[0]) || order(a[1], b[1]));
     fill(sorted.map((entry) => entry[2]));
   };
@@ -141,10 +145,15 @@ function sortable(table, columns, first, keyOf, create) {
   };
 }
 const cell = (...children) => make('td', { role: 'cell' }, ...children);
-const numberCell = (...children) => make('td', { role: 'cell', class: 'number' }, ...children);
+/** On a narrow screen, where columns have no heading above them, it says its own. */
+const labelled = (label, ...children) => make('td', { role: 'cell', class: 'number', 'data-label': label }, ...children);
 const rowOf = (...cells) => make('tr', { role: 'row' }, ...cells);
 
 // ---- in one sentence -------------------------------------------------------------------------------------------------
+
+const linkRate = ({ bytes_per_second: now, limit }) => limit === 0 ? `${rate(now ?? 0)}, paused` : limit ? `${part(now ?? 0, limit)}/s` : rate(now ?? 0);
+/** Of a fill or a device; it stands in the artifact's header, which may not have come yet. */
+const artifactName = (name) => name ? short(name) : 'artifact, name not known yet';
 
 /** {level: good|warn|bad, kind: what is announced when it changes, text, remarks} */
 function judge(s) {
@@ -156,9 +165,9 @@ function judge(s) {
   const held = devices.filter((d) => d.state === 'held').length;
   const remarks = [...(s.reasons ?? []), ...(s.warnings ?? [])];
   if (upstream.state === 'unreachable') {
-    const since = upstream.since == null ? '' : ` since ${duration(s.now - upstream.since)}`;
+    const since = upstream.since == null ? '' : ` for ${age(s.now - upstream.since)} (since ${clock(upstream.since, s.now)})`;
     const effect = fills.length || held ? 'Downloads wait; nothing is lost.' : 'What is in the cache is still delivered.';
-    return { level: 'bad', kind: 'upstream', text: `Upstream is not reachable${since}: ${upstream.reason || 'no reason known'}. ${effect}`,
+    return { level: 'bad', kind: 'upstream', text: `Upstream has not been reachable${since}: ${upstream.reason || 'no reason known'}. ${effect}`,
              remarks: remarks.filter((r) => !upstream.reason || !r.includes(upstream.reason)) };
   }
   if (s.cache?.trouble) return { level: 'bad', kind: 'cache', text: `The cache has a problem: ${s.cache.trouble}.`, remarks };
@@ -168,10 +177,10 @@ function judge(s) {
   if (trying.length) {
     const why = trying[0].why ? `: ${trying[0].why}` : '';
     return { level: 'warn', kind: 'fill', remarks,
-             text: `${trying.length === 1 ? `The download of ${trying[0].name} waits` : `${trying.length} downloads wait`}${why}. Nothing is lost.` };
+             text: `${trying.length === 1 ? `The download of ${trying[0].name ? short(trying[0].name) : 'an artifact'} waits` : `${trying.length} downloads wait`}${why}. Nothing is lost.` };
   }
   const doing = [busy ? `${count(busy, 'device')} updating` : 'no device is updating', ...(held ? [`${held} waiting`] : []),
-                 ...(busy || fills.length ? [`link at ${s.link?.limit ? part(s.link.bytes_per_second, s.link.limit) + '/s' : rate(s.link?.bytes_per_second ?? 0)}`] : [])];
+                 ...(busy || fills.length ? [`link at ${linkRate(s.link ?? {})}`] : [])];
   return { level: remarks.length ? 'warn' : 'good', kind: remarks.length ? 'warnings' : 'well', remarks,
            text: `${remarks.length ? `It works, with ${count(remarks.length, 'warning')}` : 'All is well'}: ${doing.join(', ')}.` };
 }
@@ -203,80 +212,85 @@ function figure(name, level, value, more) {
   const box = id(`figure-${name}`);
   attribute(box, 'data-level', level);
   write(box.children[1], plain(value));
-  write(box.children[2], plain(more));
+  write(box.children[2], more.filter(Boolean).map((m) => m.length > 18 ? plain(m) : m.replaceAll(' ', '\u00a0')).join(' · '));
 }
 
 function showFigures(s) {
-  const { upstream = {}, link = {}, saved = {}, cache = {}, devices = {}, connections = {} } = s;
+  const { upstream = {}, link = {}, saved = {}, cache = {}, devices = {}, connections = {}, problems = [] } = s;
   const latency = upstream.latency_ms;
   const ms = (n) => n == null ? '?' : n < 10 ? n.toFixed(1) : Math.round(n);
   figure('upstream', { reachable: 'good', unreachable: 'bad' }[upstream.state], upstream.state === 'unreachable' ? 'not reachable' : upstream.state ?? 'unknown',
-         `${(upstream.url ?? '').replace(/^https:\/\//, '')}${latency?.requests ? ` · ${ms(latency.median)} ms, 95 % within ${ms(latency.p95)} ms` : ''}`);
-  const held = [link.held_downloads && `${count(link.held_downloads, 'download')} held`, link.held_reports && `${count(link.held_reports, 'report')} held`].filter(Boolean);
-  figure('link', held.length ? 'warn' : null, link.limit ? `${part(link.bytes_per_second ?? 0, link.limit)}/s` : rate(link.bytes_per_second ?? 0),
-         [...held, link.limit ? null : 'no limit', `${(link.requests_per_second ?? 0).toFixed(1)} requests/s`].filter(Boolean).join(' · '));
-  figure('saved', null, saved.percent == null ? 'nothing yet' : `${saved.percent.toFixed(1)} %`,
-         saved.percent == null ? 'no artifact was delivered' : `${size(saved.saved_bytes)} of ${size(saved.delivered_bytes)}`);
-  figure('cache', cache.trouble ? 'bad' : null, cache.enabled === false ? 'off' : cache.max_size ? part(cache.size, cache.max_size) : size(cache.size ?? 0),
-         cache.trouble || [count(cache.objects, 'artifact'), cache.parts && count(cache.parts, 'unfinished', 'unfinished'), cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`].filter(Boolean).join(' · '));
+         [(upstream.url ?? '').replace(/^https:\/\//, ''), latency?.requests && `${ms(latency.median)} ms`, latency?.requests && `95 % within ${ms(latency.p95)} ms`]);
+  figure('link', null, linkRate(link), [
+    link.held_downloads && `${count(link.held_downloads, 'download')} held`, link.held_reports && `${count(link.held_reports, 'report')} held`,
+    link.limit == null && 'no limit', `${(link.requests_per_second ?? 0).toFixed(1)} requests/s`]);
+  const nothing = saved.percent == null;
+  figure('saved', null, nothing ? 'nothing yet' : `${saved.percent.toFixed(1)} %`,
+         [nothing ? 'no artifact was delivered' : `${size(saved.saved_bytes)} of ${size(saved.delivered_bytes)}`]);
+  figure('cache', cache.trouble ? 'bad' : null, cache.enabled === false ? 'off' : part(cache.size ?? 0, cache.max_size), [
+    cache.trouble, count(cache.objects, 'artifact'), cache.parts && `${cache.parts} unfinished`, cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`]);
   const list = devices.list ?? [];
-  const waiting = list.filter((d) => d.state === 'held' || d.state === 'cut').length;
-  figure('devices', waiting ? 'warn' : null, String(devices.count ?? list.length),
-         `${list.filter((d) => d.state === 'downloading').length} updating · ${waiting ? `${waiting} waiting · ` : ''}${count(connections.open, 'connection')}`);
-  const problems = s.problems ?? [];
-  figure('problems', problems.length ? 'warn' : null, String(problems.length || 'none'),
-         problems.length ? `the last one ${age(s.now - Math.max(...problems.map((p) => p.at)))} ago` : '');
+  const are = (state) => list.filter((d) => d.state === state).length;
+  figure('devices', are('cut') ? 'warn' : null, String(devices.count ?? list.length), [
+    `${are('downloading')} updating`, are('held') && `${are('held')} waiting`, are('cut') && `${are('cut')} cut off`, count(connections.open, 'connection')]);
+  const newest = Math.max(0, ...problems.map((p) => p.at));
+  figure('problems', problems.length && s.now - newest < 3600 ? 'warn' : null, String(problems.length || 'none'),
+         [problems.length ? `the last one ${age(s.now - newest)} ago` : 'since the start']);
 }
 
-const FILL = { fetching: 'fetching', waiting: 'waits', retrying: 'tries again', verifying: 'is being verified' };
+const FILL = { fetching: '', waiting: 'waits', retrying: 'tries again', verifying: 'is being verified' };
 function makeFill() {
-  const [name, host, state, numbers, why] = ['bdi', 'bdi', 'span', 'p', 'p'].map((tag) => make(tag));
+  const [name, host, state, share, numbers, readers, why] = ['bdi', 'bdi', 'span', 'span', 'span', 'span', 'p'].map((tag) => make(tag));
   name.className = 'name';
-  host.className = 'muted';
-  numbers.className = 'numbers';
+  host.className = readers.className = 'muted';
   state.className = 'state';
+  share.className = 'name';
   why.className = 'why';
   const bar = make('progress');
   return {
-    node: make('li', {}, make('p', {}, name, ' ', state), bar, numbers, why, make('p', { class: 'muted' }, 'from ', host)),
+    node: make('li', {}, make('p', { class: 'ends' }, make('span', {}, name, ' ', state, ' ', host), share), bar,
+               make('p', { class: 'ends' }, numbers, readers), why),
     update(f) {
       const done = percent(f.have, f.size);
-      write(name, plain(f.name));
-      write(host, plain(f.host));
+      write(name, artifactName(f.name));
+      write(host, f.host ? `from ${short(f.host)}` : '');
       write(state, FILL[f.state] ?? plain(f.state));
       attribute(state, 'data-state', f.state);
-      showProgress(bar, f.have, f.size, `${plain(f.name)}, fetched`, `${done} %, ${part(f.have, f.size)}`);
-      write(numbers, [done == null ? null : `${done} %`, part(f.have, f.size), f.state === 'fetching' ? rate(f.bytes_per_second) : null,
-                      f.seconds_left == null || f.state !== 'fetching' ? null : `${duration(f.seconds_left)} left`,
-                      `${count(f.readers, 'device')} ${f.readers === 1 ? 'reads' : 'read'} it`].filter(Boolean).join(' · '));
+      write(share, done == null ? '' : `${done} %`);
+      showProgress(bar, f.have, f.size, `${artifactName(f.name)}, fetched`, `${done} %, ${part(f.have, f.size)}`);
+      const moving = f.state === 'fetching';
+      write(numbers, [part(f.have, f.size), moving && rate(f.bytes_per_second), moving && f.seconds_left != null && `${duration(f.seconds_left)} left`]
+        .filter(Boolean).join(' · '));
+      write(readers, `${count(f.readers, 'device')} ${f.readers === 1 ? 'reads' : 'read'} it`);
       write(why, plain(f.why));
       hide(why, !f.why);
     },
   };
 }
 
-const STATE = { downloading: 'downloading', held: 'waits', done: 'downloaded', cut: 'connection cut', idle: 'idle' };
+const STATE = { downloading: 'downloading', held: 'waiting', done: 'downloaded', cut: 'connection cut', idle: 'idle' };
 const ORDER = ['cut', 'held', 'downloading', 'done', 'idle'];
 let now = 0;
 function makeDevice() {
-  const [name, doing, seen, artifact, state, why, numbers] = ['bdi', 'span', 'time', 'bdi', 'span', 'span', 'span'].map((tag) => make(tag));
+  const [name, doing, seen, artifact, state, why, numbers] = ['bdi', 'bdi', 'time', 'bdi', 'span', 'span', 'span'].map((tag) => make(tag));
   name.className = 'name';
   state.className = 'state';
   for (const node of [doing, why, numbers]) node.className = 'muted';
   const bar = make('progress');
   return {
-    node: rowOf(cell(name, ' ', doing), cell(seen), cell(artifact, ' ', bar, ' ', numbers), cell(state, ' ', why)),
+    node: rowOf(cell(name), cell(seen, ' ', doing), cell(make('span', { class: 'bar' }, artifact, bar, numbers)), cell(state, ' ', why)),
     update(d) {
-      write(name, plain(d.device));
-      write(doing, plain(d.doing));
+      write(name, short(d.device));
+      write(doing, short(d.doing));
+      attribute(doing, 'title', short(d.doing) || null);
       time(seen, d.seen, d.seen == null ? '–' : `${age(now - d.seen)} ago`);
-      write(artifact, plain(d.artifact));
+      write(artifact, short(d.artifact) || '–');
       const moving = d.state !== 'idle' && d.state !== 'done';
-      showProgress(bar, d.bytes, moving ? d.size : 0, `${plain(d.device)}, delivered`, `${percent(d.bytes, d.size)} %`);
-      write(numbers, d.artifact ? (moving && d.size ? `${percent(d.bytes, d.size)} % of ${size(d.size)}` : size(d.bytes)) : '');
+      showProgress(bar, d.bytes, moving ? d.size : 0, `${short(d.device)}, delivered`, `${percent(d.bytes, d.size)} % of ${size(d.size)}`);
+      write(numbers, !d.artifact ? '' : moving && d.size ? `${percent(d.bytes, d.size)} %` : size(d.bytes));
       write(state, STATE[d.state] ?? plain(d.state));
       attribute(state, 'data-state', d.state);
-      write(why, plain(d.why));
+      write(why, plain(d.why).replace(/^waits? for /, 'for '));
     },
   };
 }
@@ -298,24 +312,23 @@ function showDevices(s) {
 }
 
 function makeObject() {
-  const [name, host, unverified, added, used, pinned] = ['bdi', 'bdi', 'span', 'time', 'time', 'span'].map((tag) => make(tag));
-  const [bytes, hits] = [numberCell(), numberCell()];
+  const [name, about, unverified, added, pinned] = ['bdi', 'span', 'span', 'time', 'span'].map((tag) => make(tag));
+  const [bytes, hits] = [labelled('Size'), labelled('Hits')];
   name.className = 'name';
-  host.className = 'muted';
+  about.className = 'muted';
   unverified.className = pinned.className = 'state';
   attribute(unverified, 'data-state', 'unverified');
-  attribute(pinned, 'data-state', 'pinned');
   return {
-    node: rowOf(cell(name, ' ', host, ' ', unverified), bytes, numberCell(added), numberCell(used), hits, cell(pinned)),
+    node: rowOf(cell(name, ' ', unverified, make('br'), about), bytes, labelled('Age', added), hits, labelled('Pinned', pinned)),
     update(o) {
-      write(name, plain(o.name));
-      write(host, plain(o.host));
+      write(name, o.name ? short(o.name) : 'no artifact');
+      write(about, [short(o.host), o.used != null && `used ${age(now - o.used)} ago`].filter(Boolean).join(' · '));
       write(unverified, o.verified === false ? 'not verified' : '');
       write(bytes, size(o.size));
       time(added, o.added, o.added == null ? '–' : age(now - o.added));
-      time(used, o.used, o.used == null ? '–' : `${age(now - o.used)} ago`);
       write(hits, String(o.hits ?? '–'));
-      write(pinned, o.pinned ? 'pinned' : '');
+      write(pinned, o.pinned ? 'yes' : 'no');
+      attribute(pinned, 'data-state', o.pinned ? 'pinned' : null);
     },
   };
 }
@@ -362,7 +375,7 @@ function drawn(tag, attributes, text) {
   return node;
 }
 
-/** A step of 1, 2 or 5 (of 2, 4, 8 in sizes: binary units) that gives at most `most` of them. */
+/** A power of two, so that the lines of the chart stand at round sizes. */
 function step(range, most) {
   let s = 1;
   while (range / s > most) s *= 2;
@@ -383,16 +396,17 @@ function showChart(s) {
   write(id('chart-text'), total);
   if (!enough) return;
 
-  const [width, height, left, right, top, bottom] = [Math.max(240, chart.clientWidth || 400), 180, 62, 8, 8, 22];
+  const [width, height, left, right, top, bottom] = [Math.max(200, chart.clientWidth || 400), 180, 60, 8, 10, 22];
   const [begin, end] = [points[0].at, points.at(-1).at];
-  const highest = Math.max(1024, ...points.map((p) => Math.max(p.delivered, p.upstream)));
+  const most = Math.max(1024, ...points.map((p) => Math.max(p.delivered, p.upstream)));
+  const jump = step(most, 4);
+  const highest = Math.ceil(most / jump) * jump;
   const x = (at) => left + (at - begin) / (end - begin) * (width - left - right);
   const y = (bytes) => height - bottom - bytes / highest * (height - top - bottom);
   const nodes = [];
-  const jump = step(highest, 4);
   for (let bytes = 0; bytes <= highest; bytes += jump) {
     nodes.push(drawn('line', { class: 'grid', x1: left, x2: width - right, y1: y(bytes), y2: y(bytes) }));
-    nodes.push(drawn('text', { class: 'tick', x: left - 6, y: y(bytes) + 4, 'text-anchor': 'end' }, bytes ? size(bytes) : '0'));
+    nodes.push(drawn('text', { class: 'tick', x: left - 6, y: y(bytes) + 4, 'text-anchor': 'end' }, bytes ? size(bytes).replace('.0', '') : '0'));
   }
   const minutes = MINUTES.find((m) => (end - begin) / 60 / m <= width / 90) ?? 10080;
   const zone = new Date(end * 1000).getTimezoneOffset() * 60;
@@ -431,9 +445,9 @@ function begin() {
     state: (d) => ORDER.indexOf(d.state),
   }, 'state', (d) => d.device ?? '', makeDevice);
   parts.cache = sortable(id('cache'), {
-    name: (o) => o.name ?? '', size: (o) => o.size ?? 0, added: (o) => -(o.added ?? 0), used: (o) => o.used ?? 0, hits: (o) => o.hits ?? 0,
+    name: (o) => o.name ?? '', size: (o) => o.size ?? 0, added: (o) => -(o.added ?? 0), hits: (o) => o.hits ?? 0,
     pinned: (o) => Number(Boolean(o.pinned)),
-  }, 'used', named, makeObject);
+  }, 'added', named, makeObject);
   id('devices-filter').addEventListener('input', () => {
     showDevices(status);
     write(id('announce'), `${id('devices-shown').textContent || 'all'} devices shown`);
@@ -461,14 +475,14 @@ function show() {
 }
 
 function receive(text) {
+  let told;
   try {
-    status = JSON.parse(text);
+    told = JSON.parse(text);
   } catch {
-    return;
+    return miss();
   }
-  heard = Date.now();
   const found = lost != null;
-  lost = null;
+  [status, heard, lost] = [told, Date.now(), null];
   show();
   showConnection();
   if (found) write(id('announce'), `The gateway answers again. ${id('headline').textContent}`);
@@ -500,21 +514,16 @@ function miss() {
 async function ask() {
   if (asking) return;
   asking = true;
-  try {
-    const answer = await fetch('/status.json', { cache: 'no-store', signal: AbortSignal.timeout(5000) });
-    if (!answer.ok) throw new Error(String(answer.status));
-    receive(await answer.text());
-  } catch {
-    miss();
-  } finally {
-    asking = false;
-  }
+  const text = await fetch('/status.json', { cache: 'no-store', signal: AbortSignal.timeout(5000) })
+    .then((answer) => (answer.ok ? answer.text() : null), () => null).catch(() => null);
+  asking = false;
+  if (text == null) miss(); else receive(text);
 }
 
 function listen() {
   events?.close();
   events = null;
-  if (document.hidden) return;  // then it is asked for now and then: a browser has few connections to one host
+  if (document.hidden) return;  // then it is asked now and then: a browser has few connections to one host
   events = new EventSource('/events');
   events.addEventListener('status', (event) => receive(event.data));
   events.addEventListener('error', () => ask());
@@ -525,7 +534,7 @@ function tick() {
   if (lost) showConnection();
   if (Date.now() - Math.max(heard, asked) < 5000) return;
   asked = Date.now();
-  if (!document.hidden && events?.readyState === EventSource.CLOSED) listen();
+  listen();  // also after one that is open and silent
   ask();
 }
 
