@@ -71,7 +71,8 @@ one() {
 packages=(clang-19 clang-tools-19 libclang-rt-19-dev g++-12 cmake ninja-build libasio-dev libssl-dev doctest-dev
   libcli11-dev libspdlog-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev zlib1g-dev libarchive-dev
   liblzma-dev libzstd-dev libseccomp-dev openssl
-  ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon haproxy squid)
+  ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon haproxy squid
+  chromium-headless-shell)
 
 install_missing() {
   command -v dpkg-query >/dev/null || return 0 # another distribution: CMake will say what it misses
@@ -188,7 +189,7 @@ count_lines() {
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
 step_checks() {
-  headline "checks: direction of includes, forms of co_await, documentation"
+  headline "checks: direction of includes, forms of co_await, documentation, status page"
   one includes-self-test 60 python3 -B tests/checks/arrows.py --self-test
   one includes 60 python3 -B tests/checks/arrows.py
   one awaits-self-test 300 python3 -B tests/checks/awaits.py --self-test
@@ -197,6 +198,8 @@ step_checks() {
   one runbook-self-test 60 python3 -B tests/checks/runbook.py --self-test
   one runbook 60 python3 -B tests/checks/runbook.py
   one conformance 60 python3 -B tests/checks/conformance.py
+  one status-page-self-test 60 python3 -B tests/checks/status_page.py --self-test
+  one status-page 60 python3 -B tests/checks/status_page.py
   # Lock files name no registry: each machine has its own.
   one lock-file 10 sh -c 'for f; do grep -q \"integrity\" "$f" && ! grep -n \"resolved\" "$f" || exit 1; done' sh \
     tests/storage/package-lock.json tests/deploy/powershell/package-lock.json

@@ -1,0 +1,228 @@
+"""The status page in a headless Chromium, before a stand-in that tells what a test wants.
+
+What a page is asked is not what it looks like, but what somebody would find there: texts, names of the accessibility
+tree, where the focus is, whether something sticks out.
+"""
+import json
+import re
+
+from chromium import Browser
+from status_stand_in import MIB, StandIn
+from support import check
+
+HOSTILE = '<script>document.title="taken"</script><img src=x onerror="document.title=1">'
+TURNED = 'safe\u202egpj.exe\u202c\u200f\u0000\u0007'
+STICKS_OUT = '''[...document.querySelectorAll('body *')].filter((e) => !e.closest('.unseen, .skip, svg, .scroll') && e.getClientRects().length &&
+  (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1)).map((e) => e.outerHTML.slice(0, 200))'''
+LIVE = "document.getElementById('headline')"
+
+
+def surroundings(bench, **more):
+    """(stand-in, browser)"""
+    return bench.enter(StandIn(**more)), bench.enter(Browser(bench.path('browser', 'profile')))
+
+
+def live(bench, browser, stand_in, **more):
+    page = bench.enter(browser.page(**more))
+    page.open(stand_in.url)
+    page.until(LIVE)
+    return page
+
+
+def without_faults(page):
+    check(not page.faults, f'the browser complains: {page.faults[:5]}')
+
+
+def hostile(status):
+    status['devices']['list'][0].update(device=HOSTILE, artifact=TURNED, why=HOSTILE, doing=HOSTILE, state=HOSTILE)
+    status['devices']['list'][1].update(device='n' * 10000, artifact='m' * 10000, why='w ' * 5000)
+    status['cache']['list'].append({'name': HOSTILE, 'host': 'h' * 10000, 'size': None, 'added': None, 'used': None, 'hits': None,
+                                    'pinned': None, 'verified': None})
+    status['fills'].append({'name': 'f' * 10000, 'host': HOSTILE, 'size': None, 'have': 5, 'bytes_per_second': None, 'seconds_left': None,
+                            'readers': 1, 'state': 'retrying', 'why': HOSTILE + 'y' * 10000, 'started': status['now']})
+    status['problems'].append({'at': status['now'], 'level': HOSTILE, 'text': HOSTILE + 'z' * 10000, 'times': 1})
+    status.update(warnings=[HOSTILE, TURNED], version=HOSTILE)
+    status['upstream']['url'] = 'https://' + 'u' * 10000
+
+
+def test_progress_is_live_and_in_place(bench):
+    stand_in, browser = surroundings(bench)
+    page = live(bench, browser, stand_in)
+    page.until("document.getElementById('connection').innerText === 'live'")
+    check(re.match(r'All is well: 10 devices updating, 1 waiting, link at 0\.8 of 1\.0 MiB/s\.', page.text('#headline')), page.text('#headline'))
+    page.evaluate("bar = document.querySelector('#fills progress'); row = document.querySelector('#devices tbody tr'); 0")
+    check('52 %' in page.text('#fills') and '1 min 2 s left' in page.text('#fills') and '11 devices read it' in page.text('#fills'), page.text('#fills'))
+    for have in (60, 75):
+        stand_in.tell(lambda s: (s['fills'][0].update(have=have * MIB, seconds_left=9), s.update(now=s['now'] + 1)))
+        page.until(f"document.querySelector('#fills progress').value === {have * MIB}")
+        check(f'{have} %' in page.text('#fills') and '9 s left' in page.text('#fills'), page.text('#fills'))
+    check(page.evaluate('bar.isConnected && row.isConnected'), 'bar and row were made anew')
+    check(page.text('#announce') == '', f'numbers are read out: {page.text("#announce")!r}')
+
+    def lose(s):
+        s['upstream'].update(state='unreachable', reason='Connection refused', since=s['now'] - 180)
+        s['fills'][0].update(state='retrying', why='Connection refused')
+    stand_in.tell(lose)
+    page.until("document.getElementById('headline').dataset.level === 'bad'")
+    said = page.text('#headline')
+    check(re.fullmatch(r'Upstream has not been reachable for 3 min \(since \d\d:\d\d:\d\d\): Connection refused\. Downloads wait; nothing is lost\.', said), said)
+    check(page.evaluate("document.getElementById('announce').textContent") == said, 'it is not read out')
+    check(page.evaluate('document.title').startswith('✕ Upstream'), page.evaluate('document.title'))
+    stand_in.tell(lambda s: (s['upstream'].update(state='reachable'), s.update(fills=[])))
+    page.until("document.getElementById('fills').hidden && document.getElementById('headline').dataset.level === 'good'")
+    without_faults(page)
+
+
+def test_sorted_and_filtered_by_keyboard(bench):
+    stand_in, browser = surroundings(bench)
+    page = live(bench, browser, stand_in)
+    first = "document.querySelector('#devices tbody td').innerText"
+    check(page.evaluate(first) == 'device-04', 'what is wrong does not come first')
+
+    def reach(wanted):
+        for _ in range(30):
+            page.press('Tab')
+            if page.evaluate('document.activeElement.matches(%s)' % json.dumps(wanted)):
+                return
+        check(False, f'Tab does not lead to {wanted}')
+    reach('#devices-filter')
+    page.type('Release-2 5')
+    page.until("document.querySelectorAll('#devices tbody tr').length < 12")
+    check(page.text('#devices-shown') == '1 of 20' and page.evaluate(first) == 'device-05', page.text('#devices'))
+    stand_in.tell(lambda s: s['devices']['list'][5].update(bytes=77 * MIB))
+    page.until("document.querySelector('#devices tbody').innerText.includes('77 %')")
+    page.type('9')
+    check(page.evaluate("document.activeElement.id + ' ' + document.activeElement.value") == 'devices-filter Release-2 59', 'focus or text are gone')
+    page.until("document.querySelectorAll('#devices tbody tr').length === 0")
+    check('0 of 20 devices' in page.evaluate("document.getElementById('announce').textContent"), 'the number is not read out')
+    page.press('Escape')
+    page.until("document.querySelectorAll('#devices tbody tr').length === 20")
+
+    reach('#devices th:first-child button')
+    page.press('Enter')
+    page.until(f"{first} === 'device-00'")
+    page.press(' ')
+    page.until(f"{first} === 'device-19'")
+    check(page.evaluate("document.querySelector('#devices th').getAttribute('aria-sort')") == 'descending', 'the order is not told')
+    page.evaluate("document.getElementById('devices-scroll').scrollTop = 100")
+    before = page.evaluate("document.getElementById('devices-scroll').scrollTop")
+    stand_in.tell(lambda s: s['devices']['list'].append(dict(s['devices']['list'][0], device='device-99', seen=s['now'])))
+    page.until(f"{first} === 'device-99'")
+    check(page.evaluate("document.activeElement.value") == 'device', 'the focus is gone')
+    check(page.evaluate("document.getElementById('devices-scroll').scrollTop") >= before, 'it was scrolled')
+    reach('#cache th:nth-child(4) button')
+    page.press('Enter')
+    page.until("document.querySelector('#cache tbody td').innerText.includes('sensor-fw-3')")
+    without_faults(page)
+
+
+def test_hostile_texts_are_texts(bench):
+    stand_in, browser = surroundings(bench)
+    stand_in.tell(hostile)
+    page = live(bench, browser, stand_in, width=320)
+    shown = page.text()
+    for wanted in ('<script>document.title', 'safe[U+202E]gpj.exe[U+202C][U+200F][U+0000][U+0007]', 'onerror='):
+        check(wanted in shown, f'{wanted!r} is not shown')
+    check(page.evaluate("document.querySelectorAll('main script, main img').length") == 0, 'HTML was made of it')
+    check(page.evaluate('document.title') not in ('taken', '1') and len(shown) < 20000, f'{len(shown)} characters')
+    for width in (320, 768, 1280):
+        page.resize(width)
+        check(page.evaluate('document.documentElement.scrollWidth') == width, f'{width} px: the page scrolls to the side')
+        check(not page.evaluate(STICKS_OUT), f'{width} px: {page.evaluate(STICKS_OUT)}')
+    stand_in.tell(lambda s: s.update(upstream={}, link={}, saved={}, fills=[{}], cache={'list': [{}]}, devices={'list': [{}]},
+                                     problems=[{}], connections={}, reasons=None, warnings=None))
+    page.until("document.getElementById('figure-saved').innerText.includes('nothing yet')")
+    without_faults(page)
+
+
+def test_dark_and_light_have_contrast(bench):
+    stand_in, browser = surroundings(bench)
+    colors = []
+    for dark in (False, True):
+        page = live(bench, browser, stand_in, dark=dark, reduced_motion=dark)
+        colors.append(page.evaluate('getComputedStyle(document.body).backgroundColor'))
+        check(not page.low_contrast(), f'dark={dark}: {page.low_contrast()}')
+        for level in ('bad', 'warn'):
+            stand_in.tell(lambda s: s.update(warnings=['a warning'], upstream={'state': 'unreachable' if level == 'bad' else 'reachable'}))
+            page.until(f"document.getElementById('headline').dataset.level === '{level}'")
+            check(not page.low_contrast(), f'dark={dark} {level}: {page.low_contrast()}')
+        without_faults(page)
+    check(colors[0] != colors[1], f'both are {colors[0]}')
+
+
+def test_connection_lost_and_found_again(bench):
+    stand_in, browser = surroundings(bench)
+    page = live(bench, browser, stand_in)
+    page.until("document.getElementById('connection').innerText === 'live'")
+    stand_in.stop()
+    page.until("document.getElementById('connection').dataset.level === 'bad'", 20)
+    check(re.match(r'No answer from the gateway since \d\d:\d\d:\d\d \(\d+ s\)', page.text('#connection')), page.text('#connection'))
+    check('no answer' in page.evaluate("document.getElementById('announce').textContent"), 'it is not read out')
+    check(not page.low_contrast(), f'{page.low_contrast()}')
+    stand_in.status['fills'][0].update(have=99 * MIB)
+    stand_in.start()
+    page.until("document.getElementById('connection').innerText === 'live'", 20)
+    check('99 %' in page.text('#fills'), page.text('#fills'))
+    check('answers again' in page.evaluate("document.getElementById('announce').textContent"), 'it is not read out')
+    check(not [f for f in page.faults if 'Failed to load resource' not in f and 'ERR_' not in f], f'{page.faults}')
+
+
+def test_without_events_it_asks(bench):
+    stand_in, browser = surroundings(bench)
+    stand_in.events = False
+    page = live(bench, browser, stand_in)
+    stand_in.tell(lambda s: s['fills'][0].update(have=61 * MIB))
+    page.until("document.getElementById('fills').innerText.includes('61 %')", 20)
+    check(page.text('#connection') == 'every 5 s', page.text('#connection'))
+    stand_in.events = True
+    page.until("document.getElementById('connection').innerText === 'live'", 20)
+
+
+def test_many_rows_stay_where_they_are(bench):
+    stand_in, browser = surroundings(bench)
+
+    def many(s):
+        like = s['devices']['list'][0]
+        s['devices'].update(count=2500, more=2000, list=[dict(like, device=f'{n:032x}') for n in range(500)])
+    stand_in.tell(many)
+    page = live(bench, browser, stand_in)
+    page.evaluate("moved = 0; new MutationObserver((m) => { moved += m.filter((r) => r.target.tagName === 'TBODY').length; })"
+                  ".observe(document.getElementById('devices'), {childList: true, subtree: true}); 0")
+    for n in (1, 2, 3):
+        stand_in.tell(lambda s: [d.update(bytes=d['bytes'] + MIB, seen=s['now']) for d in s['devices']['list']])
+        page.until(f"document.querySelector('#devices progress').value === {(40 + n) * MIB}")
+    check(page.evaluate("document.querySelectorAll('#devices tbody tr').length") == 500 and page.evaluate('moved') == 0, 'rows were moved')
+    check('2000 more devices' in page.text('#devices-more'), page.text('#devices-more'))
+    without_faults(page)
+
+
+def test_without_scripts_the_essentials_are_there(bench):
+    stand_in, browser = surroundings(bench, essentials='<h2>Upstream</h2><table><tr><th scope="row">state</th><td>reachable</td></tr></table>')
+    page = bench.enter(browser.page(width=320, scripts=False))
+    page.open(stand_in.url)
+    text = page.text()
+    check('Gateway status' in text and 'reachable' in text and 'load it again' in text, text)
+    check(stand_in.asked == ['/', '/status.css'] or '/status.js' not in stand_in.asked, f'{stand_in.asked}')
+    without_faults(page)
+
+
+INTERACTIVE = {'button', 'link', 'textbox', 'searchbox', 'progressbar', 'columnheader', 'table', 'image', 'region', 'group', 'main', 'checkbox'}
+
+
+def test_everything_has_a_name_for_screen_readers(bench):
+    stand_in, browser = surroundings(bench)
+    for width in (1280, 320):
+        page = live(bench, browser, stand_in, width=width)
+        nodes = page.accessible()
+        roles = [role for role, _, _ in nodes]
+        for role, name, _ in nodes:
+            if role in INTERACTIVE - {'main'}:
+                check(name.strip(), f'{width} px: a {role} has no name')
+        for role in ('main', 'banner', 'contentinfo', 'searchbox', 'table', 'progressbar', 'image', 'status', 'columnheader', 'cell', 'row'):
+            check(role in roles, f'{width} px: no {role}')
+        check(roles.count('columnheader') == 9 and roles.count('table') == 2, f'{width} px: {roles.count("columnheader")} columns')
+        levels = [more['level'] for role, _, more in nodes if role == 'heading']
+        check(levels[0] == 1 and set(levels[1:]) == {2} and len(levels) == 6, f'headings: {levels}')
+        bar = next(n for r, n, _ in nodes if r == 'progressbar')
+        check(bar == 'release-2, fetched', bar)
+        without_faults(page)
