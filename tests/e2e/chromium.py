@@ -141,7 +141,7 @@ class Page:
         return self
 
     def __exit__(self, *failure):
-        with contextlib.suppress(Failure):
+        with contextlib.suppress(Failure, OSError):
             self.browser.call('Target.closeTarget', targetId=self.target)
 
     def call(self, method, **params):

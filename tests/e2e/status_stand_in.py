@@ -1,8 +1,10 @@
 """Stands in for the gateway's own listener: the page's files under the gateway's policy, and a status that a test writes."""
+import contextlib
 import copy
 import http.server
 import json
 import pathlib
+import socket
 import threading
 import time
 
@@ -56,8 +58,7 @@ class StandIn:
     def __init__(self, essentials='<h2>Upstream</h2><p>reachable</p>'):
         self.essentials, self.status, self.version, self.asked = essentials, example(), 0, []
         self.changed = threading.Condition()
-        self.events = True
-        self.port = 0
+        self.events, self.open, self.port = True, set(), 0
 
     def __enter__(self):
         self.start()
@@ -74,6 +75,10 @@ class StandIn:
 
             def log_message(self, *args):
                 pass
+
+            def setup(self):
+                super().setup()
+                outer.open.add(self.connection)
 
             def head(self, kind, length=None):
                 self.send_response(200)
@@ -133,6 +138,9 @@ class StandIn:
         with self.changed:
             self.running = None
             self.changed.notify_all()
+        while self.open:
+            with contextlib.suppress(OSError):
+                self.open.pop().shutdown(socket.SHUT_RDWR)
 
     def tell(self, change):
         """`change(status)` changes a copy of what is told."""

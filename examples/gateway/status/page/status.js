@@ -20,11 +20,11 @@ function unitOf(bytes) {
   while (bytes >= 1023.95 && unit < UNITS.length - 1) [bytes, unit] = [bytes / 1024, unit + 1];
   return unit;
 }
-const inUnit = (bytes, unit) => (bytes / 1024 ** unit).toFixed(unit === 0 ? 0 : 1);
-const size = (bytes) => bytes == null ? 'unknown' : `${inUnit(bytes, unitOf(bytes))} ${UNITS[unitOf(bytes)]}`;
+const inUnit = (bytes, unit, digits) => (bytes / 1024 ** unit).toFixed(unit === 0 ? 0 : digits);
+const size = (bytes, digits = 1) => bytes == null ? 'unknown' : `${inUnit(bytes, unitOf(bytes), digits)} ${UNITS[unitOf(bytes)]}`;
 const rate = (bytes) => bytes == null ? 'unknown rate' : `${size(bytes)}/s`;
 /** "0.8 of 1.0 MiB" */
-const part = (bytes, whole) => whole ? `${inUnit(bytes ?? 0, unitOf(whole))} of ${size(whole)}` : size(bytes);
+const part = (bytes, whole, digits = 1) => whole ? `${inUnit(bytes ?? 0, unitOf(whole), digits)} of ${size(whole, digits)}` : size(bytes, digits);
 const percent = (bytes, whole) => whole ? Math.floor(Math.min(1, (bytes ?? 0) / whole) * 100) : null;
 const count = (n, one, many = `${one}s`) => `${n ?? 0} ${n === 1 ? one : many}`;
 
@@ -116,7 +116,7 @@ const order = (a, b) => typeof a === 'string' ? compare(a, b) : a - b;
 /** A table whose header's buttons sort. `columns`: {name: row => number or text}; `first`: the name to begin with. */
 function sortable(table, columns, first, keyOf, create) {
   const fill = keyed(table.tBodies[0], keyOf, create);
-  const descending = new Set(['size', 'hits', 'seen', 'progress', 'pinned']);  // large ones first is what is asked for
+  const descending = new Set(['size', 'hits', 'seen', 'used', 'progress', 'pinned']);  // large ones first is what is asked for
   let [by, down] = [first, descending.has(first)];
   let rows = [];
   const tell = () => {
@@ -226,9 +226,9 @@ function showFigures(s) {
     link.limit == null && 'no limit', `${(link.requests_per_second ?? 0).toFixed(1)} requests/s`]);
   const nothing = saved.percent == null;
   figure('saved', null, nothing ? 'nothing yet' : `${saved.percent.toFixed(1)} %`,
-         [nothing ? 'no artifact was delivered' : `${size(saved.saved_bytes)} of ${size(saved.delivered_bytes)}`]);
-  figure('cache', cache.trouble ? 'bad' : null, cache.enabled === false ? 'off' : part(cache.size ?? 0, cache.max_size), [
-    cache.trouble, count(cache.objects, 'artifact'), cache.parts && `${cache.parts} unfinished`, cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`]);
+         [nothing ? 'no artifact was delivered' : part(saved.saved_bytes, saved.delivered_bytes, 2)]);
+  figure('cache', cache.trouble ? 'bad' : null, cache.enabled === false ? 'off' : size(cache.size ?? 0), [
+    cache.trouble, cache.max_size && `of ${size(cache.max_size)}`, count(cache.objects, 'artifact'), cache.parts && `${cache.parts} unfinished`, cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`]);
   const list = devices.list ?? [];
   const are = (state) => list.filter((d) => d.state === state).length;
   figure('devices', are('cut') ? 'warn' : null, String(devices.count ?? list.length), [
@@ -290,7 +290,7 @@ function makeDevice() {
       write(numbers, !d.artifact ? '' : moving && d.size ? `${percent(d.bytes, d.size)} %` : size(d.bytes));
       write(state, STATE[d.state] ?? plain(d.state));
       attribute(state, 'data-state', d.state);
-      write(why, plain(d.why).replace(/^waits? for /, 'for '));
+      write(why, plain(d.why).replace(/^waits(: | (?=for ))/, ''));  // the state says so
     },
   };
 }
@@ -312,20 +312,21 @@ function showDevices(s) {
 }
 
 function makeObject() {
-  const [name, about, unverified, added, pinned] = ['bdi', 'span', 'span', 'time', 'span'].map((tag) => make(tag));
+  const [name, host, unverified, added, used, pinned] = ['bdi', 'bdi', 'span', 'time', 'time', 'span'].map((tag) => make(tag));
   const [bytes, hits] = [labelled('Size'), labelled('Hits')];
   name.className = 'name';
-  about.className = 'muted';
+  host.className = 'muted';
   unverified.className = pinned.className = 'state';
   attribute(unverified, 'data-state', 'unverified');
   return {
-    node: rowOf(cell(name, ' ', unverified, make('br'), about), bytes, labelled('Age', added), hits, labelled('Pinned', pinned)),
+    node: rowOf(cell(name, ' ', unverified, ' ', host), bytes, labelled('Age', added), labelled('Used', used), hits, labelled('Pinned', pinned)),
     update(o) {
       write(name, o.name ? short(o.name) : 'no artifact');
-      write(about, [short(o.host), o.used != null && `used ${age(now - o.used)} ago`].filter(Boolean).join(' · '));
+      write(host, o.host ? `from ${short(o.host)}` : '');
       write(unverified, o.verified === false ? 'not verified' : '');
       write(bytes, size(o.size));
       time(added, o.added, o.added == null ? '–' : age(now - o.added));
+      time(used, o.used, o.used == null ? '–' : `${age(now - o.used)} ago`);
       write(hits, String(o.hits ?? '–'));
       write(pinned, o.pinned ? 'yes' : 'no');
       attribute(pinned, 'data-state', o.pinned ? 'pinned' : null);
@@ -391,8 +392,8 @@ function showChart(s) {
   document.querySelector('.legend').hidden = !enough;
   const saved = s.saved ?? {};
   const total = saved.percent == null ? 'Nothing was delivered yet.' :
-    `Since ${clock(s.started, s.now)}, ${size(saved.delivered_bytes)} went to devices and ${size(saved.upstream_bytes)} came from upstream` +
-    `${saved.again_bytes ? `, of that ${size(saved.again_bytes)} a second time` : ''}: ${size(saved.saved_bytes)} saved (${saved.percent.toFixed(1)} %).`;
+    `Since ${clock(s.started, s.now)}, ${size(saved.delivered_bytes, 2)} went to devices and ${size(saved.upstream_bytes, 2)} came from upstream` +
+    `${saved.again_bytes ? `, of that ${size(saved.again_bytes, 2)} a second time` : ''}: ${size(saved.saved_bytes, 2)} saved (${saved.percent.toFixed(1)} %).`;
   write(id('chart-text'), total);
   if (!enough) return;
 
@@ -445,9 +446,9 @@ function begin() {
     state: (d) => ORDER.indexOf(d.state),
   }, 'state', (d) => d.device ?? '', makeDevice);
   parts.cache = sortable(id('cache'), {
-    name: (o) => o.name ?? '', size: (o) => o.size ?? 0, added: (o) => -(o.added ?? 0), hits: (o) => o.hits ?? 0,
+    name: (o) => o.name ?? '', size: (o) => o.size ?? 0, added: (o) => -(o.added ?? 0), used: (o) => o.used ?? 0, hits: (o) => o.hits ?? 0,
     pinned: (o) => Number(Boolean(o.pinned)),
-  }, 'added', named, makeObject);
+  }, 'used', named, makeObject);
   id('devices-filter').addEventListener('input', () => {
     showDevices(status);
     write(id('announce'), `${id('devices-shown').textContent || 'all'} devices shown`);
