@@ -127,7 +127,7 @@ function sortable(table, columns, first, keyOf, create) {
   const show = () => {
     const value = columns[by];
     const sign = down ? -1 : 1;
-      const sorted = rows.map((row) => [value(row), keyOf(row), row]);
+    const sorted = rows.map((row) => [value(row), keyOf(row), row]);
     sorted.sort((a, b) => sign * order(a[0], b[0]) || order(a[1], b[1]));
     fill(sorted.map((entry) => entry[2]));
   };
@@ -155,36 +155,47 @@ const linkRate = ({ bytes_per_second: now, limit }) => limit === 0 ? `${rate(now
 /** Of a fill or a device; it stands in the artifact's header, which may not have come yet. */
 const artifactName = (name) => name ? short(name) : 'artifact, name not known yet';
 
+/** Without what would end the sentence that it stands in. */
+const inside = (text) => plain(text).replace(/[.\s]+$/, '');
+
+/** How many of the devices are in a state. Of a list that was cut those in front are known: who waits, and who was cut off. */
+function are(s, state) {
+  const list = s.devices?.list ?? [];
+  const least = s.devices?.more && list.at(-1)?.state === state ? 'at least ' : '';
+  const number = list.filter((d) => d.state === state).length;
+  return number && `${least}${number}`;
+}
+
 /** {level: good|warn|bad, kind: what is announced when it changes, text, remarks} */
 function judge(s) {
-  const upstream = s.upstream ?? {};
-  const fills = s.fills ?? [];
-  const devices = s.devices?.list ?? [];
-  const trying = fills.filter((f) => f.state === 'retrying' || f.state === 'waiting');
-  const busy = devices.filter((d) => d.state === 'downloading').length;
-  const held = devices.filter((d) => d.state === 'held').length;
+  const { upstream = {}, fills = [], link = {}, cache = {} } = s;
+  const [busy, held] = [are(s, 'downloading'), are(s, 'held')];
   const remarks = [...(s.reasons ?? []), ...(s.warnings ?? [])];
   if (upstream.state === 'unreachable') {
     const since = upstream.since == null ? '' : ` for ${age(s.now - upstream.since)} (since ${clock(upstream.since, s.now)})`;
     const effect = fills.length || held ? 'Downloads wait; nothing is lost.' : 'What is in the cache is still delivered.';
-    return { level: 'bad', kind: 'upstream', text: `Upstream has not been reachable${since}: ${upstream.reason || 'no reason known'}. ${effect}`,
-             remarks: remarks.filter((r) => !upstream.reason || !r.includes(upstream.reason)) };
+    return { level: 'bad', kind: 'upstream', remarks: remarks.filter((r) => !upstream.reason || !r.includes(upstream.reason)),
+             text: `Upstream has not been reachable${since}: ${inside(upstream.reason || 'no reason known')}. ${effect}` };
   }
-  if (s.cache?.trouble) return { level: 'bad', kind: 'cache', text: `The cache has a problem: ${s.cache.trouble}.`, remarks };
+  if (cache.trouble) return { level: 'bad', kind: 'cache', remarks, text: `The cache has a problem: ${inside(cache.trouble)}.` };
   if (s.ready === false) {
-    return { level: 'bad', kind: 'ready', text: `The gateway is not ready: ${remarks[0] ?? 'no reason given'}.`, remarks: remarks.slice(1) };
+    const [first, ...others] = remarks;
+    return { level: 'bad', kind: 'ready', remarks: others, text: `The gateway is not ready: ${inside(first ?? 'no reason given')}.` };
   }
+  const trying = fills.filter((f) => f.state === 'retrying' || f.state === 'waiting');
   if (trying.length) {
-    const why = trying[0].why ? `: ${trying[0].why}` : '';
-    return { level: 'warn', kind: 'fill', remarks,
-             text: `${trying.length === 1 ? `The download of ${trying[0].name ? short(trying[0].name) : 'an artifact'} waits` : `${trying.length} downloads wait`}${why}. Nothing is lost.` };
+    const [{ name, why }] = trying;
+    const what = trying.length > 1 ? `${trying.length} downloads wait` : `The download of ${name ? short(name) : 'an artifact'} waits`;
+    return { level: 'warn', kind: 'fill', remarks, text: `${what}${why ? `: ${inside(why)}` : ''}. Nothing is lost.` };
   }
-  const doing = [busy ? `${count(busy, 'device')} updating` : 'no device is updating', ...(held ? [`${held} waiting`] : []),
-                 ...(busy || fills.length ? [`link at ${linkRate(s.link ?? {})}`] : [])];
-  return { level: remarks.length ? 'warn' : 'good', kind: remarks.length ? 'warnings' : 'well', remarks,
-           text: `${remarks.length ? `It works, with ${count(remarks.length, 'warning')}` : 'All is well'}: ${doing.join(', ')}.` };
+  const doing = [busy ? `${busy} ${busy === '1' ? 'device' : 'devices'} updating` : 'no device is updating'];
+  if (held) doing.push(`${held} waiting`);
+  if (busy || fills.length) doing.push(`link at ${linkRate(link)}`);
+  const how = remarks.length ? `It works, with ${count(remarks.length, 'warning')}` : 'All is well';
+  return { level: remarks.length ? 'warn' : 'good', kind: remarks.length ? 'warnings' : 'well', remarks, text: `${how}: ${doing.join(', ')}.` };
 }
 
+const MARKS = { good: '✓', warn: '!', bad: '✕' };
 const ICONS = { good: ['#1a7f4b', 'M4.5 8.5l2.5 2.5 4.5-5'], warn: ['#b36b00', 'M8 4v5M8 11v1.3'], bad: ['#b3261e', 'M5 5l6 6M11 5l-6 6'] };
 function showIcon(level) {
   const [color, path] = ICONS[level];
@@ -197,14 +208,14 @@ function showIcon(level) {
 let announced = '';
 function showHeadline({ level, kind, text, remarks }) {
   attribute(id('headline'), 'data-level', level);
-  write(id('headline'), plain(text));
+  write(id('headline'), text);
   parts.remarks(remarks);
   hide(id('remarks'), !remarks.length);
   showIcon(level);
-  const title = `${level === 'good' ? '✓' : '✕'} ${plain(text).split(/[:.] /)[0]} · gateway`;
+  const title = `${MARKS[level]} ${text.split(/[:.] /)[0]} · gateway`;
   if (document.title !== title) document.title = title;
   // Read out when the state changes, not each time when a number does.
-  if (announced && announced !== kind) write(id('announce'), plain(text));
+  if (announced && announced !== kind) write(id('announce'), text);
   announced = kind;
 }
 
@@ -212,15 +223,16 @@ function figure(name, level, value, more) {
   const box = id(`figure-${name}`);
   attribute(box, 'data-level', level);
   write(box.children[1], plain(value));
-  write(box.children[2], more.filter(Boolean).map((m) => m.length > 18 ? plain(m) : m.replaceAll(' ', '\u00a0')).join(' · '));
+  write(box.children[2], more.filter(Boolean).map((m) => m.length > 18 ? plain(m) : plain(m).replaceAll(' ', '\u00a0')).join(' · '));
 }
 
 function showFigures(s) {
   const { upstream = {}, link = {}, saved = {}, cache = {}, devices = {}, connections = {}, problems = [] } = s;
-  const latency = upstream.latency_ms;
+  const latency = upstream.latency_ms?.requests ? upstream.latency_ms : null;
   const ms = (n) => n == null ? '?' : n < 10 ? n.toFixed(1) : Math.round(n);
-  figure('upstream', { reachable: 'good', unreachable: 'bad' }[upstream.state], upstream.state === 'unreachable' ? 'not reachable' : upstream.state ?? 'unknown',
-         [(upstream.url ?? '').replace(/^https:\/\//, ''), latency?.requests && `${ms(latency.median)} ms`, latency?.requests && `95 % within ${ms(latency.p95)} ms`]);
+  const [level, state] = { reachable: ['good', 'reachable'], unreachable: ['bad', 'not reachable'] }[upstream.state] ?? [null, 'not asked yet'];
+  figure('upstream', level, state, [(upstream.url ?? '').replace(/^https:\/\//, ''), latency && `${ms(latency.median)} ms`,
+                                    latency && `95 % within ${ms(latency.p95)} ms`]);
   figure('link', null, linkRate(link), [
     link.held_downloads && `${count(link.held_downloads, 'download')} held`, link.held_reports && `${count(link.held_reports, 'report')} held`,
     link.limit == null && 'no limit', `${(link.requests_per_second ?? 0).toFixed(1)} requests/s`]);
@@ -228,11 +240,11 @@ function showFigures(s) {
   figure('saved', null, nothing ? 'nothing yet' : `${saved.percent.toFixed(1)} %`,
          [nothing ? 'no artifact was delivered' : part(saved.saved_bytes, saved.delivered_bytes, 2)]);
   figure('cache', cache.trouble ? 'bad' : null, cache.enabled === false ? 'off' : size(cache.size ?? 0), [
-    cache.trouble, cache.max_size && `of ${size(cache.max_size)}`, count(cache.objects, 'artifact'), cache.parts && `${cache.parts} unfinished`, cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`]);
-  const list = devices.list ?? [];
-  const are = (state) => list.filter((d) => d.state === state).length;
-  figure('devices', are('cut') ? 'warn' : null, String(devices.count ?? list.length), [
-    `${are('downloading')} updating`, are('held') && `${are('held')} waiting`, are('cut') && `${are('cut')} cut off`, count(connections.open, 'connection')]);
+    cache.trouble, cache.max_size && `of ${size(cache.max_size)}`, count(cache.objects, 'artifact'),
+    cache.parts && `${cache.parts} unfinished`, cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`]);
+  const [busy, held, cut] = ['downloading', 'held', 'cut'].map((name) => are(s, name));
+  figure('devices', cut ? 'warn' : null, String(devices.count ?? 0),
+         [`${busy} updating`, held && `${held} waiting`, cut && `${cut} cut off`, count(connections.open, 'connection')]);
   const newest = Math.max(0, ...problems.map((p) => p.at));
   figure('problems', problems.length && s.now - newest < 3600 ? 'warn' : null, String(problems.length || 'none'),
          [problems.length ? `the last one ${age(s.now - newest)} ago` : 'since the start']);
