@@ -20,8 +20,11 @@ function unitOf(bytes) {
   while (bytes >= 1023.95 && unit < UNITS.length - 1) [bytes, unit] = [bytes / 1024, unit + 1];
   return unit;
 }
-const inUnit = (bytes, unit, digits) => (bytes / 1024 ** unit).toFixed(unit === 0 ? 0 : digits);
+const inUnit = (bytes, unit, digits) => (bytes / 1024 ** unit).toFixed(unit ? digits : 0);
+/** One digit behind the point; two of small numbers where it matters. */
+const digitsOf = (bytes) => bytes / 1024 ** unitOf(bytes) < 10 ? 2 : 1;
 const size = (bytes, digits = 1) => bytes == null ? 'unknown' : `${inUnit(bytes, unitOf(bytes), digits)} ${UNITS[unitOf(bytes)]}`;
+const exact = (bytes) => size(bytes, digitsOf(bytes));
 const rate = (bytes) => bytes == null ? 'unknown rate' : `${size(bytes)}/s`;
 /** "0.8 of 1.0 MiB" */
 const part = (bytes, whole, digits = 1) => whole ? `${inUnit(bytes ?? 0, unitOf(whole), digits)} of ${size(whole, digits)}` : size(bytes, digits);
@@ -238,7 +241,7 @@ function showFigures(s) {
     link.limit == null && 'no limit', `${(link.requests_per_second ?? 0).toFixed(1)} requests/s`]);
   const nothing = saved.percent == null;
   figure('saved', null, nothing ? 'nothing yet' : `${saved.percent.toFixed(1)} %`,
-         [nothing ? 'no artifact was delivered' : part(saved.saved_bytes, saved.delivered_bytes, 2)]);
+         [nothing ? 'no artifact was delivered' : part(saved.saved_bytes, saved.delivered_bytes, digitsOf(saved.delivered_bytes))]);
   figure('cache', cache.trouble ? 'bad' : null, cache.enabled === false ? 'off' : size(cache.size ?? 0), [
     cache.trouble, cache.max_size && `of ${size(cache.max_size)}`, count(cache.objects, 'artifact'),
     cache.parts && `${cache.parts} unfinished`, cache.pinned_bytes && `${size(cache.pinned_bytes)} pinned`]);
@@ -285,7 +288,6 @@ const ORDER = ['cut', 'held', 'downloading', 'done', 'idle'];
 let now = 0;
 function makeDevice() {
   const [name, doing, seen, artifact, state, why, numbers] = ['bdi', 'bdi', 'time', 'bdi', 'span', 'span', 'span'].map((tag) => make(tag));
-  name.className = 'name';
   state.className = 'state';
   for (const node of [doing, why, numbers]) node.className = 'muted';
   const bar = make('progress');
@@ -295,7 +297,7 @@ function makeDevice() {
       write(name, short(d.device));
       write(doing, short(d.doing));
       attribute(doing, 'title', short(d.doing) || null);
-      time(seen, d.seen, d.seen == null ? '–' : `${age(now - d.seen)} ago`);
+      time(seen, d.seen, d.seen == null ? '–' : now - d.seen < 2 ? 'now' : `${age(now - d.seen)} ago`);
       write(artifact, short(d.artifact) || '–');
       const moving = d.state !== 'idle' && d.state !== 'done';
       showProgress(bar, d.bytes, moving ? d.size : 0, `${short(d.device)}, delivered`, `${percent(d.bytes, d.size)} % of ${size(d.size)}`);
@@ -404,8 +406,9 @@ function showChart(s) {
   document.querySelector('.legend').hidden = !enough;
   const saved = s.saved ?? {};
   const total = saved.percent == null ? 'Nothing was delivered yet.' :
-    `Since ${clock(s.started, s.now)}, ${size(saved.delivered_bytes, 2)} went to devices and ${size(saved.upstream_bytes, 2)} came from upstream` +
-    `${saved.again_bytes ? `, of that ${size(saved.again_bytes, 2)} a second time` : ''}: ${size(saved.saved_bytes, 2)} saved (${saved.percent.toFixed(1)} %).`;
+    `Since ${clock(s.started, s.now)}, ${exact(saved.delivered_bytes)} went to devices and ${exact(saved.upstream_bytes)} came from ` +
+    `upstream${saved.again_bytes ? `, of that ${exact(saved.again_bytes)} a second time` : ''}: ` +
+    `${exact(saved.saved_bytes)} saved (${saved.percent.toFixed(1)} %).`;
   write(id('chart-text'), total);
   if (!enough) return;
 
@@ -421,10 +424,15 @@ function showChart(s) {
     nodes.push(drawn('line', { class: 'grid', x1: left, x2: width - right, y1: y(bytes), y2: y(bytes) }));
     nodes.push(drawn('text', { class: 'tick', x: left - 6, y: y(bytes) + 4, 'text-anchor': 'end' }, bytes ? size(bytes).replace('.0', '') : '0'));
   }
+  const label = (at, text, anchor) => nodes.push(drawn('text', { class: 'tick', x: x(at), y: height - 6, 'text-anchor': anchor }, text));
   const minutes = MINUTES.find((m) => (end - begin) / 60 / m <= width / 90) ?? 10080;
   const zone = new Date(end * 1000).getTimezoneOffset() * 60;
-  for (let at = Math.ceil((begin - zone) / 60 / minutes) * 60 * minutes + zone; at <= end; at += minutes * 60) {
-    nodes.push(drawn('text', { class: 'tick', x: Math.min(x(at), width - 18), y: height - 6, 'text-anchor': 'middle' }, clock(at, at).slice(0, 5)));
+  for (let at = Math.ceil((begin - zone) / 60 / minutes) * 60 * minutes + zone; end - begin >= 180 && at <= end; at += minutes * 60) {
+    label(at, clock(at, at).slice(0, 5), x(at) > width - 26 ? 'end' : 'middle');
+  }
+  if (end - begin < 180) {
+    label(begin, clock(begin, end), 'start');
+    label(end, clock(end, end), 'end');
   }
   const path = (name) => points.map((p) => `${x(p.at).toFixed(1)},${y(p[name]).toFixed(1)}`);
   nodes.push(drawn('polygon', { class: 'saved', points: [...path('delivered'), ...path('upstream').reverse()].join(' ') }));
