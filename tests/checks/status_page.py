@@ -72,6 +72,8 @@ def faults(files):
     for name in sorted({i for i in ids if ids.count(i) > 1}):
         yield f'id {name} is there twice'
     spoken = set(re.findall(r'''\bid\(['"`]([\w-]+)['"`]\)''', js)) | {f'figure-{n}' for n in re.findall(r"\bfigure\('(\w+)'", js)}
+    spoken |= {m[1] + end for m in re.finditer(r"\bshowList\('(\w+)'", js) for end in ('', '-none')}
+    spoken |= {f'{n}-more' for n in re.findall(r"\bshowMore\('(\w+)'", js)}
     for name in sorted(spoken - set(ids)):
         yield f'status.js: id {name} is not in page.html'
     for element in found:

@@ -72,6 +72,11 @@ function make(tag, attributes = {}, ...children) {
   node.append(...children);
   return node;
 }
+/** "bdi.name": a <bdi> of class name. */
+const nodes = (...kinds) => kinds.map((kind) => {
+  const [tag, name] = kind.split('.');
+  return make(tag, name ? { class: name } : {});
+});
 function time(node, at, text) {
   const known = at > 0 && at < 1e11;
   attribute(node, 'datetime', known ? new Date(at * 1000).toISOString() : null);
@@ -154,7 +159,9 @@ const rowOf = (...cells) => make('tr', { role: 'row' }, ...cells);
 
 // ---- in one sentence -------------------------------------------------------------------------------------------------
 
-const linkRate = ({ bytes_per_second: now, limit }) => limit === 0 ? `${rate(now ?? 0)}, paused` : limit ? `${part(now ?? 0, limit)}/s` : rate(now ?? 0);
+function linkRate({ bytes_per_second: bytes, limit }) {
+  return limit === 0 ? `${rate(bytes ?? 0)}, paused` : `${part(bytes ?? 0, limit)}/s`;
+}
 /** Of a fill or a device; it stands in the artifact's header, which may not have come yet. */
 const artifactName = (name) => name ? short(name) : 'artifact, name not known yet';
 
@@ -253,15 +260,21 @@ function showFigures(s) {
          [problems.length ? `the last one ${age(s.now - newest)} ago` : 'since the start']);
 }
 
+/** A list, or the sentence that there is none. */
+function showList(name, list, box = id(name), any = list.length > 0) {
+  parts[name](list);
+  hide(box, !any);
+  hide(id(`${name}-none`), any);
+}
+function showMore(name, more, what) {
+  write(id(`${name}-more`), more ? `${count(more, what)} not listed.` : '');
+  hide(id(`${name}-more`), !more);
+}
+
 const FILL = { fetching: '', waiting: 'waits', retrying: 'tries again', verifying: 'is being verified' };
 function makeFill() {
-  const [name, host, state, share, numbers, readers, why] = ['bdi', 'bdi', 'span', 'span', 'span', 'span', 'p'].map((tag) => make(tag));
-  name.className = 'name';
-  host.className = readers.className = 'muted';
-  state.className = 'state';
-  share.className = 'name';
-  why.className = 'why';
-  const bar = make('progress');
+  const [name, state, host, share] = nodes('bdi.name', 'span.state', 'bdi.muted', 'span.name');
+  const [bar, numbers, readers, why] = nodes('progress', 'span', 'span.muted', 'p.why');
   return {
     node: make('li', {}, make('p', { class: 'ends' }, make('span', {}, name, ' ', state, ' ', host), share), bar,
                make('p', { class: 'ends' }, numbers, readers), why),
@@ -274,8 +287,8 @@ function makeFill() {
       write(share, done == null ? '' : `${done} %`);
       showProgress(bar, f.have, f.size, `${artifactName(f.name)}, fetched`, `${done} %, ${part(f.have, f.size)}`);
       const moving = f.state === 'fetching';
-      write(numbers, [part(f.have, f.size), moving && rate(f.bytes_per_second), moving && f.seconds_left != null && `${duration(f.seconds_left)} left`]
-        .filter(Boolean).join(' · '));
+      const left = moving && f.seconds_left != null && `${duration(f.seconds_left)} left`;
+      write(numbers, [part(f.have, f.size), moving && rate(f.bytes_per_second), left].filter(Boolean).join(' · '));
       write(readers, `${count(f.readers, 'device')} ${f.readers === 1 ? 'reads' : 'read'} it`);
       write(why, plain(f.why));
       hide(why, !f.why);
@@ -287,10 +300,8 @@ const STATE = { downloading: 'downloading', held: 'waiting', done: 'downloaded',
 const ORDER = ['cut', 'held', 'downloading', 'done', 'idle'];
 let now = 0;
 function makeDevice() {
-  const [name, doing, seen, artifact, state, why, numbers] = ['bdi', 'bdi', 'time', 'bdi', 'span', 'span', 'span'].map((tag) => make(tag));
-  state.className = 'state';
-  for (const node of [doing, why, numbers]) node.className = 'muted';
-  const bar = make('progress');
+  const [name, seen, doing, artifact, bar] = nodes('bdi', 'time', 'bdi.muted', 'bdi', 'progress');
+  const [numbers, state, why] = nodes('span.muted', 'span.state', 'span.muted');
   return {
     node: rowOf(cell(name), cell(seen, ' ', doing), cell(make('span', { class: 'bar' }, artifact, bar, numbers)), cell(state, ' ', why)),
     update(d) {
@@ -316,21 +327,15 @@ function showDevices(s) {
     return words.every((word) => text.includes(word));
   };
   const shown = words.length ? all.filter(fits) : all;
-  parts.devices(shown);
-  hide(id('devices-none'), all.length > 0);
-  hide(id('devices-scroll'), !all.length);
+  showList('devices', shown, id('devices-scroll'), all.length > 0);
+  showMore('devices', s.devices?.more, 'more device');
   write(id('devices-shown'), words.length ? `${shown.length} of ${all.length}` : '');
-  const more = s.devices?.more ?? 0;
-  write(id('devices-more'), more ? `${count(more, 'more device')} not listed.` : '');
-  hide(id('devices-more'), !more);
 }
 
 function makeObject() {
-  const [name, host, unverified, added, used, pinned] = ['bdi', 'bdi', 'span', 'time', 'time', 'span'].map((tag) => make(tag));
+  const [name, unverified, host] = nodes('bdi.name', 'span.state', 'bdi.muted');
+  const [added, used, pinned] = nodes('time', 'time', 'span.state');
   const [bytes, hits] = [labelled('Size'), labelled('Hits')];
-  name.className = 'name';
-  host.className = 'muted';
-  unverified.className = pinned.className = 'state';
   attribute(unverified, 'data-state', 'unverified');
   return {
     node: rowOf(cell(name, ' ', unverified, ' ', host), bytes, labelled('Age', added), labelled('Used', used), hits, labelled('Pinned', pinned)),
@@ -348,20 +353,13 @@ function makeObject() {
   };
 }
 function showCache(s) {
-  const list = s.cache?.list ?? [];
-  parts.cache(list);
-  hide(id('cache-scroll'), !list.length);
-  hide(id('cache-none'), list.length > 0);
-  write(id('cache-none'), s.cache?.enabled === false ? 'The cache is off: each device fetches its artifact from upstream.' : 'Nothing is cached yet.');
-  const more = s.cache?.more ?? 0;
-  write(id('cache-more'), more ? `${count(more, 'more artifact')} not listed.` : '');
-  hide(id('cache-more'), !more);
+  showList('cache', s.cache?.list ?? [], id('cache-scroll'));
+  showMore('cache', s.cache?.more, 'more artifact');
+  write(id('cache-none'), s.cache?.enabled === false ? 'The cache is off: each device fetches for itself.' : 'Nothing is cached yet.');
 }
 
 function makeProblem() {
-  const [at, level, text, times] = ['time', 'span', 'span', 'span'].map((tag) => make(tag));
-  level.className = 'state';
-  times.className = 'muted';
+  const [at, level, text, times] = nodes('time', 'span.state', 'span', 'span.muted');
   return {
     node: make('li', {}, at, ' ', level, ' ', text, ' ', times),
     update(p) {
@@ -373,13 +371,6 @@ function makeProblem() {
     },
   };
 }
-function showProblems(s) {
-  const list = [...(s.problems ?? [])].sort((a, b) => b.at - a.at);
-  parts.problems(list);
-  hide(id('problems-none'), list.length > 0);
-  hide(id('problems'), !list.length);
-}
-
 // ---- the chart -------------------------------------------------------------------------------------------------------
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -419,12 +410,12 @@ function showChart(s) {
   const highest = Math.ceil(most / jump) * jump;
   const x = (at) => left + (at - begin) / (end - begin) * (width - left - right);
   const y = (bytes) => height - bottom - bytes / highest * (height - top - bottom);
-  const nodes = [];
+  const shapes = [];
   for (let bytes = 0; bytes <= highest; bytes += jump) {
-    nodes.push(drawn('line', { class: 'grid', x1: left, x2: width - right, y1: y(bytes), y2: y(bytes) }));
-    nodes.push(drawn('text', { class: 'tick', x: left - 6, y: y(bytes) + 4, 'text-anchor': 'end' }, bytes ? size(bytes).replace('.0', '') : '0'));
+    shapes.push(drawn('line', { class: 'grid', x1: left, x2: width - right, y1: y(bytes), y2: y(bytes) }));
+    shapes.push(drawn('text', { class: 'tick', x: left - 6, y: y(bytes) + 4, 'text-anchor': 'end' }, bytes ? size(bytes).replace('.0', '') : '0'));
   }
-  const label = (at, text, anchor) => nodes.push(drawn('text', { class: 'tick', x: x(at), y: height - 6, 'text-anchor': anchor }, text));
+  const label = (at, text, anchor) => shapes.push(drawn('text', { class: 'tick', x: x(at), y: height - 6, 'text-anchor': anchor }, text));
   const minutes = MINUTES.find((m) => (end - begin) / 60 / m <= width / 90) ?? 10080;
   const zone = new Date(end * 1000).getTimezoneOffset() * 60;
   for (let at = Math.ceil((begin - zone) / 60 / minutes) * 60 * minutes + zone; end - begin >= 180 && at <= end; at += minutes * 60) {
@@ -435,11 +426,11 @@ function showChart(s) {
     label(end, clock(end, end), 'end');
   }
   const path = (name) => points.map((p) => `${x(p.at).toFixed(1)},${y(p[name]).toFixed(1)}`);
-  nodes.push(drawn('polygon', { class: 'saved', points: [...path('delivered'), ...path('upstream').reverse()].join(' ') }));
-  nodes.push(drawn('polyline', { class: 'delivered', points: path('delivered').join(' ') }));
-  nodes.push(drawn('polyline', { class: 'upstream', points: path('upstream').join(' ') }));
+  shapes.push(drawn('polygon', { class: 'saved', points: [...path('delivered'), ...path('upstream').reverse()].join(' ') }));
+  shapes.push(drawn('polyline', { class: 'delivered', points: path('delivered').join(' ') }));
+  shapes.push(drawn('polyline', { class: 'upstream', points: path('upstream').join(' ') }));
   chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
-  chart.replaceChildren(...nodes);
+  chart.replaceChildren(...shapes);
 }
 
 // ---- what comes from the gateway -------------------------------------------------------------------------------------
@@ -485,12 +476,10 @@ function show() {
   showFigures(status);
   const trouble = (f) => (f.state === 'retrying' ? 0 : f.state === 'waiting' ? 1 : 2);
   const fills = [...(status.fills ?? [])].sort((a, b) => trouble(a) - trouble(b) || a.started - b.started);
-  parts.fills(fills);
-  hide(id('fills'), !fills.length);
-  hide(id('fills-none'), fills.length > 0);
+  showList('fills', fills);
   showDevices(status);
   showCache(status);
-  showProblems(status);
+  showList('problems', [...(status.problems ?? [])].sort((a, b) => b.at - a.at));
   showChart(status);
   write(id('about'), `mgw-gateway ${plain(status.version)} on ${location.host}, running for ${age(status.now - status.started)}`);
 }
