@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/mender/json_scanner.hpp>
+#include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/upstream/endpoint.hpp>
 #include <mgw/upstream/error.hpp>
@@ -36,6 +37,10 @@ public:
     /// What is wrong with the management API, which is a warning; empty: nothing. Any thread; must not block.
     std::function<std::string()> management_trouble;
     std::vector<std::string> warnings;  ///< what is not as it should be, as long as the gateway runs
+    /// What is wrong with the status page, which is a warning; empty: nothing. Any thread; must not block.
+    std::function<std::string()> status_page_trouble;
+    /// Told of what was found out about the upstream: what is wrong with it, or nothing. Any worker; must not block.
+    std::function<void(std::string const&)> found;
     std::function<bool()> unrecorded;  ///< devices are not served, as nothing can be recorded; empty: no
     std::chrono::milliseconds counts_for{5'000};
     std::function<clock::time_point()> now = clock::now;
@@ -46,19 +51,46 @@ public:
       : upstreams_(&upstreams), shared_(std::make_shared<shared>(std::move(o))) {}
 
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
-    std::vector<std::string> reasons;
-    if (x.draining()) reasons.emplace_back("the gateway is stopping");
-    std::string const upstream = co_await upstream_trouble(x);
-    if (!upstream.empty()) reasons.push_back("upstream: " + upstream);
-    std::string const cache = shared_->asked.cache_trouble ? shared_->asked.cache_trouble() : std::string();
-    if (!cache.empty()) reasons.push_back("cache: " + cache);
-    std::vector<std::string> warnings = shared_->asked.warnings;
-    std::string management = shared_->asked.management_trouble ? shared_->asked.management_trouble() : std::string();
-    if (!management.empty()) warnings.push_back("management API: " + management);
-    if (shared_->asked.unrecorded && shared_->asked.unrecorded()) reasons.emplace_back("audit: nothing can be recorded");
-    int const status = reasons.empty() ? 200 : 503;
-    std::string const text = described(reasons, warnings);
+    std::string const upstream = co_await upstream_trouble(x.worker());
+    judgement const j = judge(upstream, x.draining());
+    int const status = j.reasons.empty() ? 200 : 503;
+    std::string const text = described(j.reasons, j.warnings);
     (void)co_await x.respond(status, "application/json; charset=utf-8", text, "Cache-Control", "no-store");
+  }
+
+  /// Why it cannot do its work, and what is amiss.
+  struct judgement {
+    std::vector<std::string> reasons, warnings;
+  };
+  /// `upstream`: what is wrong with it; empty: nothing. Any thread; does not block.
+  judgement judge(std::string const& upstream, bool draining) const {
+    auto const& o = shared_->asked;
+    auto const trouble = [](auto const& of) { return of ? of() : std::string(); };
+    judgement j;
+    if (draining) j.reasons.emplace_back("the gateway is stopping");
+    if (!upstream.empty()) j.reasons.push_back("upstream: " + upstream);
+    if (auto const cache = trouble(o.cache_trouble); !cache.empty()) j.reasons.push_back("cache: " + cache);
+    j.warnings = o.warnings;
+    if (auto const management = trouble(o.management_trouble); !management.empty())
+      j.warnings.push_back("management API: " + management);
+    if (auto const page = trouble(o.status_page_trouble); !page.empty()) j.warnings.push_back("status page: " + page);
+    if (o.unrecorded && o.unrecorded()) j.reasons.emplace_back("audit: nothing can be recorded");
+    return j;
+  }
+  /// Finds out whether the upstream can be reached, unless that is known: what is wrong; empty: nothing.
+  asio::awaitable<std::string> upstream_trouble(mgw::net::worker& w) const {
+    auto said = known();
+    if (said) co_return *std::move(said);
+    answer a(shared_);
+    mgw::upstream::connected c = co_await upstreams_->of(w)->connect(shared_->asked.upstream);
+    std::string trouble;
+    if (c.connection)
+      c.connection->done();
+    else
+      trouble = std::string(mgw::upstream::to_string(c.failed_at)) + ": " + c.why();
+    a.found = trouble;
+    if (shared_->asked.found) shared_->asked.found(trouble);
+    co_return trouble;
   }
 
 private:
@@ -111,20 +143,6 @@ private:
       s->found_at = s->asked.now();
     }
   };
-  asio::awaitable<std::string> upstream_trouble(mgw::proxy::exchange& x) const {
-    auto said = known();
-    if (said) co_return *std::move(said);
-    answer a(shared_);
-    mgw::upstream::connected c = co_await upstreams_->of(x.worker())->connect(shared_->asked.upstream);
-    std::string trouble;
-    if (c.connection)
-      c.connection->done();
-    else
-      trouble = std::string(mgw::upstream::to_string(c.failed_at)) + ": " + c.why();
-    a.found = trouble;
-    co_return trouble;
-  }
-
   mgw::upstream::pool_set const* upstreams_;
   std::shared_ptr<shared> shared_;
 };

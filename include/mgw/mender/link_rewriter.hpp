@@ -200,6 +200,7 @@ inline std::optional<std::string> link_rewriter::rewrite(proxy::exchange const& 
     proxy::fetch_source fresh(claims.url, claims.headers, claims.issued);
     options_.seen_link(*key, std::move(fresh));
   }
+  if (options_.offered && kind == link_kind::shared) options_.offered(*key, source);
   return replace_uri(json, source, base + artifact_path(*key, token, kind));
 }
 

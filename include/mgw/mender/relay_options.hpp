@@ -52,6 +52,8 @@ struct relay_options {
   std::function<asio::awaitable<std::optional<cache::key>>(proxy::exchange&, artifact_source const&)> stand_in;
   /// Told of each link that becomes one of ours, and the key it has: a download under way may go on with it.
   std::function<void(cache::key const&, proxy::fetch_source)> seen_link;
+  /// Told of each shared artifact that a device is offered, under the key it has here. Any worker; must not block.
+  std::function<void(cache::key const&, artifact_source const&)> offered;
   /// Whether an auth request goes upstream; else it is answered with 401, as by the server. Called with its body, or
   /// nothing if that is longer than max_tenant_request, before anything else. Empty: each one goes.
   std::function<bool(proxy::exchange const&, std::optional<std::string_view> body)> admits;

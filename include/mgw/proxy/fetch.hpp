@@ -215,6 +215,7 @@ asio::awaitable<void> fetch<Store>::run() {
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
     bool const longest = backoff_.at_most();
     auto const length = backoff_.next();
+    job_->tell(fetch_job::stage::retrying, a.why);
     log(log_level::warn, a.why + "; next try from byte " + std::to_string(have()) + " in " + std::to_string(length.count()) + " ms");
     if (clock::now() - progress_ > options_.abandon_after && job_->end_if_unread()) break;
     if (longest) writer_.rest();
@@ -237,6 +238,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::step() {
     if (!ready) co_return answer(ready);
   }
   if (all) {
+    job_->tell(fetch_job::stage::verifying);
     written const w = co_await writer_.finish();
     answer a(w);
     if (w) a.what = verdict::done;
@@ -461,7 +463,10 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       ever_ = counters_.arrived(at, batch.size(), ever_);
       at += batch.size();
       if (compared_) compared_ = at;
-      if (have() > before) doubts_ = 0;
+      if (have() > before) {
+        doubts_ = 0;
+        job_->tell(fetch_job::stage::fetching);
+      }
       batch.clear();
       if (!w) co_return answer(w);
       co_await writer_.checkpoint_if_due(!up.ready());
@@ -506,7 +511,10 @@ asio::awaitable<void> fetch<Store>::wait_for_turn() {
     void cancel() noexcept { turn.wake(); }
   } wakes{turn_};
   job_->watch(&wakes);
+  auto const before = job_->told();
+  if (!turn_.try_enter()) job_->tell(fetch_job::stage::waiting, "other artifacts are fetched first");
   for (bool mine = false; !mine && !job_->unwanted();) mine = co_await turn_.wait_until(clock::time_point::max());
+  job_->tell(before.at, before.why);
   job_->watch(nullptr);
 }
 
@@ -524,6 +532,7 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::leave_link() {
 template <cache::CacheStore Store>
 asio::awaitable<bool> fetch<Store>::stand_by() {
   std::string const why = paused() ? "the link is paused" : "nobody follows it";
+  job_->tell(fetch_job::stage::waiting, why);
   log(log_level::info, why + "; stands by at byte " + std::to_string(have()));
   auto const begun = clock::now();
   for (auto unwanted_since = begun; !job_->stopping() && !disk_.late();) {
@@ -537,6 +546,7 @@ asio::awaitable<bool> fetch<Store>::stand_by() {
     if (now - begun >= options_.backoff_max) writer_.rest();
     co_await job_->sleep(options_.stand_by_look);
   }
+  job_->tell(fetch_job::stage::fetching);
   progress_ = clock::now();
   co_return true;
 }

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -113,6 +114,24 @@ public:
     std::shared_ptr<fetch_job> job_;
   };
   int readers() const noexcept { return readers_.load(); }
+
+  /// What its fill is at, for people: `why` it is at nothing better. Any thread.
+  enum class stage : std::uint8_t { fetching, waiting, retrying, verifying };
+  struct progress {
+    stage at = stage::fetching;
+    std::string why;
+  };
+  void tell(stage at, std::string_view why = {}) {
+    std::lock_guard const lock(mutex_);
+    progress_.at = at;
+    progress_.why = why;
+  }
+  progress told() const {
+    std::lock_guard const lock(mutex_);
+    return progress_;
+  }
+  /// When it was made, seconds since 1970.
+  std::int64_t begun() const noexcept { return begun_; }
   /// Makes it `ended` unless somebody follows it: who offers his link, counts himself a reader and finds it ended has come
   /// too late, and waits for the next one.
   bool end_if_unread() noexcept {
@@ -212,11 +231,13 @@ private:
   }
 
   cache::key const key_;
+  std::int64_t const begun_ = std::time(nullptr);
   std::optional<std::chrono::milliseconds> const grace_;
   mutable std::mutex mutex_;
   std::shared_ptr<cache::fill> current_ = std::make_shared<cache::fill>();
   link_list sources_;
   std::string tried_;
+  progress progress_;
   bool waits_for_newer_ = false;
   std::atomic<int> readers_{0};
   std::atomic<bool> stopping_{false}, ends_with_readers_{false}, ended_{false};

@@ -109,6 +109,14 @@ public:
         judge_some(i, gate, shown);
       });
   }
+  /// Calls a copy of `look(worker, exchanges)` for each worker, on its thread and soon: with its index and a list of
+  /// pointers to what its open connections are at. Any thread. Not called for workers whose threads have ended.
+  template <class F>
+  void look_at(F look) {
+    for (std::size_t i = 0; i != workers_.size(); ++i)
+      asio::post(workers_.worker(i).io.get_executor(),
+                 [look, i, live = static_cast<std::list<exchange*> const*>(&live_[i])] { look(i, *live); });
+  }
   std::size_t connections() const noexcept { return connections_.load(); }
   bool idle() const noexcept { return connections() == 0; }
   /// Connections closed at once because of max_connections or max_connections_per_peer.

@@ -44,6 +44,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace mgw::proxy {
 
@@ -104,6 +105,8 @@ public:
   fetch_counters const& counters() const noexcept { return counters_; }
   fetch_counters& counters() noexcept { return counters_; }  ///< for what others fetch on its behalf
   std::size_t fills() const { return flights_.size(); }
+  /// What is being filled, or waits for it. Any thread.
+  std::vector<std::shared_ptr<fetch_job>> jobs() const { return flights_.all(); }
   /// Those of them that wait in line (fetch_options::max_fills).
   std::size_t waiting_fills() const { return fills_.waiting_now(); }
   /// Clients that wait in line to fetch past the store (fetch_options::max_pass_through).
