@@ -24,6 +24,10 @@
 #include "periodic.hpp"
 #include "private_host_warning.hpp"
 #include "state.hpp"
+#include "status/gather.hpp"
+#include "status/moment.hpp"
+#include "status/part.hpp"
+#include "status/problem_list.hpp"
 #include "upstream_settings.hpp"
 #include "verifier/child_verifier.hpp"
 #include "verifier/configured.hpp"
@@ -56,6 +60,8 @@
 #include <mgw/upstream/rate_windows.hpp>
 
 #include <asio/awaitable.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
 
 #include <boost/json/object.hpp>
 
@@ -63,6 +69,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -157,7 +164,7 @@ private:
 class assembly {
 public:
   /// Opens everything, listeners included. Throws config_error, std::system_error, net's and the store's errors.
-  assembly(settings const& s, mgw::log_sink log) : log_(std::move(log)), trusted_(trusted_proxies(s)) {
+  assembly(settings const& s, mgw::log_sink log) : log_(noted(std::move(log))), trusted_(trusted_proxies(s)) {
     auto const upstream = mgw::http::parse_uri(s.upstream.url);
     if (!upstream)
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
@@ -166,6 +173,7 @@ public:
       trail_ = std::make_unique<audit::trail>(s, trusted_, log_, [this](auto const& k) { return store_ ? store_->about(k) : std::nullopt; });
     workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
     requests_ = std::make_unique<request_counts>(workers_->size());
+    if (s.admin.enabled) status_ = std::make_unique<status::part>(workers_->size(), problems_);
     links_ = std::make_unique<mgw::mender::link_sealer>(secrets_of_links(s));
     mgw::net::client_tls trust;
     trust.ca_file = s.upstream.ca_certificate;
@@ -195,10 +203,11 @@ public:
     if (s.mtls.enabled)
       certificates_ = std::make_unique<client_certificates>(s, *upstreams_, management_options(s, *upstream), log_, trail_.get());
     relay_.emplace(*upstreams_, *links_, relay_options(s, *upstream));
+    health_.emplace(*upstreams_, health_options(s, *upstream));
     server_ = std::make_unique<mgw::proxy::server<routes>>(
         *workers_, server_options(s),
         routes(*relay_,
-               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), health(*upstreams_, health_options(s, *upstream)),
+               mgw::mender::artifact_route<store>(*links_, *cache_, *own_), *health_,
                without_tls(s), trail_.get()),
         log_);
     if (s.https.enabled) {
@@ -214,6 +223,7 @@ public:
     if (certificates_) certificates_->watch(*workers_, [this] { server_->judge_clients(certificates_->gate()); });
     if (store_) take_commands(s);
     if (s.metrics.enabled) tell_metrics(s);
+    if (status_) show_status(s);
   }
   assembly(assembly const&) = delete;
   assembly& operator=(assembly const&) = delete;
@@ -221,15 +231,20 @@ public:
   std::vector<std::string> const& addresses() const noexcept { return addresses_; }
   /// Where metrics are told; nothing: nowhere.
   std::optional<asio::ip::tcp::endpoint> const& metrics_address() const noexcept { return metrics_.bound(); }
+  /// Where the status page is; nothing: nowhere.
+  std::optional<asio::ip::tcp::endpoint> status_address() const {
+    return status_ ? status_->bound() : std::optional<asio::ip::tcp::endpoint>();
+  }
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
     closed_part<client_certificates> certificates{certificates_.get(), stuck};
     closed_part<audit::trail> trail{trail_.get(), stuck};  // the last to end: all others report to it
     cache_part cache{*this, std::move(stuck)};
+    status_part page{status_.get()};
     level_signals levels(*workers_);
     // What watches the certificates' files speaks to the server, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_, levels, trail);
+    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, page, cache, *own_, *upstreams_, control_, levels, trail);
   }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
@@ -264,6 +279,18 @@ private:
     }
   };
 
+  struct status_part {
+    status::part* one;  // null: there is none
+    void drain() {
+      if (one != nullptr) one->drain();
+    }
+    void stop() noexcept {}
+    bool idle() const noexcept { return one == nullptr || one->idle(); }
+    void close() {
+      if (one != nullptr) one->close();
+    }
+  };
+
   static routes::plain without_tls(settings const& s) {
     if (!s.mtls.enabled || s.mtls.plain_serves_devices) return routes::plain::everything;
     return s.proxy.gateway_url.starts_with("http://") ? routes::plain::artifacts : routes::plain::health;
@@ -287,6 +314,71 @@ private:
                       write_process(out);
                     },
                     log_);
+  }
+  /// What the status page calls a problem is what is logged as one.
+  mgw::log_sink noted(mgw::log_sink log) const {
+    return [problems = problems_, log = std::move(log)](mgw::log_level level, std::string_view text) {
+      problems->note(level, text, std::time(nullptr));
+      if (log) log(level, text);
+    };
+  }
+  void show_status(settings const& s) {
+    status::part::sources from;
+    from.look = [this, disk_wanted = keeps_artifacts(s), url = s.upstream.url, most = s.limits.max_connections] {
+      auto m = moment_of(disk_wanted, most);
+      m.about.upstream.url = url;
+      return m;
+    };
+    from.upstream_bytes = [this] { return upstream_bytes(); };
+    from.probe = [this] {
+      auto& w = workers_->worker(0);
+      asio::co_spawn(w.io, health_->upstream_trouble(w), asio::detached);
+    };
+    status_->listen(*workers_, s, std::move(from), log_);
+    if (auto const& at = status_->bound()) listening_.add(*at);
+  }
+  std::uint64_t again_bytes() const { return cache_->counters().again_bytes + own_->cache().counters().again_bytes; }
+  std::uint64_t upstream_bytes() const {
+    return cache_->counters().first_time_bytes + own_->cache().counters().first_time_bytes + again_bytes();
+  }
+  /// How things stand. Waits for the workers: not on their threads.
+  status::moment moment_of(bool disk_wanted, std::size_t max_connections) {
+    status::moment m;
+    auto running = status::look_at(*server_, workers_->size(), status_->kept(), std::chrono::milliseconds(500));
+    m.now = std::time(nullptr);
+    m.when = std::chrono::steady_clock::now();
+    m.downloads = std::move(running.downloads);
+    m.delivered = running.delivered;
+    m.upstream_bytes = upstream_bytes();
+    m.again_bytes = again_bytes();
+    m.fills = status::fills_of(cache_->jobs());
+    for (auto& f : status::fills_of(own_->cache().jobs())) m.fills.push_back(std::move(f));
+    auto& r = m.about;
+    r.version = MGW_VERSION;
+    auto const upstream = status_->kept().upstream().now();
+    auto judged = health_->judge(upstream.what == status::upstream_watch::state::unreachable ? upstream.reason : std::string(), false);
+    r.ready = judged.reasons.empty();
+    r.reasons = std::move(judged.reasons);
+    r.warnings = std::move(judged.warnings);
+    if (limit_)
+      if (auto const rate = limit_->rate(); rate != mgw::upstream::unlimited) r.link.limit = rate;
+    r.link.held_downloads = cache_->held();
+    r.link.held_reports = relay_->held_reports();
+    r.connections = server_->connections();
+    r.connection_limit = max_connections;
+    r.cache.enabled = store_ != nullptr;
+    if (cache_->hung()) r.cache.trouble = "its disk does not answer";
+    if (disk_wanted && !store_) r.cache.trouble = "its directory could not be used at start";
+    if (store_) {
+      auto const u = store_->used();
+      r.cache.size = u.bytes;
+      r.cache.max_size = u.max_size;
+      r.cache.pinned = u.pinned_bytes;
+      r.cache.parts = u.parts;
+      r.cache.objects = u.objects;
+      m.objects = status::objects_of(*store_);
+    }
+    return m;
   }
   /// When the first certificate of a file ends: they are read at the start alone.
   void note_ends(std::string_view what, std::string const& file) {
@@ -414,6 +506,7 @@ private:
     o.observer = [this, &proxies = trusted_](mgw::proxy::exchange const& x) {
       log_access(x, proxies);
       requests_->count(x);
+      if (status_) status_->kept().ended(x, std::time(nullptr));
       if (trail_) trail_->ended(x);
     };
     if (trail_) o.certificate_refused = [trail = trail_.get()](auto const& peer, auto why) { trail->certificate_refused(peer, why); };
@@ -486,6 +579,13 @@ private:
     o.upstream = mgw::upstream::endpoint(upstream);
     o.cache_trouble = [cache = cache_.get()] { return cache->hung() ? std::string("its disk does not answer") : std::string(); };
     if (trail_) o.unrecorded = [trail = trail_.get()] { return trail->refuses(); };
+    if (auto* const page = status_.get()) {
+      o.status_page_trouble = [page] { return page->trouble(); };
+      o.found = [page](std::string const& trouble) {
+        std::int64_t const now = std::time(nullptr);
+        trouble.empty() ? page->kept().upstream().reached(now) : page->kept().upstream().failed(trouble, now);
+      };
+    }
     return o;
   }
   static mgw::mender::inventory_attributes system_attributes(settings const& s) {
@@ -529,6 +629,10 @@ private:
     o.seen_link = [cache = cache_.get()](mgw::cache::key const& k, mgw::proxy::fetch_source link) {
       cache->offer(k, std::move(link));
     };
+    if (auto* const page = status_.get())
+      o.offered = [page](mgw::cache::key const& k, mgw::mender::artifact_source const& from) {
+        page->kept().offered(k, from.artifact_name, from.uri);
+      };
     if (stand_ins_)
       o.stand_in = [imports = stand_ins_.get()](mgw::proxy::exchange& x, mgw::mender::artifact_source const& wanted) {
         return imports->find(x, wanted);
@@ -551,6 +655,7 @@ private:
     return o;
   }
 
+  std::shared_ptr<status::problem_list> const problems_ = std::make_shared<status::problem_list>();
   mgw::log_sink log_;
   address_list const trusted_;
   std::unique_ptr<audit::trail> trail_;  // empty without an audit log; all that report to it come after it
@@ -566,6 +671,7 @@ private:
   std::unique_ptr<mgw::mender::own_copies> own_;
   std::unique_ptr<client_certificates> certificates_;  // empty without mTLS
   std::optional<mgw::mender::device_relay> relay_;
+  std::optional<health> health_;
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
   std::vector<std::string> addresses_;
   std::unique_ptr<request_counts> requests_;
@@ -573,6 +679,7 @@ private:
   std::vector<std::pair<std::string_view, std::int64_t>> ends_;  // of certificates
   metrics_listener metrics_;
   std::optional<cache_service> commands_;
+  std::unique_ptr<status::part> status_;  // empty without a page; its thread asks all of these
   control_server control_{[this](auto const& request, int file, auto const& step) { return obey(request, file, step); }, log_};
 };
 

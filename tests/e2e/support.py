@@ -109,6 +109,7 @@ class Process:
         self.name = name
         self.out_path, self.err_path = directory / f'{stem}.out', directory / f'{stem}.err'
         own = {k: v for k, v in os.environ.items() if not k.lower().endswith('_proxy')}
+        own.setdefault('ADMIN_LISTEN', '127.0.0.1:0')  # many gateways run at once
         with open(self.out_path, 'wb') as out, open(self.err_path, 'wb') as err:
             self.child = subprocess.Popen([str(a) for a in args], env={**own, **(env or {})}, cwd=directory,
                                           stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -286,13 +287,14 @@ class Device:
 
 class Forwarder:
     """Passes bytes to `port` and back. Once `cut_after` bytes of one connection have gone to the client, that connection
-    ends: the client sees it close, the other side a reset. No other is ever cut."""
+    ends: the client sees it close, the other side a reset. No other is ever cut. `pause`: seconds behind each full piece
+    of 64 KiB to the client."""
 
-    def __init__(self, port, cut_after):
-        self.target, self.cut_after = port, cut_after
+    def __init__(self, port, cut_after, own_port=0, pause=0):
+        self.target, self.cut_after, self.pause = port, cut_after, pause
         self.cut = threading.Event()
         self.lock = threading.Lock()
-        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.listener = socket.create_server(('127.0.0.1', own_port))
         self.port = self.listener.getsockname()[1]
         self.open = set()
 
@@ -312,10 +314,11 @@ class Forwarder:
         while True:
             try:
                 client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
                 server = socket.create_connection(('127.0.0.1', self.target))
             except OSError:
-                if self.listener.fileno() < 0:
-                    return
                 client.close()
                 continue
             with self.lock:
@@ -328,6 +331,8 @@ class Forwarder:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
+                if counts and self.pause:
+                    time.sleep(self.pause * len(data) / 65536)
                 passed += len(data)
                 if counts and passed > self.cut_after:
                     with self.lock:

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -386,6 +387,36 @@ TEST_CASE("two addresses to listen on clash where they have the port in common, 
   CHECK(!listen_clash("0.0.0.0:443", "[::1]:443"));
   CHECK(!listen_clash("127.0.0.1:443", "10.0.0.1:443"));
   CHECK(!listen_clash("127.0.0.1:0", "127.0.0.1:0"));  // any port is another one each
+}
+
+TEST_CASE("each pair of listeners is looked at; the status page's address clashes where somebody has set it") {
+  auto const errors = [](std::map<std::string, std::string> more) {
+    more.insert({{"HTTP_ENABLED", "true"}, {"HTTP_LISTEN", ":9103"}, {"UPSTREAM_SERVER_URL", "http://a"}});
+    test::variables environment;
+    for (auto& [name, value] : more) environment.all[name] = value;
+    auto c = from_environment(environment);
+    check(c);
+    return all(c.errors);
+  };
+  CHECK(errors({}) == "");  // the page gives way
+  CHECK(has(errors({{"ADMIN_LISTEN", "127.0.0.1:9103"}}),
+            "HTTP_LISTEN (HTTP.Listen) is \":9103\", and ADMIN_LISTEN (Admin.Listen) is \"127.0.0.1:9103\": both want one port"));
+  CHECK(errors({{"ADMIN_LISTEN", "127.0.0.1:9103"}, {"ADMIN_ENABLED", "false"}}) == "");
+  CHECK(errors({{"METRICS_LISTEN", ":9103"}}) == "");
+  CHECK(has(errors({{"METRICS_ENABLED", "true"}, {"METRICS_LISTEN", ":9103"}}), "METRICS_LISTEN (Metrics.Listen) is \":9103\""));
+  CHECK(has(errors({{"METRICS_ENABLED", "true"}, {"ADMIN_LISTEN", ":9102"}}),
+            "METRICS_LISTEN (Metrics.Listen) is \":9102\", and ADMIN_LISTEN (Admin.Listen) is \":9102\""));
+}
+
+TEST_CASE("the status page is on, where only this machine reaches it") {
+  configuration const c = from_text("{}");
+  CHECK(c.values.admin.enabled);
+  CHECK(c.values.admin.listen == "127.0.0.1:9103");
+  CHECK(c.values.admin.listen_is_default);
+  configuration const set = from_text(R"({"Admin": {"Enabled": false, "Listen": "127.0.0.1:9103"}})");
+  CHECK(all(set.errors) == "");
+  CHECK_FALSE(set.values.admin.enabled);
+  CHECK_FALSE(set.values.admin.listen_is_default);
 }
 
 TEST_CASE("what is missing, and keys that do not match, are found before anything is served") {

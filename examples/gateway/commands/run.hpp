@@ -7,6 +7,7 @@
 #include "config/settings.hpp"
 #include "listening.hpp"
 #include "open_files.hpp"
+#include "support/side_listener.hpp"
 
 #include <mgw/version.hpp>
 
@@ -64,9 +65,12 @@ inline int run(configuration c) {
     std::printf("mgw-gateway listening on %s\n", address.c_str());
   }
   if (auto const& at = gateway->metrics_address()) {
-    std::string const host = at->address().is_v6() ? '[' + at->address().to_string() + ']' : at->address().to_string();
-    std::string const url = "http://" + host + ':' + std::to_string(at->port()) + "/metrics";
-    log_event(spdlog::level::info, "metrics are told", [&](log_fields& f) { f.word("address", url); });
+    log_event(spdlog::level::info, "metrics are told", [&](log_fields& f) { f.word("address", url_of(*at, "/metrics")); });
+  }
+  if (auto const at = gateway->status_address()) {
+    std::string const url = url_of(*at, "/");
+    log_event(spdlog::level::info, "status page", [&](log_fields& f) { f.word("address", url); });
+    std::printf("status page: %s\n", url.c_str());
   }
   std::fflush(stdout);
   gateway->run(s.drain, leave_hung_disk);

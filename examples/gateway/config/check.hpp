@@ -9,8 +9,10 @@
 #include <asio/ip/address.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace gateway {
 
@@ -51,6 +53,26 @@ inline bool listen_clash(std::string const& one, std::string const& other) {
   return a->address() == b->address() || covers(a->address(), b->address()) || covers(b->address(), a->address());
 }
 
+/// The part of `check` for addresses to listen on: no two of them are one. The status page's, where nobody has set it,
+/// gives way.
+inline void check_listeners(configuration& c) {
+  settings const& s = c.values;
+  struct listener {
+    char const* key;
+    std::string const& address;
+  };
+  std::vector<listener> all;
+  if (s.http.enabled) all.push_back({"HTTP.Listen", s.http.listen});
+  if (s.https.enabled) all.push_back({"HTTPS.Listen", s.https.listen});
+  if (s.metrics.enabled) all.push_back({"Metrics.Listen", s.metrics.listen});
+  if (s.admin.enabled && !s.admin.listen_is_default) all.push_back({"Admin.Listen", s.admin.listen});
+  for (std::size_t i = 0; i != all.size(); ++i)
+    for (std::size_t j = i + 1; j != all.size(); ++j)
+      if (listen_clash(all[i].address, all[j].address))
+        c.errors.push_back(c.name(all[i].key) + " is " + shown(all[i].address) + ", and " + c.name(all[j].key) + " is " +
+                           shown(all[j].address) + ": both want one port; set another one for one of them");
+}
+
 /// Notes in `c` what cannot work although each value alone is good; nothing if some value was not. Opens certificates
 /// and keys, changes nothing. `roots`: the machine's CA certificates.
 inline void check(configuration& c, trust_store const& roots = trust_store::of_machine()) {
@@ -61,9 +83,7 @@ inline void check(configuration& c, trust_store const& roots = trust_store::of_m
     refuse(
         "nothing to listen on: set HTTPS_ENABLED=true (with HTTPS_SERVER_CERTIFICATE and HTTPS_SERVER_KEY) or "
         "HTTP_ENABLED=true");
-  if (s.http.enabled && s.https.enabled && listen_clash(s.http.listen, s.https.listen))
-    refuse(c.name("HTTP.Listen") + " is " + shown(s.http.listen) + ", and " + c.name("HTTPS.Listen") + " is " +
-           shown(s.https.listen) + ": both want one port; set another one for one of them");
+  check_listeners(c);
   if (s.upstream.url.empty())
     refuse(c.name("UpstreamServer.URL") + " is not set; accepted: an http:// or https:// URL");
   certificate_check files(c, std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()));

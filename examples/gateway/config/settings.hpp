@@ -94,6 +94,11 @@ struct settings {
     bool enabled = false;
     std::string listen = ":9102";
   } metrics;
+  struct {
+    bool enabled = true;
+    std::string listen = "127.0.0.1:9103";
+    bool listen_is_default = false;  ///< nobody has set it: another program may be there
+  } admin;
   std::vector<std::string> trusted_proxies;  ///< as address_list reads them
   std::string state_directory = "/var/lib/mender-gateway";
   bool state_is_default = false;  ///< as with the cache's path

@@ -1,21 +1,16 @@
 #pragma once
 
 #include "metrics/text.hpp"
+#include "support/side_listener.hpp"
 
 #include <mgw/core/log.hpp>
-#include <mgw/net/listener.hpp>
 #include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/exchange.hpp>
-#include <mgw/proxy/server.hpp>
 
 #include <asio/awaitable.hpp>
-#include <asio/ip/tcp.hpp>
 
-#include <chrono>
 #include <exception>
 #include <functional>
-#include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -47,46 +42,18 @@ private:
   writer write_;
 };
 
-/// The metrics' own listener, without TLS and without a password, on the gateway's workers. Where it cannot listen,
-/// that is logged and the gateway goes on, as the original does. A Part of a running gateway, also while it has no
-/// listener.
-class metrics_listener {
+/// The metrics' own listener. Where it cannot listen, that is logged and the gateway goes on, as the original does.
+class metrics_listener : public side_listener<metrics_page> {
 public:
-  metrics_listener() = default;
-  metrics_listener(metrics_listener const&) = delete;
-  metrics_listener& operator=(metrics_listener const&) = delete;
-
   /// Before the workers run. `key`: what the address is called in messages.
   void listen(mgw::net::worker_pool& workers, std::string const& key, std::string const& address,
               metrics_page::writer write, mgw::log_sink const& log) {
     try {
-      auto const where = mgw::net::parse_listen_address(address);
-      if (!where) throw std::invalid_argument("accepted: [HOST]:PORT, such as :9102 or 127.0.0.1:9102");
-      mgw::proxy::server_options o;
-      o.max_connections = 64;  // scrapers are few
-      o.head_timeout = o.idle_timeout = o.body_silence = o.send_silence = std::chrono::minutes(2);
-      server_.emplace(workers, std::move(o), metrics_page(std::move(write)), log);
-      bound_ = server_->listen(*where);
+      side_listener::listen(workers, address, few(), metrics_page(std::move(write)), log);
     } catch (std::exception const& e) {
-      server_.reset();
       log(mgw::log_level::error, key + " is \"" + address + "\": there are no metrics: " + e.what());
     }
   }
-  /// Where it really listens; nothing: it does not.
-  std::optional<asio::ip::tcp::endpoint> const& bound() const noexcept { return bound_; }
-
-  void drain() {
-    if (server_) server_->drain();
-  }
-  void stop() noexcept {}
-  bool idle() const noexcept { return !server_ || server_->idle(); }
-  void close() noexcept {
-    if (server_) server_->close();
-  }
-
-private:
-  std::optional<mgw::proxy::server<metrics_page>> server_;
-  std::optional<asio::ip::tcp::endpoint> bound_;
 };
 
 }  // namespace gateway
