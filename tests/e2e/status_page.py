@@ -1,14 +1,15 @@
-"""The status page in a headless Chromium, before a stand-in that tells what a test wants.
+"""The status page in a headless Chromium, before a stand-in that tells what a test wants and, at the end, before the gateway.
 
 What a page is asked is not what it looks like, but what somebody would find there: texts, names of the accessibility
 tree, where the focus is, whether something sticks out.
 """
 import json
 import re
+import subprocess
 
 from chromium import Browser
 from status_stand_in import MIB, StandIn
-from support import check
+from support import BIN, MiniMender, check, free_port, start_gateway
 
 HOSTILE = '<script>document.title="taken"</script><img src=x onerror="document.title=1">'
 TURNED = 'safe\u202egpj.exe\u202c\u200f\u0000\u0007'
@@ -226,3 +227,38 @@ def test_everything_has_a_name_for_screen_readers(bench):
         bar = next(n for r, n, _ in nodes if r == 'progressbar')
         check(bar == 'release-2, fetched', bar)
         without_faults(page)
+
+
+def test_real_gateway_goes_away_and_comes_back(bench):
+    """The gateway itself: an update that is live, no fault with its policy, its end, and the next one at the same address."""
+    artifact, admin = bench.path('demo.mender'), free_port()
+    subprocess.run([BIN / 'mgw-mini-mender', '--make-artifact', artifact, '--size', '10MiB', '--artifact-name', 'release-2',
+                    '--device-type', 'mgw-demo'], check=True, capture_output=True)
+    server = MiniMender(bench, artifact, 'release-2', '--device-type', 'mgw-demo', '--rate', str(2 * MIB))
+    gateway = start_gateway(bench, server.url, ADMIN_LISTEN=f'127.0.0.1:{admin}')
+    browser = bench.enter(Browser(bench.path('browser', 'profile')))
+    page, plain = bench.enter(browser.page()), bench.enter(browser.page(width=320, scripts=False))
+    url = f'http://127.0.0.1:{admin}/'
+    page.open(url)
+    page.until("document.getElementById('connection').innerText === 'live'")
+    check(page.text('#headline') == 'All is well: no device is updating.', page.text('#headline'))
+    bench.start('fleet', [BIN / 'mgw-fleet', '--server', f'https://localhost:{gateway.port}', '--ca', bench.pki.ca, '--devices', '3'])
+    bar = "Number(document.querySelector('#fills progress')?.value)"
+    page.until(f'(first = {bar}) > 0')
+    page.until(f'{bar} > first')
+    page.until("document.getElementById('headline').innerText.startsWith('All is well: 3 devices updating')")
+    plain.open(url)
+    shown = plain.text()
+    for wanted in ('release-2', 'Being fetched', 'Devices', 'In the cache', server.url):
+        check(wanted in shown, f'without scripts {wanted!r} is not shown: {shown}')
+    check(plain.evaluate('document.documentElement.scrollWidth') == 320, 'without scripts the page scrolls to the side')
+    check(not plain.low_contrast(), f'{plain.low_contrast()}')
+    page.until("document.querySelectorAll('#cache tbody tr').length === 1 && document.getElementById('fills').hidden", 20)
+    without_faults(page)
+    without_faults(plain)
+    gateway.stop()
+    page.until("document.getElementById('connection').dataset.level === 'bad'", 20)
+    start_gateway(bench, server.url, ADMIN_LISTEN=f'127.0.0.1:{admin}')
+    page.until("document.getElementById('connection').innerText === 'live'", 20)
+    check('release-2' not in page.text('#devices-none') and page.evaluate("document.querySelectorAll('#devices tbody tr').length") == 0,
+          'devices of the one before')
