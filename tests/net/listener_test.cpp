@@ -256,6 +256,65 @@ TEST_CASE("workers share an address, and each serves what it accepts") {
   CHECK(answers[1] > 0);
 }
 
+TEST_CASE("workers accept from one socket that somebody else has opened, and what is left in its queue stays there") {
+  asio::io_context io(1);
+  tcp::acceptor keeper(io, loopback());  // as a service manager keeps it
+  tcp::endpoint const address = keeper.local_endpoint();
+  std::array<int, 2> answers{};
+  auto const connect_for = [&](worker_pool& pool) {
+    auto listeners = pool.listen(::fcntl(keeper.native_handle(), F_DUPFD_CLOEXEC, 3));
+    REQUIRE(listeners.size() == 2);
+    CHECK(listeners[0]->local() == address);
+    CHECK(listeners[1]->local() == address);
+    for (std::size_t i = 0; i < pool.size(); ++i) {
+      asio::io_context& own = pool.worker(i).io;
+      auto const serve = [&own](tcp_stream s) { asio::co_spawn(own, serve_one(std::move(s)), asio::detached); };
+      asio::co_spawn(own, listeners[i]->run(serve), asio::detached);
+    }
+    return listeners;
+  };
+  auto const ask = [&](tcp::socket& s) {
+    char c = '?';
+    asio::write(s, asio::buffer(&c, 1));
+    asio::read(s, asio::buffer(&c, 1));
+    ++answers[static_cast<std::size_t>(c - '0')];
+  };
+  {
+    worker_pool first(2);
+    auto const listeners = connect_for(first);
+    std::jthread const client([&] {
+      asio::io_context own(1);
+      for (int i = 0; i < 10'000 && (answers[0] == 0 || answers[1] == 0); ++i) {
+        tcp::socket s(own);
+        s.connect(address);
+        ask(s);
+      }
+      first.stop();
+    });
+    first.run();
+  }
+  CHECK(answers[0] > 0);
+  CHECK(answers[1] > 0);
+  tcp::socket between(io);
+  between.connect(address);  // nobody accepts
+  worker_pool second(2);
+  auto const listeners = connect_for(second);
+  int const before = answers[0] + answers[1];
+  std::jthread const client([&] {
+    ask(between);
+    second.stop();
+  });
+  second.run();
+  CHECK(answers[0] + answers[1] == before + 1);
+}
+
+TEST_CASE("what is no listening socket is refused, and closed") {
+  worker_pool pool(2);
+  int const file = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  CHECK_THROWS_AS(pool.listen(file), std::system_error);
+  CHECK(::fcntl(file, F_GETFD) == -1);
+}
+
 TEST_CASE("a job is posted to every worker") {
   worker_pool pool(3);
   std::array<std::atomic<int>, 3> ran{};

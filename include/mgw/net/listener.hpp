@@ -56,7 +56,8 @@ public:
 
   /// `[::]` takes IPv4 as well; on a host without IPv6 it means 0.0.0.0.
   listener(asio::io_context& io, asio::ip::tcp::endpoint address, listener_options chosen = {});
-  /// Takes over a listening socket (socket activation). Precondition: `listening` is one, of IPv4 or IPv6.
+  /// Takes over a listening socket (socket activation), and closes it if that fails. Precondition: it is one, of IPv4 or
+  /// IPv6.
   listener(asio::io_context& io, int listening, listener_options chosen = {});
 
   /// Calls `on_connection(tcp_stream)` for each, until stop(). What it throws for want of memory costs that
@@ -134,6 +135,7 @@ inline listener::listener(asio::io_context& io, int listening, listener_options 
     ec = system_error(errno);
   else
     acceptor_.assign(address.ss_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), listening, ec);
+  if (!acceptor_.is_open()) ::close(listening);
   if (!ec) local_ = acceptor_.local_endpoint(ec);
   if (!ec) ec = probe_peers(chosen.peer_timeout);
   if (!ec) acceptor_.non_blocking(true, ec);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/net/deadline.hpp>
+#include <mgw/net/error.hpp>
 #include <mgw/net/listener.hpp>
 
 #include <asio/executor_work_guard.hpp>
@@ -8,12 +9,18 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/post.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -96,6 +103,10 @@ public:
   /// Errors: those of listener; also if another process listens there already, which SO_REUSEPORT alone would allow.
   /// Thread rule: before run().
   std::vector<std::unique_ptr<listener>> listen(asio::ip::tcp::endpoint address, listener_options options = {});
+  /// The same for a listening socket that somebody else has opened and may keep (socket activation). All workers accept
+  /// from its one queue; what nobody has accepted when they end stays there for who accepts next. The descriptor is
+  /// taken over, also if this fails. Errors: those of listener, want of descriptors. Thread rule: before run().
+  std::vector<std::unique_ptr<listener>> listen(int listening, listener_options const& options = {});
 
 private:
   std::vector<std::unique_ptr<net::worker>> workers_;
@@ -139,6 +150,26 @@ inline std::vector<std::unique_ptr<listener>> worker_pool::listen(asio::ip::tcp:
     all.push_back(std::make_unique<listener>(w->io, address, options));
     address.port(all.front()->local().port());
   }
+  return all;
+}
+
+inline std::vector<std::unique_ptr<listener>> worker_pool::listen(int listening, listener_options const& options) {
+  std::vector<std::unique_ptr<listener>> all;
+  for (std::size_t i = 1; i < workers_.size(); ++i) {
+    int const copy = ::fcntl(listening, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0) {
+      std::error_code const why = system_error(errno);
+      ::close(listening);
+      throw std::system_error(why, "cannot listen on descriptor " + std::to_string(listening));
+    }
+    try {
+      all.push_back(std::make_unique<listener>(workers_[i]->io, copy, options));
+    } catch (...) {
+      ::close(listening);
+      throw;
+    }
+  }
+  all.insert(all.begin(), std::make_unique<listener>(workers_.front()->io, listening, options));
   return all;
 }
 
