@@ -4,6 +4,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 
 #include <poll.h>
 
@@ -59,6 +60,13 @@ public:
     pollfd readable{fd(), POLLIN, 0};
     if (SSL_pending(ssl_.get()) == 0) (void)::poll(&readable, 1, 30'000);
   }
+  /// The common name in the certificate that the server has shown.
+  std::string shown_name() const {
+    std::unique_ptr<X509, free_openssl> const shown(SSL_get1_peer_certificate(ssl_.get()));
+    char name[256] = "";
+    if (shown) X509_NAME_get_text_by_NID(X509_get_subject_name(shown.get()), NID_commonName, name, sizeof name);
+    return name;
+  }
   /// The peer has said close_notify.
   bool ended_well() const noexcept { return ended_well_; }
   /// Says close_notify: no more is sent.
@@ -71,6 +79,7 @@ private:
   struct free_openssl {
     void operator()(SSL_CTX* c) const noexcept { SSL_CTX_free(c); }
     void operator()(SSL* s) const noexcept { SSL_free(s); }
+    void operator()(X509* c) const noexcept { X509_free(c); }
   };
   void shake_hands(int (*how)(SSL*)) {
     std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes with write(2)

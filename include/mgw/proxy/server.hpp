@@ -67,23 +67,20 @@ public:
   /// Opens a listener on every worker. Returns the address really bound (a port of 0 is chosen by the kernel).
   /// Throws std::system_error naming the address.
   asio::ip::tcp::endpoint listen(asio::ip::tcp::endpoint address, std::optional<net::tls_context> tls = std::nullopt) {
-    auto const& context = contexts_.emplace_back(std::make_unique<std::optional<net::tls_context>>(std::move(tls)));
-    net::listener_options chosen;
-    chosen.on_pause = [this](std::error_code why) {
-      if (log_ && pausing_.due())
-        log_(log_level::error, "no connection can be accepted, trying again: " + why.message());
-      net::worker* const here = net::worker::current();
-      if (here != nullptr && (why == net::system_error(EMFILE) || why == net::system_error(ENFILE)))
-        give_descriptors(*here);
-    };
-    auto opened = workers_.listen(address, chosen);
-    for (std::size_t i = 0; i < workers_.size(); ++i) {
-      net::worker& w = workers_.worker(i);
-      accept_on const accepted(*this, w, context->has_value() ? &**context : nullptr);
-      asio::co_spawn(w.io, opened[i]->run(accepted), asio::detached);
-      listeners_.push_back(listening{&w, std::move(opened[i])});
-    }
-    return listeners_.back().socket->local();
+    return accept(workers_.listen(address, listening_options()), std::move(tls));
+  }
+  /// The same on a listening socket that is there (worker_pool::listen). Errors: std::system_error.
+  asio::ip::tcp::endpoint listen(int descriptor, std::optional<net::tls_context> tls = std::nullopt) {
+    return accept(workers_.listen(descriptor, listening_options()), std::move(tls));
+  }
+  /// What listeners with TLS show in place of theirs, from the next handshake on; connections that are open go on, and
+  /// tickets of before are worth nothing. Any thread; takes effect soon after.
+  void renew(net::tls_context const& tls) {
+    for (std::size_t i = 0; i < workers_.size(); ++i)
+      asio::post(workers_.worker(i).io.get_executor(), [this, i, tls] {
+        for (auto const& c : contexts_)
+          if ((*c)[i]) (*c)[i] = tls;
+      });
   }
 
   /// No more connections; idle ones are closed, others end with their exchange.
@@ -143,6 +140,31 @@ public:
   void close() noexcept { listeners_.clear(); }
 
 private:
+  net::listener_options listening_options() {
+    net::listener_options chosen;
+    chosen.on_pause = [this](std::error_code why) {
+      if (log_ && pausing_.due())
+        log_(log_level::error, "no connection can be accepted, trying again: " + why.message());
+      net::worker* const here = net::worker::current();
+      if (here != nullptr && (why == net::system_error(EMFILE) || why == net::system_error(ENFILE)))
+        give_descriptors(*here);
+    };
+    return chosen;
+  }
+  asio::ip::tcp::endpoint accept(std::vector<std::unique_ptr<net::listener>> opened, std::optional<net::tls_context> tls) {
+    auto const& context = contexts_.emplace_back(std::make_unique<by_worker>(workers_.size(), std::move(tls)));
+    for (std::size_t i = 0; i < workers_.size(); ++i) {
+      net::worker& w = workers_.worker(i);
+      auto const& mine = (*context)[i];
+      accept_on const accepted(*this, w, mine ? &*mine : nullptr);
+      asio::co_spawn(w.io, opened[i]->run(accepted), asio::detached);
+      listeners_.push_back(listening{&w, std::move(opened[i])});
+    }
+    return listeners_.back().socket->local();
+  }
+
+  /// What a listener shows, by worker: each touches its own on its own thread only. None: no TLS.
+  using by_worker = std::vector<std::optional<net::tls_context>>;
   struct listening {
     net::worker* owner;
     std::unique_ptr<net::listener> socket;
@@ -285,7 +307,7 @@ private:
   server_options options_;
   H handler_;
   log_sink log_;
-  std::vector<std::unique_ptr<std::optional<net::tls_context>>> contexts_;
+  std::vector<std::unique_ptr<by_worker>> contexts_;
   std::vector<listening> listeners_;
   std::vector<std::list<exchange*>> live_;  // by worker, each touched on its own thread only
   std::atomic<std::size_t> connections_{0};
