@@ -13,6 +13,9 @@
 #include "health.hpp"
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
+#include "lifecycle/certificate_ends.hpp"
+#include "lifecycle/reloads.hpp"
+#include "lifecycle/server_certificate.hpp"
 #include "listening.hpp"
 #include "logging/level_signals.hpp"
 #include "metrics/gateway_facts.hpp"
@@ -211,16 +214,11 @@ public:
                without_tls(s), trail_.get()),
         log_);
     if (s.https.enabled) {
-      mgw::net::server_tls identity;
-      identity.certificate_file = s.https.certificate;
-      identity.key_file = s.https.key;
-      identity.minimum_version = s.https.minimum_tls;
-      auto context = mgw::net::tls_context::server(identity);
-      if (certificates_) context.require_clients(certificates_->gate());
-      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, std::move(context));
+      certificate_ = std::make_unique<server_certificate>(s, certificates_ ? certificates_->gate() : nullptr, log_);
+      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, certificate_->context());
     }
     if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, std::nullopt);
-    if (certificates_) certificates_->watch(*workers_, [this] { server_->judge_clients(certificates_->gate()); });
+    watch_files(s);
     if (store_) take_commands(s);
     if (s.metrics.enabled) tell_metrics(s);
     if (status_) show_status(s);
@@ -238,14 +236,20 @@ public:
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
+    closed_part<reloads> again{&reloads_, stuck};
     closed_part<client_certificates> certificates{certificates_.get(), stuck};
     closed_part<audit::trail> trail{trail_.get(), stuck};  // the last to end: all others report to it
     cache_part cache{*this, std::move(stuck)};
     status_part page{status_.get()};
     level_signals levels(*workers_);
-    // What watches the certificates' files speaks to the server, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, certificates, *server_, metrics_, page, cache, *own_, *upstreams_, control_, levels, trail);
+    reloads_.watch(*workers_);
+    // What watches files speaks to the server and to client certificates, so it ends first.
+    mgw::proxy::run_until_signal(*workers_, limit, again, certificates, *server_, metrics_, page, cache, *own_, *upstreams_, control_, levels, trail);
   }
+  /// What a SIGHUP reads anew. To be added to before run().
+  reloads& at_hangup() noexcept { return reloads_; }
+  /// Null: none is kept.
+  audit::trail* trail() const noexcept { return trail_.get(); }
   mgw::proxy::fetch_counters const& fetched() const { return cache_->counters(); }
   /// The same, for what is not shared.
   mgw::proxy::fetch_counters const& fetched_for_one() const { return own_->cache().counters(); }
@@ -305,8 +309,8 @@ private:
   }
 
   void tell_metrics(settings const& s) {
-    note_ends("server", s.https.enabled ? s.https.certificate : std::string());
-    note_ends("client_ca", s.mtls.enabled ? s.mtls.ca_certificate : std::string());
+    ends_.note("server", s.https.enabled ? s.https.certificate : std::string());
+    ends_.note("client_ca", s.mtls.enabled ? s.mtls.ca_certificate : std::string());
     metrics_.listen(*workers_, "METRICS_LISTEN (Metrics.Listen)", s.metrics.listen,
                     [this, most = s.limits.max_connections](metrics_text& out) {
                       requests_->write(out);
@@ -380,14 +384,6 @@ private:
     }
     return m;
   }
-  /// When the first certificate of a file ends: they are read at the start alone.
-  void note_ends(std::string_view what, std::string const& file) {
-    if (file.empty()) return;
-    auto const chain = read_chain(file);
-    auto const sooner = [](auto const& a, auto const& b) { return a.not_after < b.not_after; };
-    auto const first = std::min_element(chain.certificates.begin(), chain.certificates.end(), sooner);
-    if (first != chain.certificates.end()) ends_.emplace_back(what, first->not_after.time_since_epoch().count());
-  }
   /// Any worker; does not wait for a disk.
   gateway_facts facts(std::size_t max_connections) const {
     gateway_facts f;
@@ -413,8 +409,24 @@ private:
       f.cache = cache_facts{u.bytes, u.objects, u.max_size, u.min_free, u.pinned_bytes, u.parts, u.part_bytes, cache_->hung()};
     }
     if (certificates_) f.management = management_.get();
-    f.certificates = ends_;
+    f.certificates = ends_.all();
     return f;
+  }
+
+  /// What is read anew without a restart, beside the configuration.
+  void watch_files(settings const& s) {
+    if (certificate_)
+      certificate_->watch(
+          reloads_, [this](mgw::net::tls_context const& c) { server_->renew(c); },
+          [this, file = s.https.certificate](std::string_view trouble, std::string_view what) {
+            if (trouble.empty()) ends_.note("server", file);
+            if (trail_) trail_->certificate_read(trouble, what);
+          });
+    if (certificates_)
+      certificates_->watch(reloads_, [this, file = s.mtls.ca_certificate] {
+        ends_.note("client_ca", file);
+        server_->judge_clients(certificates_->gate());
+      });
   }
 
   void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
@@ -676,7 +688,9 @@ private:
   std::vector<std::string> addresses_;
   std::unique_ptr<request_counts> requests_;
   std::unique_ptr<management_counts> management_ = std::make_unique<management_counts>();
-  std::vector<std::pair<std::string_view, std::int64_t>> ends_;  // of certificates
+  certificate_ends ends_;
+  std::unique_ptr<server_certificate> certificate_;  // empty without TLS
+  reloads reloads_{log_};
   metrics_listener metrics_;
   std::optional<cache_service> commands_;
   std::unique_ptr<status::part> status_;  // empty without a page; its thread asks all of these

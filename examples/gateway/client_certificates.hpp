@@ -2,25 +2,21 @@
 
 #include "audit/trail.hpp"
 #include "config/settings.hpp"
-#include "periodic.hpp"
+#include "lifecycle/reloads.hpp"
+#include "lifecycle/watched_files.hpp"
 
 #include <mgw/core/log.hpp>
 #include <mgw/mender/authorizer.hpp>
 #include <mgw/net/client_trust.hpp>
-#include <mgw/net/worker_pool.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/upstream/pool_set.hpp>
 
 #include <asio/awaitable.hpp>
-#include <asio/signal_set.hpp>
 
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <exception>
 #include <filesystem>
 #include <functional>
@@ -41,8 +37,7 @@ inline mgw::net::client_trust_files client_trust_files(settings const& s) {
   return f;
 }
 
-/// What the gateway does with client certificates: whom it trusts, read anew when its files change or at a SIGHUP, and
-/// whom it authorizes. A file that cannot be used then is told, and what was read before stays in force.
+/// What the gateway does with client certificates: whom it trusts, read anew by reloads, and whom it authorizes. A file that cannot be used then is told, and what was read before stays in force.
 ///
 /// Errors: config_error, and net's. Thread rule: any worker.
 class client_certificates {
@@ -50,8 +45,7 @@ public:
   /// `api`: with the management API's place and credentials. `trail`: keeps a record of what is decided; null: nobody.
   client_certificates(settings const& s, mgw::upstream::pool_set const& upstreams, mgw::mender::management_options api,
                       mgw::log_sink log, audit::trail* trail = nullptr)
-      : files_(client_trust_files(s)), log_(std::move(log)), trail_(trail) {
-    seen_ = signature();
+      : files_(client_trust_files(s)), seen_({files_.ca, files_.crl, files_.blacklist}), log_(std::move(log)), trail_(trail) {
     gate_ = std::make_shared<mgw::net::client_gate>(std::make_shared<mgw::net::client_trust const>(files_));
     mgw::mender::authorizer_options o;
     o.management = std::move(api);
@@ -103,28 +97,17 @@ public:
 
   /// From here on changes of the files count; `judge` is called after each, and every hour: open connections are to be
   /// judged again. Before the workers run.
-  void watch(mgw::net::worker_pool& workers, std::function<void()> judge) {
+  void watch(reloads& by, std::function<void()> judge) {
     judge_ = std::move(judge);
-    signals_ = std::make_unique<asio::signal_set>(workers.worker(0).io, SIGHUP);
-    wait_for_signal();
-    watch_ = std::make_unique<periodic>(std::chrono::seconds(1), [this] {
-      bool const asked = asked_.exchange(false);
-      std::string now = signature();
-      if (asked || now != seen_) {
-        seen_ = std::move(now);
-        read_anew();
-      } else if (clock::now() >= again_at_) {  // certificates end, too
-        judge_all();
-      }
+    by.add(std::move(seen_), [this] { read_anew(); });
+    by.at_each_look([this] {
+      if (clock::now() >= again_at_) judge_all();  // certificates end, too
     });
   }
 
-  /// After the workers' threads have ended, before their contexts go. False: the disk does not answer for so long, and
-  /// nothing may be destroyed.
-  bool close_for(std::chrono::milliseconds limit) {
-    signals_.reset();
-    return (!watch_ || watch_->stop_for(limit)) && authorizer_->close_for(limit);
-  }
+  /// After the workers' threads have ended, before their contexts go, and after reloads. False: the disk does not answer
+  /// for so long, and nothing may be destroyed.
+  bool close_for(std::chrono::milliseconds limit) { return authorizer_->close_for(limit); }
 
 private:
   using clock = std::chrono::steady_clock;
@@ -148,26 +131,6 @@ private:
     return {};
   }
 
-  void wait_for_signal() {
-    signals_->async_wait([this](std::error_code ec, int) {
-      if (ec) return;
-      asked_ = true;  // reading may block: the watch does it
-      wait_for_signal();
-    });
-  }
-  /// Differs when a file does.
-  std::string signature() const {
-    std::string out;
-    for (std::string const& path : {files_.ca, files_.crl, files_.blacklist}) {
-      struct stat s{};
-      if (!path.empty() && ::stat(path.c_str(), &s) == 0)
-        for (auto const n : {static_cast<long long>(s.st_ino), static_cast<long long>(s.st_size),
-                             static_cast<long long>(s.st_mtim.tv_sec), static_cast<long long>(s.st_mtim.tv_nsec)})
-          out += std::to_string(n) + ' ';
-      out += '|';
-    }
-    return out;
-  }
   void read_anew() {
     try {
       gate_->replace(std::make_shared<mgw::net::client_trust const>(files_));
@@ -186,17 +149,14 @@ private:
   }
 
   mgw::net::client_trust_files const files_;
+  watched_files seen_;
   mgw::log_sink log_;
   audit::trail* const trail_;
   std::shared_ptr<mgw::net::client_gate> gate_;
   std::unique_ptr<mgw::mender::authorizer> authorizer_;
   bool forgets_ = false;
-  std::string seen_;  // these two: of the watch's thread
-  clock::time_point again_at_ = clock::now() + std::chrono::hours(1);
+  clock::time_point again_at_ = clock::now() + std::chrono::hours(1);  // of the thread of reloads
   std::function<void()> judge_;
-  std::atomic<bool> asked_{false};
-  std::unique_ptr<asio::signal_set> signals_;
-  std::unique_ptr<periodic> watch_;
 };
 
 }  // namespace gateway

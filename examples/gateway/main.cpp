@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
     if (asked.health) return gateway::run_health(configuration, *asked.health);
     if (asked.cache) return gateway::run_cache_command(configuration, *asked.cache);
     if (asked.check || asked.print) return gateway::show(std::move(configuration), asked.check, asked.print);
-    return gateway::run(std::move(configuration));
+    return gateway::run(std::move(configuration), asked.given);
   } catch (gateway::config_error const& e) {
     std::fprintf(stderr, "mgw-gateway: %s\n", e.what());
     return 2;

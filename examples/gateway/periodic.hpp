@@ -22,6 +22,12 @@ public:
     (void)stop_for(std::chrono::milliseconds(0));
     thread_.join();
   }
+  /// The next call comes now, or after the one that runs. Any thread.
+  void wake() {
+    std::lock_guard const lock(mutex_);
+    woken_ = true;
+    end_.notify_all();
+  }
   /// Ends it; waits for a call that runs, for so long at most. False: it still runs.
   bool stop_for(std::chrono::milliseconds limit) {
     std::unique_lock lock(mutex_);
@@ -33,7 +39,10 @@ public:
 private:
   void run() {
     std::unique_lock lock(mutex_);
-    while (!end_.wait_for(lock, pause_, [this] { return ended_; })) {
+    for (;;) {
+      end_.wait_for(lock, pause_, [this] { return ended_ || woken_; });
+      if (ended_) return;
+      woken_ = false;
       running_ = true;
       lock.unlock();
       try {
@@ -50,7 +59,7 @@ private:
   std::function<void()> f_;
   std::mutex mutex_;
   std::condition_variable end_;
-  bool ended_ = false, running_ = false;
+  bool ended_ = false, running_ = false, woken_ = false;
   std::thread thread_;  // the last: it uses all the others
 };
 

@@ -28,6 +28,12 @@ TEST_CASE("what is done now and then ends without waiting for its next time") {
   }
   CHECK(n == 0);
 }
+TEST_CASE("what is done now and then is done at once when it is asked for") {
+  std::promise<void> once;
+  periodic p(std::chrono::hours(24), [&] { once.set_value(); });
+  p.wake();
+  once.get_future().wait();
+}
 TEST_CASE("the end of what is done now and then waits for a call that runs, for so long at most") {
   std::promise<void> begun, release;
   periodic p(std::chrono::milliseconds(1), [&, once = false]() mutable {

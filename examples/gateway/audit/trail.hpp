@@ -109,6 +109,18 @@ public:
     r.add("done", trouble.empty()).add("why", trouble);
     writer_.put(std::move(r));
   }
+  /// The server's certificate was read anew, or could not be.
+  void certificate_read(std::string_view trouble, std::string_view what) {
+    record r("certificate_read");
+    r.add("done", trouble.empty()).add("why", trouble).add("certificate", what);
+    writer_.put(std::move(r));
+  }
+  /// The configuration was read anew, or could not be; these keys have changed, and need a restart.
+  void configuration_read(std::string_view trouble, std::string_view restart) {
+    record r("configuration_read");
+    r.add("done", trouble.empty()).add("why", trouble).add("restart", restart);
+    writer_.put(std::move(r));
+  }
   void condemned(mgw::cache::key const& object, std::string_view why) {
     if (!due("condemned", object.hex(), why)) return;  // each client that asks for it brings it up again
     record r("condemned");

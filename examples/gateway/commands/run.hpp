@@ -4,8 +4,11 @@
 #include "assembly.hpp"
 #include "config/check.hpp"
 #include "config/configuration.hpp"
+#include "config/load.hpp"
 #include "config/settings.hpp"
+#include "lifecycle/configuration_reload.hpp"
 #include "listening.hpp"
+#include "logging/logging.hpp"
 #include "open_files.hpp"
 #include "support/side_listener.hpp"
 
@@ -18,6 +21,9 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace gateway {
 
@@ -29,8 +35,21 @@ namespace gateway {
   ::_exit(0);
 }
 
+/// At a SIGHUP the configuration is read again: from its sources, of which the environment is that of this process.
+inline void reread_configuration(assembly& of, settings const& running, flags const& given) {
+  configuration_reload::options o;
+  o.read = [given] { return load(given); };
+  o.set_level = configure_log_level;
+  o.log = log_line;
+  if (auto* const trail = of.trail())
+    o.told = [trail](std::string_view trouble, std::vector<std::string> const& restart) {
+      trail->configuration_read(trouble, configuration_reload::joined(restart));
+    };
+  of.at_hangup().add(configuration_reload(running, std::move(o)));
+}
+
 /// Runs the gateway until it is told to stop. Returns the exit code. Throws config_error with all that is wrong.
-inline int run(configuration c) {
+inline int run(configuration c, flags const& given) {
   check(c);
   if (!c.errors.empty()) {
     std::string all;
@@ -38,12 +57,14 @@ inline int run(configuration c) {
     throw config_error(all);
   }
   settings const& s = c.values;
+  settings const as_read = s;
   start_logging(s.log_level, s.log_format);
   for (auto const* lines : {&c.unknown, &c.warnings})
     for (std::string const& line : *lines) log_event(spdlog::level::warn, line);
   if (!c.file.empty())
     log_event(spdlog::level::info, "configuration file loaded", [&](log_fields& f) { f.text("file", c.file); });
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);  // until there is something to read anew
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;
@@ -73,6 +94,7 @@ inline int run(configuration c) {
     std::printf("status page: %s\n", url.c_str());
   }
   std::fflush(stdout);
+  reread_configuration(*gateway, as_read, given);
   gateway->run(s.drain, leave_hung_disk);
   auto const &f = gateway->fetched(), &own = gateway->fetched_for_one();
   log_event(spdlog::level::info, "stopped", [&](log_fields& l) {

@@ -82,7 +82,7 @@ inline finding judge_certificate_there(listen_place const& p, certificate_there 
     case certificate_there::kind::other:
       return {level::warning, p.check,
               found + ", with another certificate than " + p.certificate + " has: " + shown.about,
-              "restart the gateway if the file is newer"};
+              "if the file is newer, the log says why it was not taken: kill -HUP has it read anew"};
     case certificate_there::kind::unknown: break;
   }
   return {level::ok, p.check, found};

@@ -8,8 +8,6 @@
 
 #include <csignal>
 #include <optional>
-#include <string>
-#include <string_view>
 #include <system_error>
 
 namespace gateway {
@@ -18,8 +16,8 @@ namespace gateway {
 /// again. A Part of a running gateway.
 class level_signals {
 public:
-  /// Before the workers run; the level of this moment is the configuration's.
-  explicit level_signals(mgw::net::worker_pool& workers) : configured_(spdlog::get_level()) {
+  /// Before the workers run.
+  explicit level_signals(mgw::net::worker_pool& workers) {
     signals_.emplace(workers.worker(0).io, SIGUSR1, SIGUSR2);
     wait();
   }
@@ -40,16 +38,11 @@ private:
   void wait() {
     signals_->async_wait([this](std::error_code ec, int which) {
       if (ec) return;
-      spdlog::set_level(which == SIGUSR1 ? below(spdlog::get_level()) : configured_);
-      auto const now = spdlog::get_level();
-      auto const name = spdlog::level::to_string_view(now);
-      log_event(now, "the log level was changed",
-                [&](log_fields& f) { f.word("to", std::string_view(name.data(), name.size())); });
+      change_log_level(which == SIGUSR1 ? below(spdlog::get_level()) : logging::configured.load());
       wait();
     });
   }
 
-  spdlog::level::level_enum const configured_;
   std::optional<asio::signal_set> signals_;
 };
 

@@ -30,6 +30,9 @@ namespace logging {
 /// What the lines' fields are written in; set before the first line.
 inline std::atomic<log_format> format{log_format::text};
 
+/// The level of the configuration, beside the one in force, which signals change.
+inline std::atomic<spdlog::level::level_enum> configured{spdlog::level::info};
+
 /// syslog's priorities, which the journal takes from the beginning of a line: `<4>`. Source: sd-daemon(3).
 inline char priority(spdlog::level::level_enum level) noexcept {
   switch (level) {
@@ -88,7 +91,8 @@ inline void start_logging(std::string const& level, std::string const& format = 
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   sink->set_formatter(logging::formatter(how, logging::leads_to_journal(STDERR_FILENO, std::getenv("JOURNAL_STREAM"))));
   spdlog::set_default_logger(std::make_shared<spdlog::logger>("gateway", std::move(sink)));
-  spdlog::set_level(logging::level_of(level));
+  logging::configured = logging::level_of(level);
+  spdlog::set_level(logging::configured);
 }
 
 /// A line: `add(fields)` puts in what comes behind the message.
@@ -107,6 +111,20 @@ void log_event(spdlog::level::level_enum level, std::string_view message, Add ad
 }
 inline void log_event(spdlog::level::level_enum level, std::string_view message) {
   log_event(level, message, [](log_fields&) {});
+}
+
+/// Sets the level, and says so at this level.
+inline void change_log_level(spdlog::level::level_enum to) {
+  spdlog::set_level(to);
+  auto const name = spdlog::level::to_string_view(to);
+  log_event(to, "the log level was changed",
+            [&](log_fields& f) { f.word("to", std::string_view(name.data(), name.size())); });
+}
+/// The level of the configuration has been read anew: it is in force, whatever signals have made of it.
+inline void configure_log_level(std::string const& level) {
+  auto const to = logging::level_of(level);
+  logging::configured = to;
+  if (spdlog::get_level() != to) change_log_level(to);
 }
 
 /// The toolkit's lines. A warning or an error that is said again within ten seconds is left out, and counted.
