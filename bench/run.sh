@@ -24,6 +24,7 @@ need python3 python3
 [ -e /usr/include/lzma.h ] || packages="$packages liblzma-dev"
 [ -e /usr/include/zstd.h ] || packages="$packages libzstd-dev"
 [ -e /usr/include/seccomp.h ] || packages="$packages libseccomp-dev"
+[ -e /usr/include/systemd/sd-daemon.h ] || packages="$packages libsystemd-dev"
 [ -e /usr/include/boost/json.hpp ] || packages="$packages libboost1.81-dev libboost-json1.81-dev"
 if [ -n "$packages" ]; then
   if [ "$(id -u)" != 0 ]; then

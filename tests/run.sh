@@ -70,7 +70,7 @@ one() {
 # (Not libboost-dev: Debian's is 1.74, and it conflicts with 1.81.)
 packages=(clang-19 clang-tools-19 libclang-rt-19-dev g++-12 cmake ninja-build libasio-dev libssl-dev doctest-dev
   libcli11-dev libspdlog-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev zlib1g-dev libarchive-dev
-  liblzma-dev libzstd-dev libseccomp-dev openssl
+  liblzma-dev libzstd-dev libseccomp-dev libsystemd-dev openssl
   ca-certificates python3 mender-client mender-artifact mender-connect dbus-daemon haproxy squid
   chromium-headless-shell)
 

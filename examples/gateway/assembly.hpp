@@ -14,8 +14,12 @@
 #include "imports/stand_ins.hpp"
 #include "inflate.hpp"
 #include "lifecycle/certificate_ends.hpp"
+#include "lifecycle/inherited_sockets.hpp"
 #include "lifecycle/reloads.hpp"
 #include "lifecycle/server_certificate.hpp"
+#include "lifecycle/service_manager.hpp"
+#include "lifecycle/supervision.hpp"
+#include "lifecycle/upstream_seen.hpp"
 #include "listening.hpp"
 #include "logging/level_signals.hpp"
 #include "metrics/gateway_facts.hpp"
@@ -166,8 +170,9 @@ private:
 /// The gateway put together: workers, store, upstream connections, links, cache, routes, listeners.
 class assembly {
 public:
-  /// Opens everything, listeners included. Throws config_error, std::system_error, net's and the store's errors.
-  assembly(settings const& s, mgw::log_sink log) : log_(noted(std::move(log))), trusted_(trusted_proxies(s)) {
+  /// Opens everything, listeners included, those apart that are handed over. Throws config_error, std::system_error, net's
+  /// and the store's errors.
+  assembly(settings const& s, mgw::log_sink log, inherited_sockets sockets = {}) : log_(noted(std::move(log))), trusted_(trusted_proxies(s)) {
     auto const upstream = mgw::http::parse_uri(s.upstream.url);
     if (!upstream)
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
@@ -215,13 +220,13 @@ public:
         log_);
     if (s.https.enabled) {
       certificate_ = std::make_unique<server_certificate>(s, certificates_ ? certificates_->gate() : nullptr, log_);
-      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, certificate_->context());
+      listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, sockets.take("https"), certificate_->context());
     }
-    if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, std::nullopt);
+    if (s.http.enabled) listen("http://", "HTTP_LISTEN (HTTP.Listen)", s.http.listen, sockets.take("http"), std::nullopt);
     watch_files(s);
     if (store_) take_commands(s);
-    if (s.metrics.enabled) tell_metrics(s);
-    if (status_) show_status(s);
+    if (s.metrics.enabled) tell_metrics(s, sockets.take("metrics"));
+    if (status_) show_status(s, sockets.take("admin"));
   }
   assembly(assembly const&) = delete;
   assembly& operator=(assembly const&) = delete;
@@ -235,7 +240,10 @@ public:
   }
   /// Serves until SIGTERM or SIGINT, then ends what is being served, for at most `limit`. Where the cache's disk does not
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
-  void run(std::chrono::milliseconds limit, std::function<void()> stuck) {
+  /// `manager` is told how things stand.
+  void run(std::chrono::milliseconds limit, std::function<void()> stuck, service_manager& manager) {
+    supervision tells(manager, *workers_, [this](bool draining) { return status_line(draining); }, limit);
+    reloads_.announce([&manager] { manager.reloading(); }, [&manager] { manager.ready(); });
     closed_part<reloads> again{&reloads_, stuck};
     closed_part<client_certificates> certificates{certificates_.get(), stuck};
     closed_part<audit::trail> trail{trail_.get(), stuck};  // the last to end: all others report to it
@@ -244,7 +252,7 @@ public:
     level_signals levels(*workers_);
     reloads_.watch(*workers_);
     // What watches files speaks to the server and to client certificates, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, again, certificates, *server_, metrics_, page, cache, *own_, *upstreams_, control_, levels, trail);
+    mgw::proxy::run_until_signal(*workers_, limit, tells, again, certificates, *server_, metrics_, page, cache, *own_, *upstreams_, control_, levels, trail);
   }
   /// What a SIGHUP reads anew. To be added to before run().
   reloads& at_hangup() noexcept { return reloads_; }
@@ -294,6 +302,21 @@ private:
       if (one != nullptr) one->close();
     }
   };
+  /// How things stand, for the service manager. Any thread; waits for nothing.
+  std::string status_line(bool draining) const {
+    auto const some = [](std::size_t n, char const* one, char const* more) {
+      return std::to_string(n) + (n == 1 ? one : more);
+    };
+    std::string const open = some(server_->connections(), " connection", " connections");
+    if (draining) return "stopping; " + open + " left";
+    std::string out = "serving";
+    for (auto const& a : addresses_) (out += ' ') += a;
+    auto const upstream = upstream_.now();
+    if (upstream != upstream_seen::state::not_asked)
+      out += upstream == upstream_seen::state::reachable ? "; upstream reachable" : "; upstream away";
+    return out + "; " + open + ", " + some(cache_->fills() + own_->cache().fills(), " artifact fetched", " artifacts fetched") + ", " +
+           some(cache_->held(), " download held", " downloads held");
+  }
 
   static routes::plain without_tls(settings const& s) {
     if (!s.mtls.enabled || s.mtls.plain_serves_devices) return routes::plain::everything;
@@ -308,7 +331,7 @@ private:
     return o;
   }
 
-  void tell_metrics(settings const& s) {
+  void tell_metrics(settings const& s, std::vector<int> const& sockets) {
     ends_.note("server", s.https.enabled ? s.https.certificate : std::string());
     ends_.note("client_ca", s.mtls.enabled ? s.mtls.ca_certificate : std::string());
     metrics_.listen(*workers_, "METRICS_LISTEN (Metrics.Listen)", s.metrics.listen,
@@ -317,7 +340,7 @@ private:
                       write_facts(out, facts(most));
                       write_process(out);
                     },
-                    log_);
+                    log_, sockets);
   }
   /// What the status page calls a problem is what is logged as one.
   mgw::log_sink noted(mgw::log_sink log) const {
@@ -326,7 +349,7 @@ private:
       if (log) log(level, text);
     };
   }
-  void show_status(settings const& s) {
+  void show_status(settings const& s, std::vector<int> const& sockets) {
     status::part::sources from;
     from.look = [this, disk_wanted = keeps_artifacts(s), url = s.upstream.url, most = s.limits.max_connections] {
       auto m = moment_of(disk_wanted, most);
@@ -338,7 +361,7 @@ private:
       auto& w = workers_->worker(0);
       asio::co_spawn(w.io, health_->upstream_trouble(w), asio::detached);
     };
-    status_->listen(*workers_, s, std::move(from), log_);
+    status_->listen(*workers_, s, std::move(from), log_, sockets);
     if (auto const& at = status_->bound()) listening_.add(*at);
   }
   std::uint64_t again_bytes() const { return cache_->counters().again_bytes + own_->cache().counters().again_bytes; }
@@ -429,16 +452,23 @@ private:
       });
   }
 
-  void listen(std::string const& scheme, std::string const& key, std::string const& address, std::optional<mgw::net::tls_context> tls) {
+  /// On the address, or on sockets that are there.
+  void listen(std::string const& scheme, std::string const& key, std::string const& address, std::vector<int> const& sockets,
+              std::optional<mgw::net::tls_context> const& tls) {
+    for (int const one : sockets) bound_to(scheme, server_->listen(one, tls));
+    if (!sockets.empty()) return;
     auto const where = mgw::net::parse_listen_address(address);
     if (!where) throw config_error(key + " is \"" + address + "\"; accepted: [HOST]:PORT, such as :443 or 127.0.0.1:8443");
     auto const bound = [&] {
       try {
-        return server_->listen(*where, std::move(tls));
+        return server_->listen(*where, tls);
       } catch (std::system_error const& e) {
         throw std::runtime_error(listen_trouble(key, address, where->port(), e.code()));
       }
     }();
+    bound_to(scheme, bound);
+  }
+  void bound_to(std::string const& scheme, asio::ip::tcp::endpoint const& bound) {
     listening_.add(bound);
     std::string const host = bound.address().is_v6() ? '[' + bound.address().to_string() + ']' : bound.address().to_string();
     addresses_.push_back(scheme + host + ':' + std::to_string(bound.port()));
@@ -517,6 +547,7 @@ private:
     };
     o.observer = [this, &proxies = trusted_](mgw::proxy::exchange const& x) {
       log_access(x, proxies);
+      upstream_.count(x);
       requests_->count(x);
       if (status_) status_->kept().ended(x, std::time(nullptr));
       if (trail_) trail_->ended(x);
@@ -689,6 +720,7 @@ private:
   std::unique_ptr<request_counts> requests_;
   std::unique_ptr<management_counts> management_ = std::make_unique<management_counts>();
   certificate_ends ends_;
+  upstream_seen upstream_;
   std::unique_ptr<server_certificate> certificate_;  // empty without TLS
   reloads reloads_{log_};
   metrics_listener metrics_;

@@ -34,7 +34,7 @@ install_missing() {
   command -v dpkg-query > /dev/null || return 0  # another distribution: CMake will say what it misses
   local package missing=() as_root=()
   for package in clang-19 cmake ninja-build libasio-dev libssl-dev libcli11-dev libspdlog-dev libboost1.81-dev \
-    libboost-json1.81-dev zlib1g-dev libarchive-dev liblzma-dev libzstd-dev libseccomp-dev \
+    libboost-json1.81-dev zlib1g-dev libarchive-dev liblzma-dev libzstd-dev libseccomp-dev libsystemd-dev \
     doctest-dev openssl ca-certificates; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || missing+=("$package")
   done

@@ -1,16 +1,17 @@
 """What the gateway does with signals and with the service manager: reading anew, being ready, handing over, ending."""
+import asyncio
+import contextlib
 import json
-import pathlib
 import re
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
-import time
 import urllib.request
 
-from support import BIN, Connection, Origin, check, gateway_environment, start_gateway, until
+from support import BIN, Blob, Connection, Origin, check, free_port, gateway_environment, link, request, sha256, start_gateway, until
 
 NOWHERE = 'http://127.0.0.1:9'
 ALIVE = '/api/internal/v1/gateway/alive'
@@ -109,3 +110,259 @@ def test_a_hangup_sets_the_log_level_and_names_what_needs_a_restart(bench):
     gateway.child.send_signal(signal.SIGHUP)
     until(lambda: 'the configuration stays the one of before' in gateway.log, 10, 'the refusal')
     check(gateway.stop() == 0, 'the gateway did not end cleanly')
+
+
+# ---- the service manager ---------------------------------------------------------------------------------------------
+
+class Manager:
+    """Stands in for systemd: hears what it is told, and keeps listening sockets that it hands over."""
+    # What systemd does between fork and exec.
+    HAND_OVER = ('import fcntl, os, sys\n'
+                 'taken = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in os.environ.pop("SOCKETS").split()]\n'
+                 'for i, fd in enumerate(taken): os.dup2(fd, 3 + i)\n'
+                 'os.environ["LISTEN_PID"] = str(os.getpid())\n'
+                 'os.execv(sys.argv[1], sys.argv[1:])\n')
+
+    def __init__(self, bench, **sockets):
+        self.bench, self.sockets, self.all = bench, sockets, []
+        self.lock = threading.Lock()
+        self.path = str(bench.path('notify'))
+        self.socket = bench.enter(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        self.socket.bind(self.path)
+        self.socket.settimeout(0.1)
+        self.ended = False
+        thread = threading.Thread(target=self.hear)
+        thread.start()
+
+        def end():
+            self.ended = True
+            thread.join()
+        bench.stack.callback(end)
+
+    def hear(self):
+        while not self.ended:
+            with contextlib.suppress(TimeoutError):
+                text = self.socket.recv(4096).decode()
+                with self.lock:
+                    self.all.append(text)
+
+    def said(self):
+        with self.lock:
+            return list(self.all)
+
+    def wait_for(self, pattern, after=0):
+        """The place of the first such message from there on."""
+        def found():
+            return next((i + 1 for i, text in enumerate(self.said()) if i >= after and re.match(pattern, text)), None)
+        return until(found, 20, f'{pattern!r} in {self.said()}') - 1
+
+    def start(self, upstream, ready=True, **more):
+        environment = gateway_environment(self.bench, upstream, NOTIFY_SOCKET=self.path, **more)
+        descriptors = [s.fileno() for s in self.sockets.values()]
+        environment['SOCKETS'] = ' '.join(map(str, descriptors))
+        if descriptors:
+            environment.update(LISTEN_FDS=str(len(descriptors)), LISTEN_FDNAMES=':'.join(self.sockets))
+        return self.bench.start('gateway', [sys.executable, '-c', self.HAND_OVER, BIN / 'mgw-gateway'], environment,
+                                ready='mgw-gateway listening on' if ready else None, descriptors=descriptors)
+
+
+def listening(bench):
+    return bench.enter(socket.create_server(('127.0.0.1', 0), backlog=4096))
+
+
+def test_the_manager_hears_how_things_stand(bench):
+    origin = bench.enter(Origin(b'x'))
+    manager = Manager(bench)
+    gateway = manager.start(origin.url, WATCHDOG_USEC='400000')
+    port = int(re.search(r'https://127\.0\.0\.1:(\d+)\n', gateway.out)[1])
+    starting, ready = manager.wait_for('STATUS=starting'), manager.wait_for('READY=1')
+    serving = manager.wait_for(f'STATUS=serving https://127.0.0.1:{port}; 0 connections, ')
+    ping = manager.wait_for('WATCHDOG=1')
+    check(starting < ready < serving < ping, f'{manager.said()}')
+    second = manager.wait_for('WATCHDOG=1', manager.wait_for('WATCHDOG=1', ping + 1) + 1)
+    link(bench.pki, port)
+    manager.wait_for('STATUS=.*upstream reachable')
+    gateway.child.send_signal(signal.SIGHUP)
+    reloading = manager.wait_for(r'RELOADING=1\nMONOTONIC_USEC=\d+$', second)
+    manager.wait_for('READY=1', reloading)
+    check(gateway.stop() == 0, 'the gateway did not end cleanly')
+    stopping = manager.wait_for('STOPPING=1')
+    manager.wait_for(r'EXTEND_TIMEOUT_USEC=\d+', stopping)
+    manager.wait_for('STATUS=stopping; 0 connections left', stopping)
+
+
+def test_exit_codes(bench):
+    manager = Manager(bench, http=listening(bench))
+    refused = manager.start(NOWHERE, ready=False)
+    check(refused.child.wait(20) == 2 and 'is for http' in refused.log, f'a socket that does not fit: {refused.log}')
+    taken = listening(bench)
+    busy = bench.start('gateway', [BIN / 'mgw-gateway'],
+                       gateway_environment(bench, NOWHERE, HTTPS_LISTEN=f'127.0.0.1:{taken.getsockname()[1]}'))
+    check(busy.child.wait(20) == 1 and 'Address already in use' in busy.log, f'a port that is taken: {busy.log}')
+    wrong = bench.start('gateway', [BIN / 'mgw-gateway', '--config', bench.path('none')], gateway_environment(bench, NOWHERE))
+    check(wrong.child.wait(20) == 2, f'a configuration file that is not there: {wrong.log}')
+
+
+class Load:
+    """So many requests a second, each on a connection of its own; and one client with one connection for many."""
+
+    def __init__(self, bench, port, rate):
+        self.context, self.port, self.rate = bench.pki.client(), port, rate
+        self.done, self.failed, self.polite, self.goes_on = 0, [], 0, True
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.run()))
+        self.thread.start()
+        bench.stack.callback(self.stop)
+
+    def stop(self):
+        self.goes_on = False
+        self.thread.join()
+
+    async def connect(self):
+        return await asyncio.open_connection('127.0.0.1', self.port, ssl=self.context, server_hostname='localhost',
+                                             ssl_handshake_timeout=50)
+
+    async def ask(self, reader, writer):
+        writer.write(f'GET {ALIVE} HTTP/1.1\r\nHost: localhost:{self.port}\r\n\r\n'.encode())
+        await writer.drain()
+        head = await asyncio.wait_for(reader.readuntil(b'\r\n\r\n'), 50)
+        if not head.startswith(b'HTTP/1.1 204 '):
+            raise ValueError(head)
+        self.done += 1
+        return head.lower()
+
+    async def alone(self):
+        try:
+            reader, writer = await self.connect()
+            try:
+                await self.ask(reader, writer)
+            finally:
+                writer.close()
+        except Exception as e:  # noqa: B902
+            self.failed.append(repr(e))
+
+    async def many(self):
+        reader = writer = None
+        while self.goes_on:
+            try:
+                used = writer is not None
+                if not used:
+                    reader, writer = await self.connect()
+                try:
+                    closes = b'\r\nconnection: close\r\n' in await self.ask(reader, writer)
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    if not used:
+                        raise
+                    closes = True  # closed while it was idle: RFC 9110 9.2.2 has a client try again
+                if closes:
+                    self.polite += 1
+                    writer.close()
+                    writer = None
+            except Exception as e:  # noqa: B902
+                self.failed.append(repr(e))
+                writer = None
+            await asyncio.sleep(0.01)
+        if writer:
+            writer.close()
+
+    async def run(self):
+        tasks, loop = [asyncio.create_task(self.many())], asyncio.get_running_loop()
+        began = loop.time()
+        while self.goes_on:
+            tasks.append(asyncio.create_task(self.alone()))
+            await asyncio.sleep(max(0, began + len(tasks) / self.rate - loop.time()))
+        await asyncio.gather(*tasks)
+
+
+class Download(threading.Thread):
+    """At a pace; where it is cut it goes on with a range, as fast as it can."""
+
+    def __init__(self, bench, port, target, seconds, size):
+        super().__init__()
+        self.bench, self.port, self.target, self.size = bench, port, target, size
+        self.piece, self.body, self.connections, self.failed = int(size * 0.05 / seconds), bytearray(), 0, None
+        self.start()
+        bench.stack.callback(self.join)
+
+    def run(self):
+        try:
+            while len(self.body) < self.size and self.connections < 4:
+                self.connections += 1
+                with Connection(self.bench.pki, self.port, 60) as c:
+                    c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)  # what it has not read is not sent
+                    c.send('GET', self.target, {'Range': f'bytes={len(self.body)}-'} if self.body else {})
+                    status = c.read_head().status
+                    check(status == (206 if self.body else 200), f'connection {self.connections}: {status}')
+                    self.read(c)
+        except Exception as e:  # noqa: B902
+            self.failed = repr(e)
+
+    def read(self, c):
+        turn = 0
+        while len(self.body) < self.size and (data := c.recv()):
+            self.body += data
+            turn += len(data)
+            if turn >= self.piece and self.connections == 1:
+                turn = 0
+                threading.Event().wait(0.05)
+
+
+def test_another_process_takes_over_and_nothing_is_lost(bench):
+    artifact = Blob(32 << 20)
+    origin = bench.enter(Origin(artifact))
+    manager = Manager(bench, https=listening(bench))
+    port = manager.sockets['https'].getsockname()[1]
+    more = {'ARTIFACTS_PROXY_CACHE_VERIFY': 'length', 'DRAIN_TIMEOUT': '2500ms', 'WORKERS': '2'}
+    held, release = threading.Event(), threading.Event()
+
+    def api_answer(handler):
+        if handler.path.endswith('/inventory/device/attributes'):
+            held.set()
+            release.wait(20)
+            return origin.reply(handler, 200, b'')
+        return origin.serve_api(handler)
+    origin.api_answer = api_answer
+    old = manager.start(origin.url, **more)
+    manager.wait_for('READY=1')
+    target = link(bench.pki, port)
+    request(bench.pki, port, 'GET', target)  # into the cache
+    fetched = origin.body_bytes
+    load = Load(bench, port, 100)
+    short = Download(bench, port, target, 1.5, artifact.size)
+    long = Download(bench, port, target, 10, artifact.size)
+    busy = bench.enter(Connection(bench.pki, port))
+    busy.send('PATCH', '/api/devices/v1/inventory/device/attributes', {'Authorization': 'Bearer e2e'}, b'[]')
+    until(lambda: held.is_set() and short.body and long.body and load.done > 50, 20, 'all of it to be under way')
+
+    before = len(manager.said())
+    old.child.send_signal(signal.SIGTERM)
+    new = manager.start(origin.url, ready=False, **more)
+    manager.wait_for('STOPPING=1', before)
+    release.set()
+    answer = busy.read()
+    check(answer.status == 200 and answer.headers.get('connection') == 'close', f'a request of before: {answer.headers}')
+    check(busy.closed(), 'its connection was left open')
+    ready = manager.wait_for('READY=1', before)
+    check(old.child.poll() == 0, f'the old one: {old.child.poll()}')
+    check(any('waiting for the gateway before' in text for text in manager.said()[:ready]), f'{manager.said()}')
+    count = load.done
+    until(lambda: load.done > count + 100, 20, 'the new one to serve')
+    for one in (short, long):
+        one.join(60)
+        check(not one.failed and sha256(one.body) == sha256(artifact[0:artifact.size]),
+              f'a download: {one.failed}, {len(one.body)} bytes in {one.connections} connections')
+    check(short.connections == 1, 'the short download was cut')
+    check(long.connections == 2, f'the long download took {long.connections} connections')
+    load.stop()
+    check(not load.failed, f'{len(load.failed)} of {load.done + len(load.failed)} requests failed: {load.failed[:5]}')
+    check(load.polite >= 1, 'the client with one connection was not told')
+    check(origin.body_bytes == fetched, 'the new one has fetched the artifact again')
+    check(new.stop() == 0, 'the new one did not end cleanly')
+    check(shut_out(manager), 'the descriptors were changed')
+
+
+def shut_out(manager):
+    """Whether who kept the socket still can use it."""
+    listener = manager.sockets['https']
+    listener.settimeout(5)
+    with socket.create_connection(listener.getsockname()), listener.accept()[0]:
+        return True

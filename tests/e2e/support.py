@@ -92,9 +92,9 @@ class Bench:
             self._pki = make_pki(self.dir / 'pki')
         return self._pki
 
-    def start(self, name, args, env=None, ready=None, wait=20):
+    def start(self, name, args, env=None, ready=None, wait=20, descriptors=()):
         """Starts a program. `ready` is a pattern that its standard output will hold within `wait` seconds."""
-        process = Process(name, args, env, self.dir, f'{len(self.processes)}-{name}')
+        process = Process(name, args, env, self.dir, f'{len(self.processes)}-{name}', descriptors)
         self.processes.append(process)
         self.enter(process)
         if ready:
@@ -105,14 +105,14 @@ class Bench:
 class Process:
     """A program whose output goes to files. Leaving the context ends it: SIGTERM, and SIGKILL after 10 s."""
 
-    def __init__(self, name, args, env, directory, stem):
+    def __init__(self, name, args, env, directory, stem, descriptors=()):
         self.name = name
         self.out_path, self.err_path = directory / f'{stem}.out', directory / f'{stem}.err'
         own = {k: v for k, v in os.environ.items() if not k.lower().endswith('_proxy')}
         own.setdefault('ADMIN_LISTEN', '127.0.0.1:0')  # many gateways run at once
         with open(self.out_path, 'wb') as out, open(self.err_path, 'wb') as err:
             self.child = subprocess.Popen([str(a) for a in args], env={**own, **(env or {})}, cwd=directory,
-                                          stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+                                          stdin=subprocess.DEVNULL, stdout=out, stderr=err, pass_fds=descriptors)
 
     def __enter__(self):
         return self

@@ -7,6 +7,10 @@
 #include "config/load.hpp"
 #include "config/settings.hpp"
 #include "lifecycle/configuration_reload.hpp"
+#include "lifecycle/hand_over.hpp"
+#include "lifecycle/inherited_sockets.hpp"
+#include "lifecycle/service_manager.hpp"
+#include "lifecycle/supervision.hpp"
 #include "listening.hpp"
 #include "logging/logging.hpp"
 #include "open_files.hpp"
@@ -17,9 +21,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,16 +77,26 @@ inline int run(configuration c, flags const& given) {
     (void)::setrlimit(RLIMIT_NOFILE, &files);
     keep_within(c.values.limits.max_connections, files.rlim_max, log_line);
   }
+  service_manager manager;
+  std::optional<long_start> starting(std::in_place, manager);
+  inherited_sockets sockets(inherited_sockets::of_process(), s);
+  sockets.apply(c.values);
   log_event(spdlog::level::info, "starting mgw-gateway", [&](log_fields& f) {
     f.word("version", MGW_VERSION).text("upstream", s.upstream.url).flag("verify", !s.upstream.insecure_skip_verify);
   });
+  if (!sockets.empty()) {
+    log_event(spdlog::level::info, "the service manager hands over listening sockets");
+    manager.status("waiting for the gateway before this one to end");
+    if (!wait_for_hand_over(held_files(s), s.drain + std::chrono::seconds(15), log_line)) return 0;
+  }
+  manager.status("starting");
   auto const there = [&](char const* key, std::string const& address) {
     return wait_for_address(c.name(key), address, s.listen_wait, log_line);
   };
-  if ((s.https.enabled && !there("HTTPS.Listen", s.https.listen)) ||
-      (s.http.enabled && !there("HTTP.Listen", s.http.listen)))
+  if ((s.https.enabled && !sockets.has("https") && !there("HTTPS.Listen", s.https.listen)) ||
+      (s.http.enabled && !sockets.has("http") && !there("HTTP.Listen", s.http.listen)))
     return 0;
-  auto gateway = std::make_unique<assembly>(s, log_line);
+  auto gateway = std::make_unique<assembly>(s, log_line, std::move(sockets));
   for (auto const& address : gateway->addresses()) {
     log_event(spdlog::level::info, "running", [&](log_fields& f) { f.word("address", address); });
     std::printf("mgw-gateway listening on %s\n", address.c_str());
@@ -95,7 +111,8 @@ inline int run(configuration c, flags const& given) {
   }
   std::fflush(stdout);
   reread_configuration(*gateway, as_read, given);
-  gateway->run(s.drain, leave_hung_disk);
+  starting.reset();
+  gateway->run(s.drain, leave_hung_disk, manager);
   auto const &f = gateway->fetched(), &own = gateway->fetched_for_one();
   log_event(spdlog::level::info, "stopped", [&](log_fields& l) {
     l.number("upstream_bytes", f.first_time_bytes + own.first_time_bytes).number("again_bytes", f.again_bytes + own.again_bytes);

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace gateway {
 
@@ -45,11 +46,12 @@ private:
 /// The metrics' own listener. Where it cannot listen, that is logged and the gateway goes on, as the original does.
 class metrics_listener : public side_listener<metrics_page> {
 public:
-  /// Before the workers run. `key`: what the address is called in messages.
+  /// Before the workers run. `key`: what the address is called in messages. `sockets`: listening ones that are there, in
+  /// place of the address; they are taken over.
   void listen(mgw::net::worker_pool& workers, std::string const& key, std::string const& address,
-              metrics_page::writer write, mgw::log_sink const& log) {
+              metrics_page::writer write, mgw::log_sink const& log, std::vector<int> const& sockets = {}) {
     try {
-      side_listener::listen(workers, address, few(), metrics_page(std::move(write)), log);
+      side_listener::listen(workers, address, few(), metrics_page(std::move(write)), log, sockets);
     } catch (std::exception const& e) {
       log(mgw::log_level::error, key + " is \"" + address + "\": there are no metrics: " + e.what());
     }

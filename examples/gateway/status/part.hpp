@@ -26,6 +26,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace gateway::status {
 
@@ -48,7 +49,9 @@ public:
 
   /// Listens. Where nobody has set the address and it cannot be had, that is logged and is `trouble()` from then on;
   /// else it throws std::runtime_error. Before the workers run, and after the other listeners: it gives way to them.
-  void listen(mgw::net::worker_pool& workers, settings const& s, sources from, mgw::log_sink const& log) {
+  /// `sockets`: listening ones that are there, in place of the address; they are taken over.
+  void listen(mgw::net::worker_pool& workers, settings const& s, sources from, mgw::log_sink const& log,
+              std::vector<int> const& sockets = {}) {
     auto const where = mgw::net::parse_listen_address(s.admin.listen);
     std::string const key = "ADMIN_LISTEN (Admin.Listen)";
     if (!where)
@@ -58,7 +61,7 @@ public:
     from_ = std::move(from);
     board_ = std::make_unique<board>([this] { tick(); }, [this] { return keeper_.make(from_.look()); });
     try {
-      listener_.listen(workers, s.admin.listen, std::move(o), page(*board_, where->address().is_loopback()), log);
+      listener_.listen(workers, s.admin.listen, std::move(o), page(*board_, where->address().is_loopback()), log, sockets);
     } catch (std::system_error const& e) {
       board_.reset();
       if (!s.admin.listen_is_default)

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace gateway {
 
@@ -33,14 +34,15 @@ public:
     o.head_timeout = o.idle_timeout = o.body_silence = o.send_silence = std::chrono::minutes(2);
     return o;
   }
-  /// Before the workers run. Throws std::invalid_argument, std::system_error; then there is no listener.
+  /// Before the workers run. `sockets`: listening ones that are there, in place of the address; they are taken over. Throws std::invalid_argument, std::system_error; then there is no listener.
   void listen(mgw::net::worker_pool& workers, std::string const& address, mgw::proxy::server_options o, H handler,
-              mgw::log_sink const& log) {
+              mgw::log_sink const& log, std::vector<int> const& sockets = {}) {
     auto const where = mgw::net::parse_listen_address(address);
     if (!where) throw std::invalid_argument("accepted: [HOST]:PORT, such as :9102 or 127.0.0.1:9102");
     server_.emplace(workers, std::move(o), std::move(handler), log);
     try {
-      bound_ = server_->listen(*where);
+      for (int const one : sockets) bound_ = server_->listen(one);
+      if (sockets.empty()) bound_ = server_->listen(*where);
     } catch (...) {
       server_.reset();
       throw;

@@ -10,7 +10,7 @@ SRC_URI = "${MGW_SOURCE}"
 SRCREV ?= "${AUTOREV}"
 S = "${WORKDIR}/git"
 
-DEPENDS = "asio boost cli11 fmt libarchive libseccomp openssl spdlog xz zlib zstd"
+DEPENDS = "asio boost cli11 fmt libarchive libseccomp openssl spdlog systemd xz zlib zstd"
 
 inherit cmake pkgconfig systemd useradd features_check
 REQUIRED_DISTRO_FEATURES = "systemd"
