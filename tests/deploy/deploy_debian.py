@@ -3,10 +3,11 @@ import re
 import shutil
 
 from machines import Machine, needs, packages, run
-from support import BIN, check
+from support import BIN, check, until
 
 CONFIGURATION = '/etc/mender/mender-gateway.conf'
-PLACES = ('/usr/bin/mgw-gateway', '/usr/bin/mender-gateway', '/lib/systemd/system/mender-gateway.service', CONFIGURATION,
+PLACES = ('/usr/bin/mgw-gateway', '/usr/bin/mender-gateway', '/lib/systemd/system/mender-gateway.service',
+          '/lib/systemd/system/mender-gateway.socket', CONFIGURATION,
           '/etc/default/mender-gateway', '/usr/lib/sysusers.d/mender-gateway.conf', '/usr/lib/tmpfiles.d/mender-gateway.conf',
           '/usr/share/mender/inventory/mender-inventory-mender-gateway', '/usr/share/man/man1/mgw-gateway.1.gz',
           '/usr/share/bash-completion/completions/mgw-gateway')
@@ -55,6 +56,37 @@ def test_installed_upgraded_and_purged_where_no_service_runs(bench):
     check(not left.strip() and not (where.root / MASK.lstrip('/')).is_symlink(), f'left after the purge: {left}')
 
 
+def systemd_is_told(where):
+    """When it serves, how things stand, and when it reads anew."""
+    def state(name):
+        return where.inside('systemctl', 'show', '-p', name, '--value', 'mender-gateway').strip()
+    check(state('Type') == 'notify' and state('StatusText').startswith('serving https://[::]:443; '), state('StatusText'))
+    where.inside('sh', '-ec', 'cp /srv/mgw/server.crt /etc/mender/certs/server.crt; systemctl reload mender-gateway')
+    until(lambda: state('ActiveState') == 'active', 20, 'the reload to end')
+    until(lambda: 'read anew' in where.inside('journalctl', '-b', '-u', 'mender-gateway', '--no-pager'), 20, 'a line of it')
+    check(state('WatchdogUSec') == '1min' and state('WatchdogTimestampMonotonic') != '0', 'no ping')
+
+
+def restarts_with_a_kept_socket(where, update):
+    """As docs/lifecycle.md says."""
+    where.inside('sh', '-ec', '''systemctl stop mender-gateway
+        systemctl reset-failed mender-gateway.service
+        systemctl enable --now mender-gateway.socket
+        systemctl start mender-gateway
+        mgw-gateway health''')
+    log = where.inside('journalctl', '-b', '-u', 'mender-gateway', '--no-pager')
+    check('hands over listening sockets' in log, log[-2000:])
+    # Each of these is answered, whenever it comes.
+    where.inside('sh', '-ec', '''(for i in 1 2 3; do systemctl restart mender-gateway; done) &
+        for i in $(seq 60); do mgw-gateway health --timeout 20; done
+        wait''')
+    update(1)
+    where.inside('systemctl', 'stop', 'mender-gateway')
+    where.inside('mgw-gateway', 'health', '--timeout', '20')  # whoever connects starts it
+    where.inside('systemctl', 'disable', '--now', 'mender-gateway.socket')
+    where.inside('systemctl', 'reset-failed', 'mender-gateway.service')  # so many starts are no trouble of its own
+
+
 def test_the_service_under_systemd_serves_devices_through_an_upgrade(bench):
     older, newer = packages()
     where = bench.enter(Machine(bench))
@@ -100,6 +132,8 @@ def test_the_service_under_systemd_serves_devices_through_an_upgrade(bench):
     update(1)
     log = where.inside('journalctl', '-b', '-u', 'mender-gateway', '--no-pager')
     check(len(re.findall(r'fill \w+: complete, ', log)) == 1 and 'cache=hit' in log, f'it was fetched again:\n{log[-3000:]}')
+    systemd_is_told(where)
+    restarts_with_a_kept_socket(where, update)
     where.inside('systemctl', 'stop', 'mender-gateway')
     result = where.inside('systemctl', 'show', '-p', 'Result', '-p', 'ExecMainStatus', 'mender-gateway')
     check('Result=success' in result and 'ExecMainStatus=0' in result, f'it was stopped: {result}')

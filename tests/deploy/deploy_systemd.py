@@ -10,6 +10,7 @@ from support import BIN, check
 DEPLOY = ROOT / 'examples/gateway/deploy'
 SYSTEMD = DEPLOY / 'systemd'
 UNIT = 'usr/lib/systemd/system/mender-gateway.service'
+SOCKET = 'usr/lib/systemd/system/mender-gateway.socket'
 
 
 def run(*args, **more):
@@ -20,7 +21,8 @@ def run(*args, **more):
 def machine(bench, unit=None):
     """A directory with what the unit and its files need."""
     root = bench.path('machine', 'x').parent
-    for source, name in (('mender-gateway.service', UNIT), ('mender-gateway.sysusers', 'usr/lib/sysusers.d/mender-gateway.conf'),
+    for source, name in (('mender-gateway.service', UNIT), ('mender-gateway.socket', SOCKET),
+                         ('mender-gateway.sysusers', 'usr/lib/sysusers.d/mender-gateway.conf'),
                          ('mender-gateway.tmpfiles', 'usr/lib/tmpfiles.d/mender-gateway.conf')):
         target = bench.path('machine', *name.split('/'))
         target.write_text((SYSTEMD / source).read_text())
@@ -28,7 +30,7 @@ def machine(bench, unit=None):
         (root / UNIT).write_text(unit)
     for target in pathlib.Path('/lib/systemd/system').glob('*.target'):
         shutil.copy(target, root / 'usr/lib/systemd/system')
-    for program in ('usr/bin/mgw-gateway', 'bin/kill'):
+    for program in ('usr/bin/mgw-gateway', 'bin/sh'):
         shutil.copy('/bin/true', bench.path('machine', *program.split('/')))
     bench.path('machine', 'etc', 'mender', 'mender-gateway.conf').write_text('{}\n')
     bench.path('machine', 'etc', 'default', 'mender-gateway').write_text('\n')
@@ -36,7 +38,7 @@ def machine(bench, unit=None):
 
 
 def verified(root):
-    return run('systemd-analyze', 'verify', '--man=no', f'--root={root}', root / UNIT)
+    return run('systemd-analyze', 'verify', '--man=no', f'--root={root}', root / UNIT, root / SOCKET)
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(bench):

@@ -11,7 +11,8 @@ import sys
 import threading
 import urllib.request
 
-from support import BIN, Blob, Connection, Origin, check, free_port, gateway_environment, link, request, sha256, start_gateway, until
+from support import (BIN, Blob, Connection, Origin, check, gateway_environment, link, request, sha256, start_gateway,
+                     until)
 
 NOWHERE = 'http://127.0.0.1:9'
 ALIVE = '/api/internal/v1/gateway/alive'
@@ -309,9 +310,9 @@ class Download(threading.Thread):
 def test_another_process_takes_over_and_nothing_is_lost(bench):
     artifact = Blob(32 << 20)
     origin = bench.enter(Origin(artifact))
-    manager = Manager(bench, https=listening(bench))
+    manager = Manager(bench, https=listening(bench), metrics=listening(bench))
     port = manager.sockets['https'].getsockname()[1]
-    more = {'ARTIFACTS_PROXY_CACHE_VERIFY': 'length', 'DRAIN_TIMEOUT': '2500ms', 'WORKERS': '2'}
+    more = {'METRICS_ENABLED': 'true', 'ARTIFACTS_PROXY_CACHE_VERIFY': 'length', 'DRAIN_TIMEOUT': '2500ms', 'WORKERS': '2'}
     held, release = threading.Event(), threading.Event()
 
     def api_answer(handler):
@@ -356,13 +357,13 @@ def test_another_process_takes_over_and_nothing_is_lost(bench):
     check(not load.failed, f'{len(load.failed)} of {load.done + len(load.failed)} requests failed: {load.failed[:5]}')
     check(load.polite >= 1, 'the client with one connection was not told')
     check(origin.body_bytes == fetched, 'the new one has fetched the artifact again')
+    new.metrics = manager.sockets['metrics'].getsockname()[1]
+    check(metrics(new, 'mgw_connections_accepted_total'), 'no metrics where they were handed over')
     check(new.stop() == 0, 'the new one did not end cleanly')
-    check(shut_out(manager), 'the descriptors were changed')
+    check(takes_connections(manager.sockets['https']), 'whoever keeps the socket cannot use it any more')
 
 
-def shut_out(manager):
-    """Whether who kept the socket still can use it."""
-    listener = manager.sockets['https']
+def takes_connections(listener):
     listener.settimeout(5)
     with socket.create_connection(listener.getsockname()), listener.accept()[0]:
         return True

@@ -245,7 +245,7 @@ TEST_CASE("sockets that fit no listener are refused, and closed") {
   CHECK(trouble(one.copy(), "http", s) ==
         "the service manager hands over a socket that listens on " + at +
             ": it is for http (FileDescriptorName=), but HTTP_ENABLED (HTTP.Enabled) is not true");
-  CHECK(has(trouble(one.copy(), "other", s), "its name, \"other\", is none of https, http and metrics"));
+  CHECK(has(trouble(one.copy(), "other", s), "its name, \"other\", is none of https, http, metrics and admin"));
   CHECK(has(trouble(::open("/dev/null", O_RDONLY | O_CLOEXEC), "https", s), "it is no listening TCP socket"));
   asio::ip::tcp::socket deaf(one.io, asio::ip::tcp::v4());
   CHECK(has(trouble(::fcntl(deaf.native_handle(), F_DUPFD_CLOEXEC, 3), "https", s), "it is no listening TCP socket"));

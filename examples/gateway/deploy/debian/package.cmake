@@ -34,7 +34,7 @@ place(TARGETS mgw-gateway RUNTIME DESTINATION usr/bin)
 place_link(mender-gateway mgw-gateway usr/bin)  # the original's name
 set(MGW_UNIT_DIRECTORY lib/systemd/system CACHE STRING "Where systemd finds units")
 string(REGEX REPLACE "^/" "" unit_directory "${MGW_UNIT_DIRECTORY}")
-place(FILES ${deploy}/systemd/mender-gateway.service DESTINATION ${unit_directory})
+place(FILES ${deploy}/systemd/mender-gateway.service ${deploy}/systemd/mender-gateway.socket DESTINATION ${unit_directory})
 place(FILES ${deploy}/systemd/mender-gateway.sysusers DESTINATION usr/lib/sysusers.d RENAME mender-gateway.conf)
 place(FILES ${deploy}/systemd/mender-gateway.tmpfiles DESTINATION usr/lib/tmpfiles.d RENAME mender-gateway.conf)
 place(FILES ${deploy}/systemd/mender-gateway.default DESTINATION etc/default RENAME mender-gateway PERMISSIONS ${private})
