@@ -2,6 +2,7 @@
 import asyncio
 import contextlib
 import json
+import pathlib
 import re
 import signal
 import socket
@@ -324,6 +325,8 @@ def test_another_process_takes_over_and_nothing_is_lost(bench):
     origin.api_answer = api_answer
     old = manager.start(origin.url, **more)
     manager.wait_for('READY=1')
+    flags = re.search(r'flags:\s+(\d+)', pathlib.Path(f'/proc/{old.child.pid}/fdinfo/3').read_text())[1]
+    check(int(flags, 8) & 0o2000000, 'children of the gateway would have the socket, too')
     target = link(bench.pki, port)
     request(bench.pki, port, 'GET', target)  # into the cache
     fetched = origin.body_bytes

@@ -19,6 +19,7 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -171,7 +172,15 @@ public:
   asio::awaitable<bool> end_exchange();
   /// Shuts down so that the peer can still read what was sent (RFC 9112 9.6).
   asio::awaitable<void> linger();
+  /// Nothing is asked any more: what is under way ends, an idle connection is closed, and one on which nothing was asked
+  /// yet waits a while for its first request (`first_at_drain`).
   void drain() noexcept;
+  /// Closes an idle connection, in favour of another one.
+  void end_idle() noexcept {
+    draining_ = true;
+    keep_alive_ = false;
+    if (in_.idle()) stream_.cancel();
+  }
   /// Ends the connection now, whatever it does: its client has lost the right to it.
   void cut() noexcept {
     cut_ = aborted_ = true;
@@ -210,8 +219,9 @@ inline asio::awaitable<bool> exchange::next_request() {
   aborted_ = false;
   tunnel_in_ = tunnel_out_ = 0;
   wake_ = nullptr;
-  if (draining_ && !in_.has_unread()) co_return false;
-  auto const patience = served_ == 0 ? options_.head_timeout : options_.idle_timeout;
+  if (draining_ && served_ != 0 && !in_.has_unread()) co_return false;
+  auto const first = draining_ ? std::min(options_.first_at_drain, options_.head_timeout) : options_.head_timeout;
+  auto const patience = served_ == 0 ? first : options_.idle_timeout;
   request_reader::outcome const got = co_await in_.next(patience);
   if (got == request_reader::outcome::closed) {
     lingers_ = false;  // there is nobody to wait for
@@ -340,7 +350,10 @@ inline asio::awaitable<void> exchange::linger() {
 inline void exchange::drain() noexcept {
   draining_ = true;
   keep_alive_ = false;
-  if (in_.idle()) stream_.cancel();
+  if (in_.idle() && served_ == 0)
+    in_.arm(std::min(options_.first_at_drain, options_.head_timeout));
+  else if (in_.idle())
+    stream_.cancel();
   if (wake_) wake_(wake_arg_);
 }
 

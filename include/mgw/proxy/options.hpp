@@ -23,6 +23,8 @@ struct server_options {
   std::chrono::milliseconds idle_timeout{75'000};      ///< between two requests
   std::chrono::milliseconds body_silence{300'000};     ///< a request body brings no byte
   std::chrono::milliseconds send_silence{300'000};     ///< nothing of a response gets to the client for so long
+  /// When the server drains, a connection on which nothing was asked yet has so long to begin: its client could not know.
+  std::chrono::milliseconds first_at_drain{3'000};
   std::chrono::milliseconds linger{2'000};             ///< how long a closed connection may still be read
   std::size_t max_connections = 10'000;                ///< in all; for one more an idle one is closed, else that one
   /// Of one client at a time, over all workers (an IPv6 client is its /64); more are closed at once. 0: no limit, since

@@ -83,7 +83,7 @@ public:
       });
   }
 
-  /// No more connections; idle ones are closed, others end with their exchange.
+  /// No more connections; idle ones are closed, others end with their exchange, and new ones with their first.
   void drain() {
     for (auto& l : listeners_) {
       net::listener* const one = l.socket.get();
@@ -232,7 +232,7 @@ private:
       exchange* const x = live.front();
       live.splice(live.end(), live, live.begin());
       if (!x->idle() || x->draining()) continue;
-      x->drain();
+      x->end_idle();
       return true;
     }
     return false;
