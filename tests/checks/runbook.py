@@ -34,6 +34,8 @@ TEXTS = {
 # Places that name a level and no text. The row must have this piece, which must be in that file.
 ELSEWHERE = {
     'examples/gateway/access_log.hpp': None,  # lines of requests: their reasons are checked
+    'examples/gateway/lifecycle/configuration_reload.hpp': None,  # the same, at a reload
+    'examples/gateway/lifecycle/server_certificate.hpp': None,
     'examples/gateway/commands/run.hpp': None,  # warnings of the configuration: found where they are made
     'examples/gateway/control/cache_access.hpp': None,  # prints what the store says
     'include/mgw/mender/relay_options.hpp': None,  # warn() itself
@@ -41,7 +43,7 @@ ELSEWHERE = {
     'include/mgw/proxy/certificate_refusals.hpp': 'refuses our certificate',
 }
 # What names levels as such, or is only printed by a command.
-NO_LOG = ('examples/gateway/logging/logging.hpp', 'examples/gateway/commands/check_places.hpp',
+NO_LOG = ('examples/gateway/logging/logging.hpp', 'examples/gateway/status/problem_list.hpp', 'examples/gateway/commands/check_places.hpp',
           'examples/gateway/commands/show.hpp')
 REASON = re.compile(r'\bfailure \+?= ')
 ERRORS = ('include/mgw/upstream/error.hpp', 'include/mgw/mender/error.hpp')
