@@ -252,7 +252,7 @@ public:
     level_signals levels(*workers_);
     reloads_.watch(*workers_);
     // What watches files speaks to the server and to client certificates, so it ends first.
-    mgw::proxy::run_until_signal(*workers_, limit, tells, again, certificates, *server_, metrics_, page, cache, *own_, *upstreams_, control_, levels, trail);
+    mgw::proxy::run_until_signal(*workers_, limit, tells, page, again, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_, levels, trail);
   }
   /// What a SIGHUP reads anew. To be added to before run().
   reloads& at_hangup() noexcept { return reloads_; }
@@ -375,6 +375,7 @@ private:
     m.now = std::time(nullptr);
     m.when = std::chrono::steady_clock::now();
     m.downloads = std::move(running.downloads);
+    m.calls = std::move(running.calls);
     m.delivered = running.delivered;
     m.upstream_bytes = upstream_bytes();
     m.again_bytes = again_bytes();

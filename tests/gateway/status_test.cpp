@@ -2,6 +2,7 @@
 
 #include "status/device_table.hpp"
 #include "status/essentials.hpp"
+#include "status/gather.hpp"
 #include "status/json.hpp"
 #include "status/problem_list.hpp"
 #include "status/rates.hpp"
@@ -13,10 +14,15 @@
 
 #include <doctest/doctest.h>
 
+#include <asio/awaitable.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -368,7 +374,20 @@ TEST_CASE("devices that wait come first, with the reason; what runs counts more 
   m.downloads.push_back({"without-a-head", key_of(2), 0, 0, false});
   m.downloads.push_back({"past-the-cache", key_of(3), 0, 0, false});
   m.downloads.push_back({"", key_of(3), 0, 0, false});
+  m.calls.push_back({"behind", "/api/devices/v1/deployments/device/deployments/{id}/status"});
+  m.calls.push_back({"nobody", "/x"});
+  moment without_calls = m;
+  without_calls.calls.clear();
   k.offered(key_of(1), "release-1", "https://s.example/x?secret");
+  report const reports = k.make(std::move(m));
+  CHECK(reports.devices.size() == 4);
+  for (auto const& d : reports.devices)
+    if (d.name == "behind") {
+      CHECK(d.state == "held");
+      CHECK(d.doing == "PUT deployment status");
+      CHECK(d.why == "waits for the server's answer");
+    }
+  m = std::move(without_calls);
   report const r = k.make(std::move(m));
   REQUIRE(r.devices.size() == 4);
   auto const of = [&](std::string const& name) {
@@ -499,6 +518,68 @@ TEST_CASE("requests that have ended: devices, bytes, calls; who is no device is 
     (void)c.ask("GET", "/call-502", {{"Device", "polls"}});
   }
   CHECK(mgw::test::eventually([&] { return k.upstream().now().reason == "tcp: Connection refused"; }));
+  g.stop();
+}
+
+TEST_CASE("what runs is seen as it is, on every worker: how far downloads have come, and which wait") {
+  keeper k(3, 0);
+  mgw::test::gateway g(3);
+  std::atomic<bool> released{false};
+  auto const answer = [&released](mgw::proxy::exchange& x) -> asio::awaitable<void> {
+    auto& n = x.notes();
+    bool const held = x.target().path == "/held";
+    n.device = std::string(x.request().fields.value("Device"));
+    n.route = "/api/gateway/v1/artifacts/{key}/{token}";
+    n.object = key_of(1);
+    mgw::http::framing f;
+    f.kind = mgw::http::body_kind::length;
+    f.length = 10;
+    if (!held) {
+      n.from = 90;
+      n.length = 100;
+      x.start(206);
+      x.end_head(f);
+      (void)co_await x.write("12345");
+    }
+    asio::steady_timer timer(x.worker().io.get_executor());
+    while (!released) {
+      timer.expires_after(1ms);
+      co_await timer.async_wait(asio::use_awaitable);
+    }
+    if (held)
+      x.abort();
+    else
+      (void)co_await x.write("67890");
+    if (!held) (void)co_await x.finish();
+  };
+  mgw::proxy::server_options o;
+  o.observer = [&k](mgw::proxy::exchange const& x) { k.ended(x, 50); };
+  g.start(answer, std::move(o));
+  CHECK(look_at(g.server(), 3, k, 30s).downloads.empty());
+  std::vector<std::unique_ptr<mgw::test::http_client>> clients;
+  for (int i = 0; i != 6; ++i) {
+    clients.push_back(std::make_unique<mgw::test::http_client>(g.port()));
+    (void)clients.back()->request("GET", i == 0 ? "/held" : "/x", {{"Device", "d" + std::to_string(i)}});
+  }
+  auto const all_run = [&] {
+    auto const r = look_at(g.server(), 3, k, 30s);
+    return r.downloads.size() == 6 && r.delivered == 25;
+  };
+  CHECK(mgw::test::eventually(all_run));
+  auto const now = look_at(g.server(), 3, k, 30s);
+  for (auto const& d : now.downloads) {
+    bool const held = d.device == "d0";
+    CHECK(d.begun == !held);
+    CHECK(d.bytes == (held ? 0 : 95));
+    CHECK(d.size == (held ? 0 : 100));
+    CHECK(d.object == key_of(1));
+  }
+  CHECK(now.calls.empty());
+  released = true;
+  CHECK(mgw::test::eventually([&] {
+    auto const r = look_at(g.server(), 3, k, 30s);
+    return r.downloads.empty() && r.delivered == 50;
+  }));
   g.stop();
 }
 

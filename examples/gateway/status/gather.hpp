@@ -27,6 +27,7 @@ namespace gateway::status {
 /// What runs on the workers: each says it on its own thread, so nothing of a request's is shared.
 struct running {
   std::vector<live_download> downloads;
+  std::vector<live_call> calls;
   std::uint64_t delivered = 0;  ///< bytes of downloads, the ended ones included
 };
 
@@ -34,7 +35,14 @@ namespace gather_detail {
 
 inline void add(running& to, mgw::proxy::exchange const& x) {
   auto const& n = x.notes();
-  if (x.idle() || x.finished() || x.aborted() || !n.object || !is_download(n.route)) return;
+  if (x.idle() || x.finished() || x.aborted()) return;
+  if (!is_download(n.route)) {
+    constexpr std::chrono::seconds long_call(3);
+    bool const waits = !x.responding() && std::chrono::steady_clock::now() - x.begun() >= long_call;
+    if (waits && !n.device.empty()) to.calls.push_back({n.device, n.route});
+    return;
+  }
+  if (!n.object) return;
   live_download d;
   d.device = n.device;
   d.object = *n.object;
@@ -67,8 +75,11 @@ running look_at(Server& server, std::size_t workers, keeper const& of, std::chro
     mine.delivered += of.delivered(worker);
     std::lock_guard const hold(all->mutex);
     all->found.delivered += mine.delivered;
-    auto& to = all->found.downloads;
-    to.insert(to.end(), std::move_iterator(mine.downloads.begin()), std::move_iterator(mine.downloads.end()));
+    auto const add = [](auto& to, auto& from) {
+      to.insert(to.end(), std::move_iterator(from.begin()), std::move_iterator(from.end()));
+    };
+    add(all->found.downloads, mine.downloads);
+    add(all->found.calls, mine.calls);
     --all->missing;
     all->said.notify_all();
   });

@@ -27,6 +27,12 @@ struct live_download {
   bool begun = false;                 ///< the response is; else it is held
 };
 
+/// A call that waits for the server's answer, longer than such calls do.
+struct live_call {
+  std::string device;
+  std::string_view route;
+};
+
 /// An object that is being fetched.
 struct running_fill {
   mgw::cache::key object;
@@ -51,6 +57,7 @@ struct moment {
   std::int64_t now = 0;  ///< seconds since 1970
   std::chrono::steady_clock::time_point when;
   std::vector<live_download> downloads;
+  std::vector<live_call> calls;
   std::vector<running_fill> fills;
   std::vector<cached_object> objects;
   std::uint64_t upstream_bytes = 0, again_bytes = 0, delivered = 0;

@@ -113,6 +113,16 @@ void show_devices(report& r, std::vector<std::pair<std::string, device_entry>> a
     if (at != live.end()) live.erase(at);
   }
   for (auto const& [name, d] : live) add(name, device_entry(), d);  // its first request
+  std::unordered_map<std::string_view, live_call const*> calls;
+  for (auto const& c : m.calls) calls.insert_or_assign(c.device, &c);
+  for (auto& [d, object] : list) {
+    auto const call = calls.find(d.name);
+    if (call == calls.end() || d.state == "held") continue;
+    d.seen = m.now;
+    d.doing = devices_detail::doing(call->second->route);
+    d.state = "held";
+    d.why = "waits for the server's answer";
+  }
   std::size_t const shown = std::min(list.size(), most_devices);
   std::partial_sort(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(shown), list.end(),
                     [](auto const& x, auto const& y) {
