@@ -164,17 +164,21 @@ server=$url
 
 port=${GATEWAY_PORT:-8443}
 if [ -z "${GATEWAY_PORT:-}" ] && (: < "/dev/tcp/127.0.0.1/$port") 2> /dev/null; then port=0; fi  # somebody has it
-HTTPS_ENABLED=true HTTPS_LISTEN="127.0.0.1:$port" HTTPS_SERVER_CERTIFICATE="$work/server.crt" \
+page=${ADMIN_LISTEN:-127.0.0.1:9103}
+if [ -z "${ADMIN_LISTEN:-}" ] && (: < /dev/tcp/127.0.0.1/9103) 2> /dev/null; then page=127.0.0.1:0; fi
+ADMIN_LISTEN="$page" HTTPS_ENABLED=true HTTPS_LISTEN="127.0.0.1:$port" HTTPS_SERVER_CERTIFICATE="$work/server.crt" \
   HTTPS_SERVER_KEY="$work/server.key" UPSTREAM_SERVER_URL="$server" UPSTREAM_SERVER_CA_CERTIFICATE="$work/ca.crt" \
   ARTIFACTS_PROXY_ENABLED=true ARTIFACTS_PROXY_CACHE_PATH="$work/cache" STATE_DIRECTORY="$work/state" \
   "$bin/mgw-gateway" > "$work/mgw-gateway.out" 2> "$work/mgw-gateway.log" &
 gateway_pid=$!
 wait_for mgw-gateway "$gateway_pid"
 gateway=$url
+page=$(sed -n 's/^status page: //p' "$work/mgw-gateway.out")
 
 cat << TEXT
 Mender server  $server${flaky:+  (breaks every transfer after 5 % of the artifact)}
 gateway        $gateway
+status page    ${page:-none}
 artifact       $(mib "$size")
 
 TEXT
@@ -220,6 +224,8 @@ cat << TEXT
 
 The gateway keeps serving; Ctrl-C ends it. Another fleet:
   $bin/mgw-fleet --server $gateway --ca $work/ca.crt
+What it does:
+  ${page:-no status page: see $work/mgw-gateway.log}
 TEXT
 trap 'exit 0' INT
 wait "$gateway_pid" || true
