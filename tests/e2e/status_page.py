@@ -67,7 +67,7 @@ def test_progress_is_live_and_in_place(bench):
     page.until("document.getElementById('headline').dataset.level === 'bad'")
     said = page.text('#headline')
     check(re.fullmatch(r'Upstream has not been reachable for 3 min \(since \d\d:\d\d:\d\d\): Connection refused\. Downloads wait; nothing is lost\.', said), said)
-    check(page.evaluate("document.getElementById('announce').textContent") == said, 'it is not read out')
+    page.until(f"document.getElementById('announce').textContent === {json.dumps(said)}")
     check(page.evaluate('document.title').startswith('✕ Upstream'), page.evaluate('document.title'))
     stand_in.tell(lambda s: (s['upstream'].update(state='reachable'), s.update(fills=[])))
     page.until("document.getElementById('fills').hidden && document.getElementById('headline').dataset.level === 'good'")

@@ -215,7 +215,7 @@ function showIcon(level) {
 
 // ---- the parts of the page -------------------------------------------------------------------------------------------
 
-let announced = '';
+let [announced, last, lastSince] = ['', '', 0];
 function showHeadline({ level, kind, text, remarks }) {
   attribute(id('headline'), 'data-level', level);
   write(id('headline'), text);
@@ -224,9 +224,13 @@ function showHeadline({ level, kind, text, remarks }) {
   showIcon(level);
   const title = `${MARKS[level]} ${text.split(/[:.] /)[0]} · gateway`;
   if (document.title !== title) document.title = title;
-  // Read out when the state changes, not each time when a number does.
-  if (announced && announced !== kind) write(id('announce'), text);
-  announced = kind;
+  // Read out when the state changes, not each time when a number does, nor when a link only stumbles.
+  announced ||= kind;
+  if (last !== kind) [last, lastSince] = [kind, Date.now()];
+  if (announced !== kind && Date.now() - lastSince >= 2000) {
+    write(id('announce'), text);
+    announced = kind;
+  }
 }
 
 function figure(name, level, value, more) {
