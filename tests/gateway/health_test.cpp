@@ -1,5 +1,6 @@
 #include "health.hpp"
 
+#include <support/blocking_socket.hpp>
 #include <support/gateway_fixture.hpp>
 #include <support/http_client.hpp>
 #include <support/origin.hpp>
@@ -9,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -36,7 +38,9 @@ struct site {
     o.now = [this, begun = health::clock::now()] { return begun + std::chrono::seconds(passed); };
     o.cache_trouble = [this] { return disk_hangs ? std::string("the \"disk\" hangs") : std::string(); };
     auto const h = std::make_shared<health>(g.upstreams, std::move(o));
-    g.start([h](mgw::proxy::exchange& x) { return (*h)(x); });
+    mgw::proxy::server_options server;
+    server.first_at_drain = std::chrono::seconds(30);
+    g.start([h](mgw::proxy::exchange& x) { return (*h)(x); }, server);
   }
   ~site() { g.stop(); }
   reply ask() const { return mgw::test::get(g.port(), "/api/internal/v1/gateway/health"); }
@@ -87,6 +91,22 @@ TEST_CASE("every reason is said, and the cache's is looked at each time") {
   reply const h = head.ask("HEAD", "/");
   CHECK(h.status() == 503);
   CHECK(h.body.empty());
+}
+
+TEST_CASE("a gateway that is about to stop is not ready") {
+  site s;
+  auto early = mgw::test::blocking_socket::connect(s.g.port());
+  REQUIRE(eventually([&] { return s.g.server().connections() == 1; }));
+  s.g.server().drain();
+  std::promise<void> drained;
+  s.g.workers.post([&](mgw::net::worker&) { drained.set_value(); });
+  drained.get_future().wait();
+  REQUIRE(early.send("GET /api/internal/v1/gateway/health HTTP/1.1\r\nHost: a\r\n\r\n"));
+  std::string got;
+  while (early.receive(got)) {
+  }
+  CHECK(got.starts_with("HTTP/1.1 503 "));
+  CHECK(got.ends_with("{\"ready\":false,\"reasons\":[\"the gateway is stopping\"]}"));
 }
 
 TEST_CASE("what is amiss without keeping the gateway from its work is said, and it is ready all the same") {
