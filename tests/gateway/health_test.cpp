@@ -122,4 +122,41 @@ TEST_CASE("what is amiss without keeping the gateway from its work is said, and 
   CHECK(s.ask().body == R"({"ready":true,"warnings":["cache: it is \"off\"","b","management API: no"]})");
 }
 
+TEST_CASE("a verdict without asking upstream; a status page that is not there is a warning") {
+  mgw::test::gateway g;
+  health::options o;
+  std::string trouble;
+  o.status_page_trouble = [&trouble] { return trouble; };
+  o.warnings = {"first"};
+  health const h(g.upstreams, std::move(o));
+  CHECK(h.judge("", false).reasons.empty());
+  CHECK(h.judge("", false).warnings == std::vector<std::string>{"first"});
+  trouble = "cannot listen on 127.0.0.1:9103";
+  CHECK(h.judge("", false).warnings == std::vector<std::string>{"first", "status page: cannot listen on 127.0.0.1:9103"});
+  CHECK(h.judge("tcp: no", true).reasons == std::vector<std::string>{"the gateway is stopping", "upstream: tcp: no"});
+}
+
+TEST_CASE("what is found out about upstream is told once, not what is known") {
+  mgw::test::origin upstream{"x"};
+  mgw::test::gateway g;
+  std::atomic<int> told{0}, bad{0};
+  health::options o;
+  o.upstream = mgw::upstream::endpoint("127.0.0.1", upstream.port(), false);
+  o.found = [&](std::string const& trouble) { ++told, bad += trouble.empty() ? 0 : 1; };
+  std::atomic<std::int64_t> passed{0};
+  o.now = [&passed, begun = health::clock::now()] { return begun + std::chrono::seconds(passed); };
+  auto const h = std::make_shared<health>(g.upstreams, std::move(o));
+  g.start([h](mgw::proxy::exchange& x) { return (*h)(x); });
+  for (int i = 0; i != 3; ++i) CHECK(mgw::test::get(g.port(), "/").status() == 200);
+  CHECK(told == 1);
+  CHECK(bad == 0);
+  upstream.refuse();
+  upstream.cut_all();
+  passed = 60;
+  CHECK(mgw::test::get(g.port(), "/").status() == 503);
+  CHECK(told == 2);
+  CHECK(bad == 1);
+  g.stop();
+}
+
 }  // namespace gateway::health_test
