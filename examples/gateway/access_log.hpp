@@ -8,6 +8,8 @@
 #include <mgw/net/address_text.hpp>
 #include <mgw/proxy/exchange.hpp>
 
+#include <asio/post.hpp>
+
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -99,7 +101,7 @@ inline void append_access(log_fields& f, mgw::proxy::exchange const& x, address_
   if (!n.failure.empty()) f.text("reason", n.failure);
 }
 
-/// One line per request.
+/// One line per request. Those of one turn of the worker's loop leave together.
 inline void log_access(mgw::proxy::exchange const& x, address_list const& proxies) {
   auto const level = access_level(x);
   if (!spdlog::should_log(level)) return;
@@ -107,7 +109,10 @@ inline void log_access(mgw::proxy::exchange const& x, address_list const& proxie
   line.clear();
   log_fields fields(logging::format, line);
   append_access(fields, x, proxies, std::chrono::steady_clock::now());
+  gathering_sink::may_wait const waits;
   spdlog::log(level, spdlog::string_view_t(line));
+  if (gathering_sink::may_wait::must_flush())
+    asio::post(x.worker().io.get_executor(), [] { spdlog::default_logger()->flush(); });
 }
 
 }  // namespace gateway

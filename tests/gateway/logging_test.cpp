@@ -12,7 +12,9 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -105,6 +107,44 @@ TEST_CASE("the journal is told by device and inode, and nothing else is") {
   CHECK_FALSE(logging::leads_to_journal(fileno(f), nullptr));
   CHECK_FALSE(logging::leads_to_journal(-1, (device + ':' + inode).c_str()));
   std::fclose(f);
+}
+
+TEST_CASE("lines that may wait leave with the next one that may not, or at a flush, in their order") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+  auto const arrived = [&] {
+    std::string text(4096, '\0');
+    ssize_t const n = ::read(ends[0], text.data(), text.size());
+    text.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
+    return text;
+  };
+  auto const sink = std::make_shared<gathering_sink>(ends[1]);
+  spdlog::logger log("test", sink);
+  log.set_pattern("%v");
+  bool must = false;
+  auto const patient = [&](std::string const& text) {
+    gathering_sink::may_wait const waits;
+    log.info(text);
+    must = gathering_sink::may_wait::must_flush();
+  };
+  patient("a");
+  CHECK(must);  // the first to wait
+  patient("b");
+  CHECK_FALSE(must);
+  CHECK(arrived() == "");
+  log.info("now");
+  CHECK(arrived() == "a\nb\nnow\n");
+  patient("c");
+  CHECK_FALSE(must);  // the flush that was promised before is still to come
+  CHECK(arrived() == "");
+  log.flush();
+  CHECK(arrived() == "c\n");
+  patient("d");
+  CHECK(must);
+  patient(std::string(gathering_sink::max_held, 'x'));
+  CHECK(arrived().starts_with("d\nxxx"));  // too much to hold
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST_CASE("a line that is said again soon is left out, and counted; others pass") {

@@ -1,12 +1,12 @@
 #pragma once
 
+#include "logging/gathering_sink.hpp"
 #include "logging/log_fields.hpp"
 #include "logging/repeats.hpp"
 
 #include <mgw/core/log.hpp>
 
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <sys/stat.h>
@@ -88,7 +88,7 @@ inline std::unique_ptr<spdlog::formatter> formatter(log_format how, bool for_jou
 inline void start_logging(std::string const& level, std::string const& format = "text") {
   auto const how = format == "json" ? log_format::json : log_format::text;
   logging::format = how;
-  auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  auto sink = std::make_shared<gathering_sink>(STDERR_FILENO);
   sink->set_formatter(logging::formatter(how, logging::leads_to_journal(STDERR_FILENO, std::getenv("JOURNAL_STREAM"))));
   spdlog::set_default_logger(std::make_shared<spdlog::logger>("gateway", std::move(sink)));
   logging::configured = logging::level_of(level);
