@@ -162,6 +162,8 @@ inline bool is_normal_path(std::string_view path) noexcept {
     }
     before = -1;
     ++i;
+    bool const plain = i < path.size() && is(path[i], chars::path) && path[i] != '.' && path[i] != ';';
+    if (plain) continue;
     std::string_view segment = path.substr(i, path.find('/', i) - i);
     bool const last = i + segment.size() == path.size();
     if (segment.empty() && !last) return false;
