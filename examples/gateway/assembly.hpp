@@ -30,21 +30,19 @@
 #include "open_cache.hpp"
 #include "periodic.hpp"
 #include "private_host_warning.hpp"
+#include "routes.hpp"
 #include "state.hpp"
-#include "status/gather.hpp"
-#include "status/moment.hpp"
 #include "status/part.hpp"
 #include "status/problem_list.hpp"
 #include "upstream_settings.hpp"
 #include "verifier/child_verifier.hpp"
 #include "verifier/configured.hpp"
 #include "verifier/probe.hpp"
+#include "views.hpp"
 
 #include <mgw/cache/disk_store.hpp>
-#include <mgw/http/target.hpp>
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/artifact_route.hpp>
-#include <mgw/mender/device_api.hpp>
 #include <mgw/mender/device_relay.hpp>
 #include <mgw/mender/error_body.hpp>
 #include <mgw/mender/own_copies.hpp>
@@ -66,7 +64,6 @@
 #include <mgw/upstream/rate_limit.hpp>
 #include <mgw/upstream/rate_windows.hpp>
 
-#include <asio/awaitable.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 
@@ -88,84 +85,6 @@
 #include <vector>
 
 namespace gateway {
-
-using store = mgw::cache::disk_store;
-using cache_handler = mgw::proxy::tee_to_cache<store>;
-
-/// What the gateway does with a request: one switch over the calls of the device API. Everything else is 404 here, and
-/// nothing of it goes upstream.
-class routes {
-public:
-  /// What the listener without TLS serves.
-  enum class plain { everything, artifacts, health };
-
-  routes(mgw::mender::device_relay relay, mgw::mender::artifact_route<store> artifacts, health ready, plain without_tls,
-         audit::trail const* trail)
-      : relay_(std::move(relay)), artifacts_(std::move(artifacts)), ready_(std::move(ready)), without_tls_(without_tls),
-        trail_(trail) {}
-
-  asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
-    using mgw::mender::call;
-    auto const& target = x.target();
-    // What is matched is what is forwarded: a path that an upstream could read in another way is refused.
-    std::string room;
-    auto const path = mgw::http::path_to_match(target.path, room);
-    bool const normal = static_cast<bool>(path);  // empty, and so never normal, for CONNECT and for OPTIONS *
-    bool const ours = target.form != mgw::http::target_form::absolute ||
-                      mgw::http::iequals(target.authority, x.request().fields.value("Host"));
-    auto const route = normal && ours ? mgw::mender::match_call(x.request().method, *path) : mgw::mender::route_match{};
-    x.notes().route = route.route;
-    x.notes().request_id = mgw::mender::request_id_of(x.request().fields.value("X-MEN-RequestID"));
-    // Microcontroller clients send Host twice with their downloads; anywhere else it is a reason to refuse.
-    if (x.request().host_repeated && route.what != call::artifact) return answer(x, 400);
-    // Where clients need a certificate, those without one get what needs none.
-    bool const local = route.what == call::alive || route.what == call::health || route.what == call::none;
-    bool const sealed = route.what == call::artifact && without_tls_ == plain::artifacts;
-    if (!x.peer().tls && without_tls_ != plain::everything && !local && !sealed) return answer(x, 403);
-    if (trail_ != nullptr && trail_->refuses() && is_recorded(route.what)) return unrecorded(x, route.what);
-    switch (route.what) {
-      case call::artifact: return artifacts_(x);
-      case call::alive: return answer(x, 204);
-      case call::health: return ready_(x);
-      case call::none: return answer(x, normal ? 404 : 400);
-      case call::auth_request:
-      case call::next_v1:
-      case call::next_v2:
-      case call::inventory:
-      case call::status:
-      case call::log:
-      case call::connect:
-      case call::other_device_api: return relay_(x, route);
-    }
-    return answer(x, 404);
-  }
-
-private:
-  static asio::awaitable<void> answer(mgw::proxy::exchange& x, int status) {
-    std::string const text = status >= 400 ? x.options().error_body(status, x) : std::string();
-    (void)co_await x.respond(status, x.options().error_type, text);
-  }
-  /// What begins something that must be recorded; a device that is in the middle of it still reports.
-  static bool is_recorded(mgw::mender::call what) noexcept {
-    using mgw::mender::call;
-    return what == call::artifact || what == call::auth_request || what == call::next_v1 || what == call::next_v2;
-  }
-  /// A download that meets a fault which may pass gets no status, see object_reader.
-  static asio::awaitable<void> unrecorded(mgw::proxy::exchange& x, mgw::mender::call what) {
-    x.notes().failure = "nothing can be recorded (Audit.OnFailure)";
-    if (what == mgw::mender::call::artifact) {
-      x.abort();
-      co_return;
-    }
-    std::string const text = x.options().error_body(503, x);
-    (void)co_await x.respond(503, x.options().error_type, text, "Retry-After", "60");
-  }
-  mgw::mender::device_relay relay_;
-  mgw::mender::artifact_route<store> artifacts_;
-  health ready_;
-  plain without_tls_;
-  audit::trail const* trail_;  // null: nothing is recorded
-};
 
 /// The gateway put together: workers, store, upstream connections, links, cache, routes, listeners.
 class assembly {
@@ -218,6 +137,7 @@ public:
                mgw::mender::artifact_route<store>(*links_, *cache_, *own_), *health_,
                without_tls(s), trail_.get()),
         log_);
+    views_.emplace(seen(s));
     if (s.https.enabled) {
       certificate_ = std::make_unique<server_certificate>(s, certificates_ ? certificates_->gate() : nullptr, log_);
       listen("https://", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, sockets.take("https"), certificate_->context());
@@ -242,7 +162,7 @@ public:
   /// answer at the end, either, it calls `stuck`, which must end the process at once: nothing can be destroyed.
   /// `manager` is told how things stand.
   void run(std::chrono::milliseconds limit, std::function<void()> stuck, service_manager& manager) {
-    supervision tells(manager, *workers_, [this](bool draining) { return status_line(draining); }, limit);
+    supervision tells(manager, *workers_, [this](bool draining) { return views_->status_line(draining); }, limit);
     reloads_.announce([&manager] { manager.reloading(); }, [&manager] { manager.ready(); });
     closed_part<reloads> again{&reloads_, stuck};
     closed_part<client_certificates> certificates{certificates_.get(), stuck};
@@ -302,20 +222,25 @@ private:
       if (one != nullptr) one->close();
     }
   };
-  /// How things stand, for the service manager. Any thread; waits for nothing.
-  std::string status_line(bool draining) const {
-    auto const some = [](std::size_t n, char const* one, char const* more) {
-      return std::to_string(n) + (n == 1 ? one : more);
-    };
-    std::string const open = some(server_->connections(), " connection", " connections");
-    if (draining) return "stopping; " + open + " left";
-    std::string out = "serving";
-    for (auto const& a : addresses_) (out += ' ') += a;
-    auto const upstream = upstream_.now();
-    if (upstream != upstream_seen::state::not_asked)
-      out += upstream == upstream_seen::state::reachable ? "; upstream reachable" : "; upstream away";
-    return out + "; " + open + ", " + some(cache_->fills() + own_->cache().fills(), " artifact fetched", " artifacts fetched") + ", " +
-           some(cache_->held(), " download held", " downloads held");
+  looked_at seen(settings const& s) {
+    looked_at o;
+    o.server = server_.get();
+    o.workers = workers_->size();
+    o.cache = cache_.get();
+    o.own = own_.get();
+    o.relay = &*relay_;
+    o.ready = &*health_;
+    o.upstream = &upstream_;
+    o.ends = &ends_;
+    o.addresses = &addresses_;
+    o.objects = store_.get();
+    o.limit = limit_.get();
+    if (certificates_) o.management = management_.get();
+    if (status_) o.kept = &status_->kept();
+    o.upstream_url = s.upstream.url;
+    o.max_connections = s.limits.max_connections;
+    o.cache_wanted = keeps_artifacts(s);
+    return o;
   }
 
   static routes::plain without_tls(settings const& s) {
@@ -335,9 +260,9 @@ private:
     ends_.note("server", s.https.enabled ? s.https.certificate : std::string());
     ends_.note("client_ca", s.mtls.enabled ? s.mtls.ca_certificate : std::string());
     metrics_.listen(*workers_, "METRICS_LISTEN (Metrics.Listen)", s.metrics.listen,
-                    [this, most = s.limits.max_connections](metrics_text& out) {
+                    [this](metrics_text& out) {
                       requests_->write(out);
-                      write_facts(out, facts(most));
+                      write_facts(out, views_->facts());
                       write_process(out);
                     },
                     log_, sockets);
@@ -351,12 +276,8 @@ private:
   }
   void show_status(settings const& s, std::vector<int> const& sockets) {
     status::part::sources from;
-    from.look = [this, disk_wanted = keeps_artifacts(s), url = s.upstream.url, most = s.limits.max_connections] {
-      auto m = moment_of(disk_wanted, most);
-      m.about.upstream.url = url;
-      return m;
-    };
-    from.upstream_bytes = [this] { return upstream_bytes(); };
+    from.look = [this] { return views_->moment(); };
+    from.upstream_bytes = [this] { return views_->upstream_bytes(); };
     from.probe = [this] {
       auto& w = workers_->worker(0);
       asio::co_spawn(w.io, health_->upstream_trouble(w), asio::detached);
@@ -364,79 +285,6 @@ private:
     status_->listen(*workers_, s, std::move(from), log_, sockets);
     if (auto const& at = status_->bound()) listening_.add(*at);
   }
-  std::uint64_t again_bytes() const { return cache_->counters().again_bytes + own_->cache().counters().again_bytes; }
-  std::uint64_t upstream_bytes() const {
-    return cache_->counters().first_time_bytes + own_->cache().counters().first_time_bytes + again_bytes();
-  }
-  /// How things stand. Waits for the workers: not on their threads.
-  status::moment moment_of(bool disk_wanted, std::size_t max_connections) {
-    status::moment m;
-    auto running = status::look_at(*server_, workers_->size(), status_->kept(), std::chrono::milliseconds(500));
-    m.now = std::time(nullptr);
-    m.when = std::chrono::steady_clock::now();
-    m.downloads = std::move(running.downloads);
-    m.calls = std::move(running.calls);
-    m.delivered = running.delivered;
-    m.upstream_bytes = upstream_bytes();
-    m.again_bytes = again_bytes();
-    m.fills = status::fills_of(cache_->jobs());
-    for (auto& f : status::fills_of(own_->cache().jobs())) m.fills.push_back(std::move(f));
-    auto& r = m.about;
-    r.version = MGW_VERSION;
-    auto const upstream = status_->kept().upstream().now();
-    auto judged = health_->judge(upstream.what == status::upstream_watch::state::unreachable ? upstream.reason : std::string(), false);
-    r.ready = judged.reasons.empty();
-    r.reasons = std::move(judged.reasons);
-    r.warnings = std::move(judged.warnings);
-    if (limit_)
-      if (auto const rate = limit_->rate(); rate != mgw::upstream::unlimited) r.link.limit = rate;
-    r.link.held_downloads = cache_->held();
-    r.link.held_reports = relay_->held_reports();
-    r.connections = server_->connections();
-    r.connection_limit = max_connections;
-    r.cache.enabled = store_ != nullptr;
-    if (cache_->hung()) r.cache.trouble = "its disk does not answer";
-    if (disk_wanted && !store_) r.cache.trouble = "its directory could not be used at start";
-    if (store_) {
-      auto const u = store_->used();
-      r.cache.size = u.bytes;
-      r.cache.max_size = u.max_size;
-      r.cache.pinned = u.pinned_bytes;
-      r.cache.parts = u.parts;
-      r.cache.objects = u.objects;
-      m.objects = status::objects_of(*store_);
-    }
-    return m;
-  }
-  /// Any worker; does not wait for a disk.
-  gateway_facts facts(std::size_t max_connections) const {
-    gateway_facts f;
-    f.connections = server_->connections();
-    f.connection_limit = max_connections;
-    f.accepted = server_->accepted();
-    f.refused = server_->refused();
-    f.accept_pauses = server_->pauses();
-    auto const shaken = server_->handshakes();
-    f.handshakes_done = shaken.done;
-    f.handshakes_refused = shaken.refused;
-    f.handshakes_failed = shaken.failed;
-    f.held_downloads = cache_->held();  // own_ has the same room
-    f.held_reports = relay_->held_reports();
-    std::uint64_t const waiting = cache_->waiting_fills() + own_->cache().waiting_fills();
-    std::uint64_t const all = cache_->fills() + own_->cache().fills();
-    f.fills_waiting = waiting;
-    f.fills_running = all - std::min(all, waiting);
-    f.add(cache_->counters());
-    f.add(own_->cache().counters());
-    if (store_) {
-      auto const u = store_->used();
-      f.cache = cache_facts{u.bytes, u.objects, u.max_size, u.min_free, u.pinned_bytes, u.parts, u.part_bytes, cache_->hung()};
-    }
-    if (certificates_) f.management = management_.get();
-    f.certificates = ends_.all();
-    return f;
-  }
-
   /// What is read anew without a restart, beside the configuration.
   void watch_files(settings const& s) {
     if (certificate_)
@@ -717,6 +565,7 @@ private:
   std::optional<mgw::mender::device_relay> relay_;
   std::optional<health> health_;
   std::unique_ptr<mgw::proxy::server<routes>> server_;  // all of these are closed by run()
+  std::optional<views> views_;
   std::vector<std::string> addresses_;
   std::unique_ptr<request_counts> requests_;
   std::unique_ptr<management_counts> management_ = std::make_unique<management_counts>();
