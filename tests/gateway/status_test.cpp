@@ -97,6 +97,35 @@ report full() {
   return r;
 }
 
+/// A download of which the second half, or all of it at `/held`, waits until it is released.
+asio::awaitable<void> half_a_download(mgw::proxy::exchange& x, std::atomic<bool> const& released) {
+  auto& n = x.notes();
+  bool const held = x.target().path == "/held";
+  n.device = std::string(x.request().fields.value("Device"));
+  n.route = "/api/gateway/v1/artifacts/{key}/{token}";
+  n.object = key_of(1);
+  mgw::http::framing f;
+  f.kind = mgw::http::body_kind::length;
+  f.length = 10;
+  if (!held) {
+    n.from = 90;
+    n.length = 100;
+    x.start(206);
+    x.end_head(f);
+    (void)co_await x.write("12345");
+  }
+  asio::steady_timer timer(x.worker().io.get_executor());
+  while (!released) {
+    timer.expires_after(1ms);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+  if (held)
+    x.abort();
+  else
+    (void)co_await x.write("67890");
+  if (!held) (void)co_await x.finish();
+}
+
 }  // namespace
 
 TEST_CASE("the status as JSON: each part under its name, texts that are hostile, one line") {
@@ -525,33 +554,7 @@ TEST_CASE("what runs is seen as it is, on every worker: how far downloads have c
   keeper k(3, 0);
   mgw::test::gateway g(3);
   std::atomic<bool> released{false};
-  auto const answer = [&released](mgw::proxy::exchange& x) -> asio::awaitable<void> {
-    auto& n = x.notes();
-    bool const held = x.target().path == "/held";
-    n.device = std::string(x.request().fields.value("Device"));
-    n.route = "/api/gateway/v1/artifacts/{key}/{token}";
-    n.object = key_of(1);
-    mgw::http::framing f;
-    f.kind = mgw::http::body_kind::length;
-    f.length = 10;
-    if (!held) {
-      n.from = 90;
-      n.length = 100;
-      x.start(206);
-      x.end_head(f);
-      (void)co_await x.write("12345");
-    }
-    asio::steady_timer timer(x.worker().io.get_executor());
-    while (!released) {
-      timer.expires_after(1ms);
-      co_await timer.async_wait(asio::use_awaitable);
-    }
-    if (held)
-      x.abort();
-    else
-      (void)co_await x.write("67890");
-    if (!held) (void)co_await x.finish();
-  };
+  auto const answer = [&released](mgw::proxy::exchange& x) { return half_a_download(x, released); };
   mgw::proxy::server_options o;
   o.observer = [&k](mgw::proxy::exchange const& x) { k.ended(x, 50); };
   g.start(answer, std::move(o));
