@@ -3,6 +3,7 @@
 #include <mgw/body/sink.hpp>
 #include <mgw/body/source.hpp>
 
+#include <concepts>
 #include <cstdint>
 
 namespace mgw::body {
@@ -20,7 +21,13 @@ template <BodySource S, BodySink K>
 asio::awaitable<pump_result> pump(S& from, K& to) {
   pump_result r;
   for (;;) {
-    chunk const c = co_await from.read_body();
+    chunk c;
+    // What has been received already costs no coroutine.
+    if constexpr (requires {
+                    { from.received_body() } -> std::same_as<chunk>;
+                  })
+      c = from.received_body();
+    if (!c.ec && !c.end && c.bytes.empty()) c = co_await from.read_body();
     if (c.ec) {
       r.source_error = c.ec;
       break;

@@ -215,14 +215,17 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::try_once(
   bool const status = route.what == call::status;
   proxy::forward_outcome out;
   // Nobody's turn is spent on waiting for a device.
-  if (o.pace && !large && !x.awaits_continue()) out = co_await f.hold_body(o.forward.whole_body);
+  if (o.pace && x.request_body_done())
+    out = f.hold_no_body();
+  else if (o.pace && !large && !x.awaits_continue())
+    out = co_await f.hold_body(o.forward.whole_body);
   if (out.ec) co_return out;
   std::optional<proxy::call_pace::ticket> ticket;
   if (o.pace) {
     ticket.emplace(*o.pace, x.worker().io.get_executor(), status);
     auto const wake = [](void* t) noexcept { static_cast<proxy::call_pace::ticket*>(t)->cancel(); };
     x.on_drain(wake, &*ticket);
-    bool in = false, again = true;
+    bool in = ticket->try_enter(!f.repeatable()), again = true;
     while (!in && again) {  // in pieces, to see whether the device is still there
       auto const a_while = std::min(until, std::chrono::steady_clock::now() + std::chrono::seconds(10));
       in = co_await ticket->enter(a_while, !f.repeatable());

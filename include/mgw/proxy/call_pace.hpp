@@ -117,11 +117,16 @@ class call_pace::ticket {
 public:
   /// `urgent`: goes before all that are not, and is not refused for the length of the line.
   ticket(call_pace& all, asio::any_io_executor executor, bool urgent)
-      : all_(all), me_(std::make_shared<waiting>(std::move(executor), urgent)) {}
+      : all_(all), executor_(std::move(executor)), urgent_(urgent) {}
   ticket(ticket const&) = delete;
   ticket& operator=(ticket const&) = delete;
   ~ticket() { leave(); }
 
+  /// Begins at once if that is possible; else `enter`.
+  bool try_enter(bool brief = false) {
+    clock::time_point unused;
+    return !cancelled_ && ask(brief, unused) == outcome::granted;
+  }
   /// Waits for its turn, at most until then or for `max_wait`. False: the call must not begin. May be called again.
   /// `brief`: it takes no part of `at_once`, because its client may take any time to send it.
   asio::awaitable<bool> enter(clock::time_point until, bool brief = false);
@@ -136,6 +141,7 @@ public:
   /// Ends a wait. On the executor's thread.
   void cancel() noexcept {
     cancelled_ = true;
+    if (!me_) return;
     try {
       me_->timer.cancel();
     } catch (std::system_error const&) {  // declared by Asio, never thrown by its timers
@@ -147,13 +153,15 @@ private:
   void leave_line() noexcept {
     if (!std::exchange(in_line_, false)) return;
     bool const first = at_ == all_.line_.begin();
-    if (!me_->urgent) --all_.patient_;
+    if (!urgent_) --all_.patient_;
     all_.line_.erase(at_);
     if (first) all_.wake_first();
   }
 
   call_pace& all_;
-  std::shared_ptr<waiting> me_;
+  asio::any_io_executor executor_;
+  bool urgent_;
+  std::shared_ptr<waiting> me_;  // while it is in line, and after
   line::iterator at_;
   bool in_line_ = false, running_ = false, cancelled_ = false;
 };
@@ -163,7 +171,7 @@ inline call_pace::outcome call_pace::ticket::ask(bool brief, clock::time_point& 
   auto const& o = all_.options_;
   auto const now = all_.settle();
   bool const mine = all_.line_.empty() || (in_line_ && at_ == all_.line_.begin()) ||
-                    (!in_line_ && me_->urgent && !all_.line_.front()->urgent);
+                    (!in_line_ && urgent_ && !all_.line_.front()->urgent);
   bool const open = now >= all_.closed_until_;
   bool const paid = o.per_second == 0 || all_.tokens_ >= 1;
   bool const room = brief || all_.running_ < std::max<std::size_t>(o.at_once, 1);
@@ -178,13 +186,14 @@ inline call_pace::outcome call_pace::ticket::ask(bool brief, clock::time_point& 
     bool const hopeless = all_.patient_ >= o.max_waiting || all_.closed_until_ - now > o.max_wait ||
                           (o.per_second != 0 &&
                            all_.line_.size() / o.per_second > static_cast<std::size_t>(o.max_wait.count() / 1000) + 1);
-    if (!me_->urgent && hopeless) return outcome::refused;
+    if (!urgent_ && hopeless) return outcome::refused;
+    if (!me_) me_ = std::make_shared<waiting>(executor_, urgent_);
     auto before = all_.line_.end();
-    if (me_->urgent)
+    if (urgent_)
       for (before = all_.line_.begin(); before != all_.line_.end() && (*before)->urgent;) ++before;
     at_ = all_.line_.insert(before, me_);
     in_line_ = true;
-    if (!me_->urgent) ++all_.patient_;
+    if (!urgent_) ++all_.patient_;
   }
   until = clock::time_point::max();
   if (at_ != all_.line_.begin() || !room) return outcome::wait;  // who leaves wakes it
@@ -195,7 +204,7 @@ inline call_pace::outcome call_pace::ticket::ask(bool brief, clock::time_point& 
 }
 
 inline asio::awaitable<bool> call_pace::ticket::enter(clock::time_point until, bool brief) {
-  auto const patience = me_->urgent ? until : std::min(until, clock::now() + all_.options_.max_wait);
+  auto const patience = urgent_ ? until : std::min(until, clock::now() + all_.options_.max_wait);
   for (;;) {
     clock::time_point turn;
     outcome const o = cancelled_ ? outcome::refused : ask(brief, turn);

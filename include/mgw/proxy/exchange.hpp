@@ -94,7 +94,7 @@ public:
   /// Sends body bytes (all of them, framed); none for HEAD, 204 and 304. Pre: `end_head` was called; at most
   /// `max_pieces` buffers. Error: std::errc::message_size for more bytes than the framing promised.
   static constexpr std::size_t max_pieces = response_writer::max_pieces;
-  asio::awaitable<std::error_code> write(std::string_view bytes);
+  asio::awaitable<std::error_code> write(std::string_view bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> write(const_buffers bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> flush() { return write(std::string_view{}); }
   /// The body is whole. Error: fewer bytes were written than the framing promised.
@@ -266,12 +266,6 @@ inline asio::awaitable<body::chunk> exchange::continue_and_read() {
 inline asio::awaitable<std::error_code> exchange::interim(std::string_view bytes) {
   if (request().minor == 0) bytes = {};
   std::error_code const ec = co_await out_.send(bytes);
-  co_return ec;
-}
-
-inline asio::awaitable<std::error_code> exchange::write(std::string_view bytes) {
-  asio::const_buffer const one = asio::buffer(bytes);
-  std::error_code const ec = co_await out_.write(const_buffers(&one, 1));
   co_return ec;
 }
 

@@ -52,6 +52,12 @@ public:
   /// Takes up to `most` bytes of the request's body before `send`, for who wants to see it whole: then it is
   /// `repeatable()`. A client that holds it back is told to go on. May be called again, with more.
   asio::awaitable<forward_outcome> hold_body(std::size_t most);
+  /// The same where there is no body, or none any more: nothing is waited for.
+  forward_outcome hold_no_body() {
+    forward_outcome judged = judge();
+    held_ = !judged.ec;
+    return judged;
+  }
   /// What was taken of the body.
   std::string const& held_body() const noexcept { return body_; }
   /// Sends this instead, with a length. Precondition: `repeatable()`.
@@ -88,7 +94,7 @@ private:
   std::optional<upstream::client_exchange> up_;
   std::string body_;  // what was taken of the request's body before the first attempt
   bool body_whole_ = true;
-  bool held_ = false;  // by hold_body
+  bool held_ = false;  // by hold_body or hold_no_body
   bool died_unanswered_ = false;
   std::string_view upgrade_;      // the protocol that was asked for
   std::optional<upload> upload_;  // of a body that is not held whole
@@ -132,7 +138,6 @@ inline asio::awaitable<forward_outcome> forwarding::hold_body(std::size_t most) 
 
 inline asio::awaitable<forward_outcome> forwarding::take_body() {
   forward_outcome const taken;
-  if (held_) co_return taken;
   auto const too_large = make_error_code(http::parse_error::body_too_large);
   auto const framing = x_.request_framing();
   if (framing.kind == http::body_kind::length && framing.length > options_.max_body)
@@ -228,7 +233,8 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
   died_unanswered_ = false;
   upload_.reset();
   up_.reset();
-  upstream::connected c = co_await pool_.connect(options_.upstream, fresh);
+  upstream::connected c;
+  if (fresh || !pool_.reuse(options_.upstream, c)) c = co_await pool_.connect(options_.upstream, fresh);
   if (!c.connection) {
     out.ec = c.ec;
     out.hop = c.failed_at;
@@ -237,8 +243,9 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
     co_return out;
   }
   up_.emplace(x_.worker().deadlines, std::move(*c.connection), options_.exchange);
-  std::string_view const head = build_head(call);
-  std::error_code const sent = co_await up_->send(head);
+  std::string_view head = build_head(call);
+  std::error_code sent = up_->send_now(head);
+  if (!sent && !head.empty()) sent = co_await up_->send(head);
   if (!sent && !body_whole_) {
     out = co_await ask_and_listen();
   } else {
@@ -286,10 +293,12 @@ inline forward_outcome forwarding::judge() const {
 }
 
 inline asio::awaitable<forward_outcome> forwarding::send(forward_call call) {
-  forward_outcome out = judge();
-  if (out.ec) co_return out;
-  out = co_await take_body();
-  if (out.ec) co_return out;
+  forward_outcome out;
+  if (!held_) {
+    out = judge();
+    if (!out.ec) out = co_await take_body();
+    if (out.ec) co_return out;
+  }
   if (call.before != nullptr && body_whole_) co_await (*call.before)(body_);
   auto const begun = std::chrono::steady_clock::now();
   out = co_await attempt(call, false);

@@ -13,6 +13,7 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
+#include <asio/error.hpp>
 
 #include <array>
 #include <cassert>
@@ -56,6 +57,10 @@ public:
 
   static constexpr std::size_t max_pieces = 8;
   asio::awaitable<std::error_code> write(const_buffers bytes);
+  asio::awaitable<std::error_code> write(std::string_view bytes) {
+    one_ = asio::buffer(bytes);
+    return write(const_buffers(&one_, 1));
+  }
   asio::awaitable<std::error_code> finish();
   /// Sends complete bytes beside the response: an interim one. Precondition: its head is not out.
   asio::awaitable<std::error_code> send(std::string_view bytes);
@@ -75,13 +80,16 @@ public:
   std::uint64_t body_bytes() const noexcept { return body_out_; }
 
 private:
+  std::error_code send_now(std::span<asio::const_buffer>& buffers);
   asio::awaitable<std::error_code> send_all(std::span<asio::const_buffer> buffers);
+  std::error_code sent(io_result r, std::span<asio::const_buffer>& buffers);
   void frame(http::framing framing, http::request_head const& request);
 
   any_stream& stream_;
   server_options const& options_;
   net::silence_limit<any_stream> limit_;
   std::string head_;
+  asio::const_buffer one_;  // of a write of one piece, until that is done
   http::framing framing_;
   int status_ = 0;
   bool head_ready_ = false, head_out_ = false, finished_ = false, broken_ = false, dated_ = false;
@@ -128,27 +136,43 @@ inline bool response_writer::end_head(http::framing framing, http::request_head 
   return keep_alive;
 }
 
-inline asio::awaitable<std::error_code> response_writer::send_all(std::span<asio::const_buffer> buffers) {
+/// Counts what went out, and takes it off `buffers`.
+inline std::error_code response_writer::sent(io_result r, std::span<asio::const_buffer>& buffers) {
+  bytes_ += r.n;
+  if (head_out_ && r.n != 0 && first_out_ == std::chrono::steady_clock::time_point{})
+    first_out_ = std::chrono::steady_clock::now();
+  drop_front(buffers, r.n);
+  broken_ = broken_ || r.ec;
+  return r.ec;
+}
+
+/// Sends what the connection takes at once: nearly always everything. The rest stays in `buffers`, for send_all.
+inline std::error_code response_writer::send_now(std::span<asio::const_buffer>& buffers) {
   drop_front(buffers, 0);
   while (!buffers.empty()) {
+    io_result const r = stream_.try_write(buffers);
+    if (r.ec == asio::error::would_block) break;
+    if (auto const ec = sent(r, buffers)) return ec;
+  }
+  return {};
+}
+
+inline asio::awaitable<std::error_code> response_writer::send_all(std::span<asio::const_buffer> buffers) {
+  std::error_code ec;
+  while (!buffers.empty() && !ec) {
     limit_.arm(options_.send_silence);
     io_result const r = co_await stream_.write_some(buffers);
     limit_.disarm();
-    bytes_ += r.n;
-    if (head_out_ && r.n != 0 && first_out_ == std::chrono::steady_clock::time_point{})
-      first_out_ = std::chrono::steady_clock::now();
-    drop_front(buffers, r.n);
-    if (r.ec) {
-      broken_ = true;
-      co_return r.ec;
-    }
+    ec = sent(r, buffers);
   }
-  co_return std::error_code{};
+  co_return ec;
 }
 
 inline asio::awaitable<std::error_code> response_writer::send(std::string_view bytes) {
   asio::const_buffer one[] = {asio::buffer(bytes)};
-  std::error_code const ec = co_await send_all(one);
+  std::span<asio::const_buffer> rest(one);
+  std::error_code ec = send_now(rest);
+  if (!ec && !rest.empty()) ec = co_await send_all(rest);
   co_return ec;
 }
 
@@ -174,7 +198,9 @@ inline asio::awaitable<std::error_code> response_writer::write(const_buffers byt
     if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(http::chunk_end);
     body_out_ += total;
   }
-  std::error_code const ec = co_await send_all(std::span(out).first(n));
+  std::span<asio::const_buffer> rest = std::span(out).first(n);
+  std::error_code ec = send_now(rest);
+  if (!ec && !rest.empty()) ec = co_await send_all(rest);
   if (ec && carries) body_out_ -= total;
   co_return ec;
 }
@@ -191,7 +217,9 @@ inline asio::awaitable<std::error_code> response_writer::finish() {
     co_return std::make_error_code(std::errc::message_size);
   }
   if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(http::last_chunk);
-  std::error_code const ec = co_await send_all(std::span(out).first(n));
+  std::span<asio::const_buffer> rest = std::span(out).first(n);
+  std::error_code ec = send_now(rest);
+  if (!ec && !rest.empty()) ec = co_await send_all(rest);
   finished_ = !ec;
   co_return ec;
 }

@@ -49,6 +49,7 @@ public:
   client_exchange(net::deadline_queue& deadlines, lease connection, exchange_options options = {})
       : lease_(std::move(connection)), options_(options), deadlines_(deadlines), send_limit_(deadlines, lease_.stream()),
         read_limit_(deadlines, lease_.stream()), block_(lent_buffer::take()), parser_(options_.limits) {
+    head_.fields.reserve(16);  // at once, for most heads
     if (options_.limit && options_.can_wait) flow_ = std::make_unique<rate_limit::flow>(*options_.limit);
   }
   client_exchange(client_exchange const&) = delete;
@@ -64,6 +65,8 @@ public:
   asio::awaitable<std::error_code> send(std::string_view bytes);
   /// The same for several buffers, which leave together. `bytes` is used up.
   asio::awaitable<std::error_code> send(std::span<asio::const_buffer> bytes);
+  /// The same without waiting: takes off `bytes` what went out. The rest is for `send`.
+  std::error_code send_now(std::string_view& bytes);
   /// The request goes on while the response is awaited: no response timeout until `request_ended` or `request_cut`.
   void request_open() noexcept { request_ = request_state::open; }
   void request_ended() { end_request(request_state::whole); }
@@ -86,6 +89,8 @@ public:
   /// Time in which it waits for the limit is no silence; what is interrupted is silent until bytes come, however often
   /// it is called again. Error link_paused: the limit's rate is 0.
   asio::awaitable<body::chunk> read_body();
+  /// The next piece if it has been received already; else an empty chunk, and `read_body` waits.
+  body::chunk received_body();
   /// True if `read_body` would give bytes without waiting: lets a caller gather pieces before it acts on them.
   bool ready() { return !would_wait() && (decoder_.done() || begin_ != end_); }
   /// True if `read_body` would have to wait for bytes.
@@ -117,7 +122,9 @@ private:
   enum class request_state : std::uint8_t { whole, open, cut };
   static constexpr int max_interim = 15;
 
-  asio::awaitable<std::error_code> fill();  // at least one more byte behind end_
+  // Reading: into `free_space()`, and then `received`.
+  asio::mutable_buffer free_space() noexcept;
+  std::error_code received(io_result r);
   std::size_t room() const noexcept;
   void passed(std::size_t n, bool waited);
   void end_request(request_state s) {
@@ -169,6 +176,16 @@ inline asio::awaitable<std::error_code> client_exchange::send(std::span<asio::co
   co_return std::error_code{};
 }
 
+inline std::error_code client_exchange::send_now(std::string_view& bytes) {
+  asio::const_buffer const all = asio::buffer(bytes);
+  io_result const r = lease_.stream().try_write(const_buffers(&all, 1));
+  passed(r.n, false);
+  bytes.remove_prefix(r.n);
+  if (!r.ec || r.ec == asio::error::would_block) return {};
+  request_ = request_state::cut;
+  return r.ec;
+}
+
 /// What may be read: of a body that can wait, what it was allowed.
 inline std::size_t client_exchange::room() const noexcept {
   std::size_t const all = lent_buffer::capacity - end_;
@@ -183,14 +200,16 @@ inline void client_exchange::passed(std::size_t n, bool waited) {
     options_.limit->spend(n);
 }
 
-inline asio::awaitable<std::error_code> client_exchange::fill() {
+inline asio::mutable_buffer client_exchange::free_space() noexcept {
   char* const base = in_body_block_ ? body_block_.data() : block_.data();
-  asio::mutable_buffer const into(base + end_, room());
-  io_result const r = co_await lease_.stream().read_some(into);
+  return {base + end_, room()};
+}
+
+inline std::error_code client_exchange::received(io_result r) {
   end_ += r.n;
   passed(r.n, in_body_block_);
   seen_ += r.n;
-  co_return r.n != 0 ? std::error_code{} : r.ec;
+  return r.n != 0 ? std::error_code{} : r.ec;
 }
 
 /// Interim heads that were read leave the block when it is full.
@@ -225,7 +244,9 @@ inline asio::awaitable<std::error_code> client_exchange::next_head(std::string_v
       if (begin_ == 0) co_return make_error_code(http::parse_error::head_too_large);
       make_room();
     }
-    std::error_code const ec = co_await fill();
+    asio::mutable_buffer const into = free_space();
+    io_result const r = co_await lease_.stream().read_some(into);
+    std::error_code const ec = received(r);
     if (ec) co_return failure_of_head(ec);
   }
   awaiting_head_ = false;
@@ -263,27 +284,32 @@ inline asio::awaitable<std::error_code> client_exchange::next_head_within(std::s
   co_return ec;
 }
 
-inline asio::awaitable<body::chunk> client_exchange::read_body() {
+inline body::chunk client_exchange::received_body() {
   body::chunk out;
-  if (decoder_.done()) {
-    out.end = true;
-    co_return out;
-  }
-  for (;;) {
+  out.end = decoder_.done();
+  while (!out.end) {
     char* const base = in_body_block_ ? body_block_.data() : block_.data();
-    std::string_view const have(base + begin_, end_ - begin_);
-    auto const step = decoder_.next(have);
+    auto const step = decoder_.next(std::string_view(base + begin_, end_ - begin_));
     if (!step) {
       out.ec = step.error();
-      co_return out;
+      break;
     }
     begin_ += step->consumed;
     out.bytes = step->body;
     out.end = step->done;
     if (out.end) end_cleanly();
-    if (out.end || !out.bytes.empty()) co_return out;
-    if (step->consumed != 0) continue;
+    if (!out.bytes.empty() || step->consumed == 0) break;
+  }
+  return out;
+}
+
+inline asio::awaitable<body::chunk> client_exchange::read_body() {
+  for (;;) {
+    body::chunk out = received_body();
+    if (out.ec || out.end || !out.bytes.empty()) co_return out;
     // More is needed. Undecoded rest (a torn chunk header) moves to the front; the head keeps its place in its block.
+    char* const base = in_body_block_ ? body_block_.data() : block_.data();
+    std::string_view const have(base + begin_, end_ - begin_);
     if (!in_body_block_) {
       body_block_ = lent_buffer::take();
       std::memcpy(body_block_.data(), have.data(), have.size());
@@ -305,8 +331,10 @@ inline asio::awaitable<body::chunk> client_exchange::read_body() {
     }
     auto const began = net::deadline_queue::clock::now();
     read_limit_.arm_plain(std::chrono::duration_cast<std::chrono::milliseconds>(options_.body_silence - silent_));
-    std::error_code const ec = co_await fill();
+    asio::mutable_buffer const into = free_space();
+    io_result const r = co_await lease_.stream().read_some(into);
     read_limit_.disarm();
+    std::error_code const ec = received(r);
     silent_ = ec ? silent_ + (net::deadline_queue::clock::now() - began) : net::deadline_queue::clock::duration(0);
     if (ec == asio::error::eof) {
       out.ec = decoder_.finish();

@@ -88,6 +88,8 @@ public:
   /// are those that were held against the rules: a name that changes its mind in between gains nothing.
   /// Errors: error::private_address, error::loop where the rules forbid all addresses; only these are definite.
   asio::awaitable<connected> connect(endpoint where, bool fresh = false, give_up* giver = nullptr);
+  /// The idle connection that `connect` would give, without waiting for anything. False: there is none.
+  bool reuse(endpoint const& where, connected& out);
   /// Whether the rules let `where` be connected to, as its name stands now; its errors are those of `connect`. Another
   /// answer may come when it is connected to.
   asio::awaitable<std::error_code> judge(endpoint where);
@@ -116,7 +118,6 @@ private:
     void cancel() noexcept { of->sweep(); }
   };
 
-  bool reuse(endpoint const& where, connected& out);
   std::optional<any_stream> take_idle(endpoint const& where);
   void give_back(endpoint const& where, any_stream s);
   void drop_oldest() noexcept;
