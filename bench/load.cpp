@@ -1,9 +1,9 @@
 // Clients of the benchmark: plain blocking sockets and OpenSSL, a thread for each client.
 //   mgw-bench-load URL [--clients N] [--requests N] [--fresh] [--pause MS] [--header LINE] [--pattern]
 //       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
-//       full handshake. --pause: milliseconds before each but the first. --pattern, --body FILE: bodies are compared with the origin's pattern, or with this file. A
-//       body that breaks off is resumed by Range, as an update client does: from where it broke if the answer is 206,
-//       from the start if it is 200.
+//       full handshake. --pause: milliseconds before each but the first. --pattern, --body FILE: bodies are compared
+//       with the origin's pattern, or with this file. A body that breaks off is resumed by Range, as an update client
+//       does: from where it broke if the answer is 206, from the start if it is 200.
 //       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after
 //       that time; a body that is then not whole is no failure, and is compared as far as it was read.
 //   mgw-bench-load URL --idle N

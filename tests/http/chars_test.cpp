@@ -8,7 +8,8 @@
 namespace mgw::http::chars_test {
 
 TEST_CASE("a span ends at the first byte that is not in the set, wherever that stands") {
-  for (chars const set : {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit, chars::path})
+  for (chars const set :
+       {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit, chars::path})
     for (int byte = 0; byte < 256; ++byte) {
       char const c = static_cast<char>(byte);
       for (std::size_t before = 0; before < 10; ++before)

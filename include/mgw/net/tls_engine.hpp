@@ -61,8 +61,8 @@ public:
   /// Room to receive into while waiting: small, and the engine's own.
   asio::mutable_buffer waiting_room() noexcept;
   static constexpr std::size_t waiting_size = 512;  // of it
-  /// Room for what comes behind a waiting room that was filled, whose bytes move to a lent block. Then received_rest(n).
-  /// Precondition: none of them was read.
+  /// Room for what comes behind a waiting room that was filled, whose bytes move to a lent block. Then
+  /// received_rest(n). Precondition: none of them was read.
   asio::mutable_buffer rest_room();
   void received_rest(std::size_t n) noexcept { in_end_ += n; }
   /// Room for a whole record, lent. Given back by received(0), or when the input has been used up.
