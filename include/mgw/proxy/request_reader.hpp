@@ -153,7 +153,10 @@ inline asio::awaitable<request_reader::outcome> request_reader::next(std::chrono
     if (r.n == 0) co_return outcome::closed;
     block_ = lent_buffer::take();
     std::memcpy(block_.data(), first.data(), r.n);
-    end_ = bytes_ = r.n;
+    end_ = r.n;
+    if (r.n == first.size())  // a longer head, most of them: the rest is here already
+      end_ += stream_.try_read(asio::buffer(block_.data() + end_, lent_buffer::capacity - end_)).n;
+    bytes_ = end_;
   } else if (begin_ != 0) {  // a pipelined request moves to the front
     std::memmove(block_.data(), block_.data() + begin_, end_ - begin_);
     end_ -= begin_;
