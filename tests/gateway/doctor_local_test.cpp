@@ -123,7 +123,7 @@ TEST_CASE("doctor: a gateway that has the port says how it is") {
   }
 }
 
-TEST_CASE("doctor: a running gateway with another certificate than the file has must be restarted") {
+TEST_CASE("doctor: a running gateway with another certificate than the file has is told to read it anew") {
   files const shown, written;
   scripted_server const running([&shown](blocking_socket& c) {
     try {
@@ -138,7 +138,7 @@ TEST_CASE("doctor: a running gateway with another certificate than the file has 
   CHECK(check_port({"https port", "HTTPS_LISTEN", at, shown.path("cert")}, false, soon).how == level::ok);
   finding const old = check_port({"https port", "HTTPS_LISTEN", at, written.path("cert")}, false, soon);
   CHECK(old.how == level::warning);
-  CHECK(has(old.advice, "restart"));
+  CHECK(has(old.advice, "kill -HUP"));
 }
 
 TEST_CASE("doctor: a gateway that wants clients' certificates is known by its own") {
