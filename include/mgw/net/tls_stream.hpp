@@ -341,7 +341,8 @@ asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into
   state& s = *p_;
   for (;;) {
     io_result r{asio::error::would_block, 0};
-    bool const in_vain = std::exchange(s.asked, false) && !s.engine.has_input() && !s.read_wants_room && !s.read_error;
+    bool const known = s.engine.has_input() || s.read_wants_room || s.read_error || s.late_error;
+    bool const in_vain = std::exchange(s.asked, false) && !known;
     if (!in_vain) r = try_read(into);
     if (r.ec != asio::error::would_block) co_return r;
     // What reading produced is flushed before we wait. Not what a try_write left over: its caller comes back for that,
