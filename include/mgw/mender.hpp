@@ -14,6 +14,7 @@
 #include <mgw/mender/device_relay.hpp>
 #include <mgw/mender/error.hpp>
 #include <mgw/mender/error_body.hpp>
+#include <mgw/mender/hmac.hpp>
 #include <mgw/mender/identity.hpp>
 #include <mgw/mender/in_hand.hpp>
 #include <mgw/mender/inventory.hpp>

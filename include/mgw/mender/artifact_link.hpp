@@ -6,11 +6,11 @@
 #include <mgw/http/uri.hpp>
 #include <mgw/mender/base64.hpp>
 #include <mgw/mender/error.hpp>
+#include <mgw/mender/hmac.hpp>
 #include <mgw/mender/link_claims.hpp>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
@@ -153,7 +153,7 @@ private:
   static constexpr std::size_t overhead = 1 + salt_size + tag_size;
   static constexpr std::string_view purpose = "mgw artifact link", own_purpose = "mgw private link";
 
-  using sealing_key = std::array<unsigned char, 32>;
+  using sealing_key = sha256_bytes;
   struct context_free {
     void operator()(EVP_CIPHER_CTX* c) const noexcept { EVP_CIPHER_CTX_free(c); }
   };
@@ -182,13 +182,10 @@ inline std::string link_sealer::associated_data(cache::key const& key, link_kind
 
 /// HKDF-SHA256 with one block of output: extract, then expand once.
 inline bool link_sealer::derive(std::string_view secret, std::string_view salt, sealing_key& out) noexcept {
-  auto const bytes = [](std::string_view s) { return reinterpret_cast<unsigned char const*>(s.data()); };
   constexpr std::string_view info = "mgw artifact link sealing key\x01";  // the label, and the number of the block
   sealing_key extracted{};
-  bool const ok = HMAC(EVP_sha256(), salt.data(), static_cast<int>(salt.size()), bytes(secret), secret.size(),
-                       extracted.data(), nullptr) != nullptr &&
-                  HMAC(EVP_sha256(), extracted.data(), static_cast<int>(extracted.size()), bytes(info), info.size(),
-                       out.data(), nullptr) != nullptr;
+  std::string_view const key(reinterpret_cast<char const*>(extracted.data()), extracted.size());
+  bool const ok = hmac_sha256(salt, secret, extracted) && hmac_sha256(key, info, out);
   OPENSSL_cleanse(extracted.data(), extracted.size());
   return ok;
 }
