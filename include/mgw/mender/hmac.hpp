@@ -4,7 +4,6 @@
 #include <openssl/evp.h>
 
 #include <array>
-#include <cassert>
 #include <cstddef>
 #include <memory>
 #include <string_view>
@@ -32,11 +31,11 @@ inline bool sha256_of(std::string_view first, std::string_view second, sha256_by
 }  // namespace detail
 
 /// HMAC-SHA256 with a key of at most 64 bytes. OpenSSL's own looks for the algorithm by its name and makes contexts
-/// each time, which costs more than the hashing. False: OpenSSL failed, for want of memory. Any thread. Source: RFC
-/// 2104.
+/// each time, which costs more than the hashing. False: a longer key, or OpenSSL failed, for want of memory. Any
+/// thread. Source: RFC 2104.
 inline bool hmac_sha256(std::string_view key, std::string_view text, sha256_bytes& out) noexcept {
   constexpr std::size_t block = 64;
-  assert(key.size() <= block);
+  if (key.size() > block) return false;
   auto const padded = [&](unsigned char with, std::array<char, block>& pad) {
     pad.fill(static_cast<char>(with));
     for (std::size_t i = 0; i < key.size(); ++i) pad[i] = static_cast<char>(static_cast<unsigned char>(key[i]) ^ with);
