@@ -143,7 +143,7 @@ def test_an_update_is_watched_through_an_outage(bench):
     waits = held['devices']['list'][0]
     check(waits['state'] == 'held' and waits['why'].startswith('waits for the link: '), f'{waits}')
     said = watch.until(lambda s: s['problems'], 10, 'the problem')
-    check('next try from byte' in said['problems'][0]['text'] and said['problems'][0]['level'] == 'warning', f"{said['problems']}")
+    check('its transfer stopped' in said['problems'][0]['text'] and said['problems'][0]['level'] == 'warning', f"{said['problems']}")
     html = watch('/')
     check('release-2' in html and 'waits for the link' in html and one['device'] in html, 'the page without scripts')
 

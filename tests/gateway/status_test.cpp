@@ -304,6 +304,25 @@ TEST_CASE("problems are warnings and errors, each once, the latest first, fifty 
   CHECK(all[0].text == "z!");
 }
 
+TEST_CASE("problems are told in plain words, artifacts by their names") {
+  keeper k(1, 0);
+  k.offered(key_of(1), "release-1", "https://storage.example/1");
+  std::string const known = "fill " + key_of(1).hex().substr(0, 12) + ": ",
+                    unknown = "fill " + key_of(2).hex().substr(0, 12) + ": ";
+  auto const shown = [&](std::string const& line) {
+    k.problems().note(mgw::log_level::warn, line, 1);
+    return k.make(moment()).problems.at(0).text;
+  };
+  CHECK(shown(known + "the body broke off: reset; next try from byte 10 in 5 ms") ==
+        "release-1: its transfer stopped; devices wait, and it goes on from where it was: the body broke off: reset");
+  CHECK(shown(known + "refused: 403") == "release-1: the server refuses it: 403");
+  CHECK(shown(unknown + "condemned: checksum") ==
+        "an artifact: it is not what it should be, and no device gets it: checksum");
+  CHECK(shown(known + "whatever else") == "release-1: whatever else");
+  for (char const* other : {"the clock is wrong", "fill ", "fill 123: too short", "fill 0123456789ab"})
+    CHECK(shown(other) == other);
+}
+
 TEST_CASE("a rate is that of the last ten seconds, and the time left follows from it") {
   rate_meter r;
   auto const begun = clock::now();

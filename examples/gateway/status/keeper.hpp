@@ -4,6 +4,7 @@
 #include "status/device_table.hpp"
 #include "status/known_objects.hpp"
 #include "status/moment.hpp"
+#include "status/plain_words.hpp"
 #include "status/problem_list.hpp"
 #include "status/rates.hpp"
 #include "status/report.hpp"
@@ -84,6 +85,7 @@ private:
   }
   void add_fills(report& r, moment const& m);
   void add_objects(report& r, std::vector<cached_object>& all) const;
+  void add_problems(report& r) const;
 
   latency_window latency_;
   std::int64_t const started_;
@@ -246,8 +248,26 @@ inline report keeper::make(moment m) {
   add_fills(r, m);
   show_devices(r, devices_.all(), m, [this](mgw::cache::key const& k) { return name_of(k); });
   add_objects(r, m.objects);
-  r.problems = problems_->all();
+  add_problems(r);
   return r;
+}
+
+inline void keeper::add_problems(report& r) const {
+  r.problems = problems_->all();
+  std::optional<std::unordered_map<std::string, std::string>> names;  // by the beginning of the key; made if it is needed
+  auto const named = [&](std::string_view digits) {
+    if (!names) {
+      names.emplace();
+      auto const add = [&](mgw::cache::key const& k, std::string const& name) {
+        names->emplace(k.hex().substr(0, digits.size()), name);
+      };
+      for (auto const& [k, name] : stored_names_) add(k, name);
+      known_.each_name(add);
+    }
+    auto const at = names->find(std::string(digits));
+    return at == names->end() ? std::string() : at->second;
+  };
+  for (auto& p : r.problems) p.text = in_plain_words(p.text, named);
 }
 
 }  // namespace gateway::status

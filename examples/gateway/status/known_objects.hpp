@@ -41,6 +41,13 @@ public:
     auto const at = all_.find(k);
     return at == all_.end() ? object() : at->second;
   }
+  /// Calls `f(key, name)` for each that has a name. Precondition: `f` calls nothing here.
+  template <class F>
+  void each_name(F f) const {
+    std::lock_guard const hold(mutex_);
+    for (auto const& [k, o] : all_)
+      if (!o.name.empty()) f(k, o.name);
+  }
 
 private:
   static constexpr std::size_t max_name = 300;  // bytes
