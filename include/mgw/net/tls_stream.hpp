@@ -354,13 +354,14 @@ asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into
       continue;
     }
     // As in fill(), whose frame is saved.
-    asio::mutable_buffer const room = s.engine.inside_record() ? s.engine.bulk_room() : s.engine.waiting_room();
+    bool const bulk = s.engine.inside_record();
+    asio::mutable_buffer const room = bulk ? s.engine.bulk_room() : s.engine.waiting_room();
     if constexpr (requires { s.next.await_read(room); })
       r = co_await s.next.await_read(room);
     else
       r = co_await s.next.read_some(room);
     r.ec = arrived(s, r);
-    if (!r.ec && r.n == tls_engine::waiting_size) take_rest(s);
+    if (!r.ec && !bulk && r.n == tls_engine::waiting_size) take_rest(s);
     r.n = 0;
     if (r.ec) co_return r;
   }
