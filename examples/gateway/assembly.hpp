@@ -22,6 +22,7 @@
 #include "lifecycle/upstream_seen.hpp"
 #include "listening.hpp"
 #include "logging/level_signals.hpp"
+#include "logging/logging.hpp"
 #include "metrics/gateway_facts.hpp"
 #include "metrics/listener.hpp"
 #include "metrics/process_counts.hpp"
@@ -97,7 +98,8 @@ public:
       throw config_error("UPSTREAM_SERVER_URL (UpstreamServer.URL) is \"" + s.upstream.url + "\"; accepted: an http:// or https:// URL");
     limit_ = link_limit(s);
     if (!s.audit.path.empty())
-      trail_ = std::make_unique<audit::trail>(s, trusted_, log_, [this](auto const& k) { return store_ ? store_->about(k) : std::nullopt; });
+      trail_ = std::make_unique<audit::trail>(s, trusted_, log_, [this](auto const& k) { return store_ ? store_->about(k) : std::nullopt; },
+                                              log_always);
     workers_ = std::make_unique<mgw::net::worker_pool>(s.workers);
     requests_ = std::make_unique<request_counts>(workers_->size());
     if (s.admin.enabled) status_ = std::make_unique<status::part>(workers_->size(), problems_);

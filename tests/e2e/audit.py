@@ -102,6 +102,14 @@ def test_updates_and_a_kill(bench):
     check(f'{site.log}:{number + 1}: the chain breaks here' in said, said)
 
 
+def test_the_head_is_logged_whatever_the_level(bench):
+    artifact, _ = make_artifact(bench, 'release-1', 1 << 16)
+    server = MiniMender(bench, artifact, 'release-1')
+    gateway = Site(bench, server.url, AUDIT_HEAD_PERIOD='1s', LOG_LEVEL='error').start()
+    until(lambda: gateway.log.count('audit: head seq=') >= 1, 20, 'the head in the log')
+    check('msg=running' not in gateway.log, 'other information is logged')
+
+
 def test_cache_commands(bench):
     # By the gateway, and by the commands themselves where none runs.
     artifact, _ = make_artifact(bench, 'release-2', 1 << 16)

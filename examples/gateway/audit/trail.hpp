@@ -40,7 +40,8 @@
 
 namespace gateway::audit {
 
-inline writer_options writer_options_of(settings const& s, mgw::log_sink log) {
+inline writer_options writer_options_of(settings const& s, mgw::log_sink log,
+                                        std::function<void(std::string_view)> log_head) {
   writer_options o;
   o.files.path = s.audit.path;
   o.files.state_directory = s.state_directory;
@@ -49,6 +50,7 @@ inline writer_options writer_options_of(settings const& s, mgw::log_sink log) {
   o.when = s.audit.sync == "always" ? sync::always : s.audit.sync == "never" ? sync::never : sync::second;
   o.head_every = s.audit.head_period;
   o.log = std::move(log);
+  o.log_head = std::move(log_head);
   return o;
 }
 
@@ -61,12 +63,14 @@ public:
   /// What is known of a complete object of the cache.
   using lookup = std::function<std::optional<mgw::cache::meta>(mgw::cache::key const&)>;
 
-  trail(settings const& s, address_list proxies, mgw::log_sink log, lookup objects)
+  /// `log_head`: writes the chain's head, whatever the level of the log is; empty: as information.
+  trail(settings const& s, address_list proxies, mgw::log_sink log, lookup objects,
+        std::function<void(std::string_view)> log_head = {})
       : refuses_(s.audit.on_failure == "refuse"),
         proxies_(std::move(proxies)),
         objects_(std::move(objects)),
         key_(key_for(s)),
-        writer_(writer_options_of(s, std::move(log))) {
+        writer_(writer_options_of(s, std::move(log), std::move(log_head))) {
     started(s);
   }
 

@@ -15,10 +15,12 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <iterator>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -35,6 +37,7 @@ struct writer_options {
   std::chrono::milliseconds retry{1'000};           ///< after a fault of the disk
   std::size_t max_waiting = 10'000;  ///< records in memory, while those before are written; more are counted only
   mgw::log_sink log;
+  std::function<void(std::string_view)> log_head;  ///< in place of `log`, which may leave out information
 };
 
 /// Takes records from any thread, and writes them on one of its own: nobody waits for the disk.
@@ -172,9 +175,13 @@ private:
   }
   void tell_head(bool last) {
     auto const head = appender_.head();
-    if (!head || !options_.log) return;
-    options_.log(mgw::log_level::info, "audit: head seq=" + std::to_string(head->seq) + " mac=" + head->mac +
-                                           (last ? " (the last of this run)" : ""));
+    if (!head) return;
+    std::string const line = "audit: head seq=" + std::to_string(head->seq) + " mac=" + head->mac +
+                             (last ? " (the last of this run)" : "");
+    if (options_.log_head)
+      options_.log_head(line);
+    else if (options_.log)
+      options_.log(mgw::log_level::info, line);
   }
 
   writer_options const options_;

@@ -70,7 +70,7 @@ inline int run(configuration c, flags const& given) {
   if (!c.file.empty())
     log_event(spdlog::level::info, "configuration file loaded", [&](log_fields& f) { f.text("file", c.file); });
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGHUP, SIG_IGN);  // until there is something to read anew
+  for (int const early : {SIGHUP, SIGUSR1, SIGUSR2}) std::signal(early, SIG_IGN);  // until there is somebody to take them
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;

@@ -113,6 +113,14 @@ inline void log_event(spdlog::level::level_enum level, std::string_view message)
   log_event(level, message, [](log_fields&) {});
 }
 
+/// A line that is written whatever the level is, as information.
+inline void log_always(std::string_view text) {
+  std::string line;
+  log_fields(logging::format, line).text("msg", text);
+  spdlog::details::log_msg const m("gateway", spdlog::level::info, spdlog::string_view_t(line));
+  for (auto const& sink : spdlog::default_logger()->sinks()) sink->log(m);
+}
+
 /// Sets the level, and says so at this level.
 inline void change_log_level(spdlog::level::level_enum to) {
   spdlog::set_level(to);
