@@ -109,7 +109,7 @@ private:
   std::optional<outcome> judge_refused_link(int status, bool waited);
   asio::awaitable<void> pause(std::chrono::milliseconds length);
   asio::awaitable<bool> sleep_until(clock::time_point until);
-  bool is_doubted(bypass_answer::continuation what, int status);
+  bool doubt(bypass_answer::continuation what);
   asio::awaitable<outcome> relay(upstream::client_exchange& up, std::uint64_t skip, std::uint64_t end);
   asio::awaitable<body::chunk> read(upstream::client_exchange& up);
   asio::awaitable<origin_answer> ask(std::string const& conditions);
@@ -417,8 +417,12 @@ inline asio::awaitable<pass_through::outcome> pass_through::attempt() {
       auto const what = bypass_answer::judge(*got.up, at_, next(), skip, end);
       if (what != continuation::follows) {
         note_answer(got);
-        if (!sent_) forget();
-        if (!sent_ || is_doubted(what, status)) co_return outcome::fault;
+        if (!sent_) {
+          forget();
+          co_return outcome::fault;
+        }
+        if (what == continuation::unusable && status == 206) ranges_useless_ = true;
+        if (doubt(what)) co_return outcome::fault;
         x_.notes().failure = "the object was replaced upstream";
         x_.abort();
         co_return outcome::done;
@@ -460,10 +464,9 @@ inline std::string_view pass_through::why_ended() const {
   return x_.draining() ? "draining" : "held too long in line: others fetch past the cache (MaxPassThrough)";
 }
 
-/// What a fault may have done costs the client nothing at first, see fetch's table.
-inline bool pass_through::is_doubted(bypass_answer::continuation what, int status) {
+/// What a fault may have done costs the client nothing at first, see fetch's table. False: it is believed.
+inline bool pass_through::doubt(bypass_answer::continuation what) {
   using bypass_answer::continuation;
-  ranges_useless_ = ranges_useless_ || (what == continuation::unusable && status == 206);
   if (what == continuation::unusable) return true;
   if (what == continuation::replaced) return false;
   return doubts_++ < (what == continuation::nameless ? max_nameless : 1U);
