@@ -156,7 +156,7 @@ class CountedGateway(Counted, Gateway):
         stripped = os.path.join(self.bench.work, "mgw-gateway")
         if not os.path.exists(stripped):
             subprocess.run(["strip", "--strip-debug", "-o", stripped, self.bench.program("mgw-gateway")], check=True)
-        self.plain_port = free_port()
+        self.plain_port = next(port for port in iter(free_port, None) if port != self.port)
         command = super().command(environment)
         command[-1] = stripped
         # Without a verifier, which is started in a way that valgrind does not know (execveat(2)).
@@ -173,7 +173,7 @@ class CountedNginx(Counted, Nginx):
     def fill_in(self, template):
         """The same, listening without TLS, too; and with a plain upstream where ours has one."""
         configuration = super().fill_in(template)
-        self.plain_port = free_port()
+        self.plain_port = next(port for port in iter(free_port, None) if port != self.port)
         with open(configuration) as f:
             text = f.read()
         text = text.replace("ssl backlog=1024;", f"ssl backlog=1024;\n    listen 127.0.0.1:{self.plain_port};")
