@@ -9,8 +9,8 @@
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage deploy instructions (several
 #                              times if wanted)
 #
-# The whole output of each part is in build/logs; of what fails, the end is shown. The last line says
-# `N passed, N failed` (test cases and checks), and the exit status is 1 if any failed.
+# The whole output of each part is in build/logs; what failed is said where it happens and once more at the end. The last
+# line says `N passed, N failed` (test cases and checks), and the exit status is 1 if any failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export LC_ALL=C.UTF-8 MGW_CI=1
@@ -50,10 +50,22 @@ pass() {
   echo "  ok    $1"
 }
 # fail WHAT COUNT [LOG]
+failures=$logs/failures.txt
+: >"$failures"
 fail() {
   failed=$((failed + $2))
-  echo "  FAIL  $1"
-  if [ -n "${3:-}" ]; then tail -n 60 "$3" | sed 's/^/        /'; fi
+  {
+    echo "  FAIL  $1"
+    if [ -n "${3:-}" ]; then why "$3" | sed 's/^/        /'; fi
+  } | tee -a "$failures"
+}
+# why LOG: each line that begins with FAIL and what is indented below it, or else the end of the log.
+why() {
+  if grep -aq '^FAIL ' "$1"; then
+    awk '/^[^ ]/ { shown = /^FAIL / ? 40 : 0 } shown-- > 0' "$1" | head -n 200
+  else
+    tail -n 60 "$1"
+  fi
 }
 # bounded NAME SECONDS COMMAND...: runs it with its output in the log of that name, for so long at most.
 bounded() {
@@ -359,6 +371,11 @@ step_instructions() {
 install_missing
 [ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage deploy instructions})
 for step in "${only[@]}"; do "step_$step"; done
+
+if [ -s "$failures" ]; then
+  headline "what failed, once more"
+  cut -c 1-300 "$failures" | head -n 120
+fi
 
 echo
 echo "took $((SECONDS / 60)) min $((SECONDS % 60)) s"
