@@ -12,8 +12,8 @@ import sys
 import threading
 import urllib.request
 
-from support import (BIN, Blob, Connection, Origin, check, gateway_environment, link, request, sha256, start_gateway,
-                     until)
+from support import (BIN, DEVICE_TYPE, POLL, Blob, Connection, Origin, check, gateway_environment, link, request, sha256,
+                     start_gateway, until)
 
 NOWHERE = 'http://127.0.0.1:9'
 ALIVE = '/api/internal/v1/gateway/alive'
@@ -206,11 +206,12 @@ def test_exit_codes(bench):
 
 
 class Load:
-    """So many requests a second, each on a connection of its own; and one client with one connection for many."""
+    """So many requests a second, each on a connection of its own, two of three a device's poll that is relayed; and one
+    client with one connection for many. `polls`: answers of the server, with a link of the gateway."""
 
     def __init__(self, bench, port, rate):
         self.context, self.port, self.rate = bench.pki.client(), port, rate
-        self.done, self.failed, self.polite, self.goes_on = 0, [], 0, True
+        self.done, self.polls, self.failed, self.polite, self.goes_on = 0, 0, [], 0, True
         self.thread = threading.Thread(target=lambda: asyncio.run(self.run()))
         self.thread.start()
         bench.stack.callback(self.stop)
@@ -232,11 +233,26 @@ class Load:
         self.done += 1
         return head.lower()
 
-    async def alone(self):
+    async def poll(self, reader, writer):
+        body = b'{"device_provides":{"artifact_name":"release-1","device_type":"%s"}}' % DEVICE_TYPE.encode()
+        writer.write(f'POST {POLL} HTTP/1.1\r\nHost: localhost:{self.port}\r\nAuthorization: Bearer e2e\r\n'
+                     f'Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n'.encode() + body)
+        await writer.drain()
+        head = await asyncio.wait_for(reader.readuntil(b'\r\n\r\n'), 50)
+        length = re.search(rb'\r\nContent-Length: (\d+)\r\n', head, re.I)
+        if not head.startswith(b'HTTP/1.1 200 ') or not length:
+            raise ValueError(head)
+        offer = json.loads(await asyncio.wait_for(reader.readexactly(int(length[1])), 50))
+        if not offer['artifact']['source']['uri'].startswith(f'https://localhost:{self.port}/'):
+            raise ValueError(offer)
+        self.done += 1
+        self.polls += 1
+
+    async def alone(self, ask):
         try:
             reader, writer = await self.connect()
             try:
-                await self.ask(reader, writer)
+                await ask(reader, writer)
             finally:
                 writer.close()
         except Exception as e:  # noqa: B902
@@ -270,7 +286,7 @@ class Load:
         tasks, loop = [asyncio.create_task(self.many())], asyncio.get_running_loop()
         began = loop.time()
         while self.goes_on:
-            tasks.append(asyncio.create_task(self.alone()))
+            tasks.append(asyncio.create_task(self.alone(self.poll if len(tasks) % 3 else self.ask)))
             await asyncio.sleep(max(0, began + len(tasks) / self.rate - loop.time()))
         await asyncio.gather(*tasks)
 
@@ -335,7 +351,7 @@ def test_another_process_takes_over_and_nothing_is_lost(bench):
     long = Download(bench, port, target, 10, artifact.size)
     busy = bench.enter(Connection(bench.pki, port))
     busy.send('PATCH', '/api/devices/v1/inventory/device/attributes', {'Authorization': 'Bearer e2e'}, b'[]')
-    until(lambda: held.is_set() and short.body and long.body and load.done > 50, 20, 'all of it to be under way')
+    until(lambda: held.is_set() and short.body and long.body and load.done > 50 and load.polls > 20, 20, 'all of it to be under way')
 
     before = len(manager.said())
     old.child.send_signal(signal.SIGTERM)
@@ -348,8 +364,8 @@ def test_another_process_takes_over_and_nothing_is_lost(bench):
     ready = manager.wait_for('READY=1', before)
     check(old.child.poll() == 0, f'the old one: {old.child.poll()}')
     check(any('waiting for the gateway before' in text for text in manager.said()[:ready]), f'{manager.said()}')
-    count = load.done
-    until(lambda: load.done > count + 100, 20, 'the new one to serve')
+    count, polls = load.done, load.polls
+    until(lambda: load.done > count + 100 and load.polls > polls + 50, 20, 'the new one to serve')
     for one in (short, long):
         one.join(60)
         check(not one.failed and sha256(one.body) == sha256(artifact[0:artifact.size]),
@@ -358,6 +374,8 @@ def test_another_process_takes_over_and_nothing_is_lost(bench):
     check(long.connections == 2, f'the long download took {long.connections} connections')
     load.stop()
     check(not load.failed, f'{len(load.failed)} of {load.done + len(load.failed)} requests failed: {load.failed[:5]}')
+    relayed = sum(r[:2] == ('POST', POLL) and r[2].get('Authorization') == 'Bearer e2e' for r in origin.requests)
+    check(relayed > load.polls > load.done // 4, f'{load.polls} of {load.done} were polls, the server had {relayed} with our own')
     check(load.polite >= 1, 'the client with one connection was not told')
     check(origin.body_bytes == fetched, 'the new one has fetched the artifact again')
     new.metrics = manager.sockets['metrics'].getsockname()[1]
