@@ -15,6 +15,7 @@ import threading
 from support import Failure, Skip, check, until
 
 PROGRAMS = ('chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome')
+PATIENCE = 120  # seconds; several start at once, each from a disk that has not read Chromium yet
 KEYS = {'Tab': 9, 'Enter': 13, 'Escape': 27, ' ': 32, 'ArrowDown': 40}
 
 CONTRAST = '''(() => {
@@ -84,7 +85,10 @@ class Browser:
     def _read(self):
         rest = b''
         while True:
-            piece = os.read(self.read_end, 1 << 16)
+            try:
+                piece = os.read(self.read_end, 1 << 16)
+            except OSError:
+                piece = b''
             *messages, rest = (rest + piece).split(b'\0')
             for message in map(json.loads, messages):
                 with self.answered:
@@ -92,7 +96,7 @@ class Browser:
                         self.answers[message['id']] = message
                         self.answered.notify_all()
                     elif message.get('sessionId') in self.pages:
-                        self.pages[message['sessionId']].happened(message['method'], message['params'])
+                        self.pages[message['sessionId']].happened(message['method'], message.get('params', {}))
             if not piece:
                 with self.answered:
                     self.ended = True
@@ -108,7 +112,7 @@ class Browser:
             while data:
                 data = data[os.write(self.write_end, data):]
         with self.answered:
-            self.answered.wait_for(lambda: number in self.answers or self.ended, 30)
+            self.answered.wait_for(lambda: number in self.answers or self.ended, PATIENCE)
             check(number in self.answers, f'{method}: no answer from {self.program}')
             answer = self.answers.pop(number)
         if 'error' in answer:
@@ -123,13 +127,15 @@ class Page:
     """A tab. `faults`: what the console, the policy and the audits complained of."""
 
     def __init__(self, browser, width, height, dark=False, scripts=True, reduced_motion=False):
-        self.browser, self.faults, self.loaded = browser, [], threading.Event()
+        self.browser, self.faults, self.loaded = browser, [], set()
         context = browser.call('Target.createBrowserContext')['browserContextId']
         self.target = browser.call('Target.createTarget', url='about:blank', browserContextId=context)['targetId']
         self.session = browser.call('Target.attachToTarget', targetId=self.target, flatten=True)['sessionId']
         browser.pages[self.session] = self
         for domain in ('Page', 'Runtime', 'Log', 'Network', 'Audits', 'DOM', 'Accessibility'):
             self.call(f'{domain}.enable')
+        self.call('Page.setLifecycleEventsEnabled', enabled=True)
+        self.call('Emulation.setFocusEmulationEnabled', enabled=True)  # whichever tab was made last
         self.resize(width, height)
         self.call('Emulation.setEmulatedMedia', features=[
             {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'},
@@ -148,8 +154,8 @@ class Page:
         return self.browser.call(method, self.session, **params)
 
     def happened(self, method, params):
-        if method == 'Page.loadEventFired':
-            self.loaded.set()
+        if method == 'Page.lifecycleEvent' and params['name'] == 'load':
+            self.loaded.add(params['loaderId'])
         elif method == 'Runtime.exceptionThrown':
             self.faults.append(f'exception: {params["exceptionDetails"]}')
         elif method == 'Log.entryAdded' and params['entry']['level'] in ('error', 'warning'):
@@ -163,17 +169,17 @@ class Page:
         self.call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def open(self, url):
-        self.loaded.clear()
         told = self.call('Page.navigate', url=url)
         check('errorText' not in told, f'{url}: {told}')
-        check(self.loaded.wait(20), f'{url} was not loaded')
+        # Of this document: the load of about:blank may only be told now.
+        until(lambda: told['loaderId'] in self.loaded, PATIENCE, f'{url} to be loaded')
 
     def evaluate(self, expression):
         told = self.call('Runtime.evaluate', expression=expression, returnByValue=True, awaitPromise=True)
         check('exceptionDetails' not in told, f'{expression}: {told.get("exceptionDetails")}')
         return told['result'].get('value')
 
-    def until(self, expression, seconds=15):
+    def until(self, expression, seconds=60):
         return until(lambda: self.evaluate(expression), seconds, expression)
 
     def text(self, selector='body'):

@@ -64,7 +64,7 @@ def test_a_device_enrols_by_what_it_made(bench):
                            home, '--no-syslog', '--log-level', 'debug', 'daemon'], {'MGW_E2E_DEVICE': bench.name})
     until(lambda: any('success' in d['statuses'] for d in server.stats()['devices'].values()), 60, 'the update to succeed')
     check((home / 'dest/payload.bin').read_bytes() == payload, 'the device installed other bytes than were packed')
-    check(any((out / 'cache/objects').rglob('*')), 'nothing is in the cache')
+    until(lambda: any(p.is_file() for p in (out / 'cache/objects').rglob('*')), 20, 'something to be in the cache')
 
 
 def test_renewal(bench):
@@ -142,6 +142,7 @@ def test_the_compose_file(bench):
         check(answer.status == 200 and answer.body == body, f'{answer.status}: {len(answer.body)} bytes')
         health = request(Pki(out), port, 'GET', '/api/internal/v1/gateway/health')
         check(health.status == 200 and health.json() == {'ready': True}, f'{health.status}: {health.body}')
-        check(gateway.stop() == 0 and 'level=err' not in gateway.log and 'level=warn' not in gateway.log, gateway.log)
+        until(lambda: any(p.is_file() for p in (out / 'cache/objects').rglob('*')), 20, 'the artifact to be kept')
+        check(gateway.stop(40) == 0 and 'level=err' not in gateway.log and 'level=warn' not in gateway.log, gateway.log)
     check(len(origin.fetches()) == 1, f'it was fetched {len(origin.fetches())} times: nothing was kept')
     check((out / 'state/link-secret').stat().st_uid == int(user), 'who owns the state?')

@@ -78,7 +78,15 @@ class StandIn:
 
             def setup(self):
                 super().setup()
-                outer.open.add(self.connection)
+                with outer.changed:
+                    outer.open.add(self.connection)
+                    if outer.running is not server:  # taken just before the end
+                        self.connection.shutdown(socket.SHUT_RDWR)
+
+            def finish(self):
+                with outer.changed:
+                    outer.open.discard(self.connection)
+                super().finish()
 
             def head(self, kind, length=None):
                 self.send_response(200)
@@ -120,6 +128,7 @@ class StandIn:
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
             block_on_close = False
 
             def handle_error(self, *args):
@@ -138,9 +147,9 @@ class StandIn:
         with self.changed:
             self.running = None
             self.changed.notify_all()
-        while self.open:
-            with contextlib.suppress(OSError):
-                self.open.pop().shutdown(socket.SHUT_RDWR)
+            for connection in self.open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def tell(self, change):
         """`change(status)` changes a copy of what is told."""
