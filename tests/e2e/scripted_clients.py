@@ -79,17 +79,21 @@ def test_cpp_gateway_killed_in_an_outage(bench):
     site = Site(bench, *SLOWLY, '--public-url', between.url, upstream=between, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s')
     client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5).start()
     until(lambda: len(client.body) > site.size // 2, 60, 'half of the download')
+
+    def answers():
+        """From the first one on: a busy machine may take longer for it than a request is held here."""
+        return client.answers[next(i for i, a in enumerate(client.answers) if a):]
     between.down()
     site.gateway.child.send_signal(signal.SIGKILL)
     site.gateway.child.wait()
     site.server.post(AT_ONCE)
     site.again()
-    until(lambda: client.answers[1:].count(None) > 1, 60, 'two tries in the outage')
-    check(client.answers[0] == 200 and set(client.answers[1:]) <= {None, 206}, f'answers {client.answers}')
+    until(lambda: answers().count(None) > 1, 60, 'two tries in the outage')
+    check(answers()[0] == 200 and set(answers()[1:]) <= {None, 206}, f'answers {client.answers}')
     between.up()
     ended(client)
     check_success(client, site.artifact)
-    check(client.answers[0] == 200 and set(client.answers[1:]) <= {None, 206}, f'answers {client.answers}')
+    check(answers()[0] == 200 and set(answers()[1:]) <= {None, 206}, f'answers {client.answers}')
     site.check_link(most=1.4)
 
 
