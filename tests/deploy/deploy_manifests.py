@@ -98,6 +98,9 @@ def test_the_compose_file_agrees_with_the_image_and_with_what_setup_writes(bench
     check(f'USER {UID}:{UID}' in dockerfile and f'VOLUME ["{CACHE}", "{STATE}"]' in dockerfile, 'the image is another')
     inside, outside = gateway['ports'][0].split(':')[::-1]
     check(gateway['environment']['HTTPS_LISTEN'] == f':{inside}' and outside == '443', gateway['ports'][0])
+    # The status page is the host's, and not the network's.
+    for one in (gateway, other):
+        check(one['ports'][1:] == ['127.0.0.1:9103:9103'] and one['environment']['ADMIN_LISTEN'] == ':9103', f'{one}')
 
 
 def test_the_recipe_names_this_version_and_this_licence(_):

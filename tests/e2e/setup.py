@@ -129,13 +129,14 @@ def test_the_compose_file(bench):
     user, group = re.search(r'    user: "(\d+):(\d+)"', text).groups()
     check(user != '0', f'it runs as root: {text}')
     environment = dict(re.findall(r'^      ([A-Z_]+): "(.*)"$', text, re.M))
+    check(re.search(r'    ports: \["443:8443", "127\.0\.0\.1:9103:9103"\]', text) and environment['ADMIN_LISTEN'] == ':9103', text)
     volumes = [f'{out}/{v.removeprefix("./")}' for v in re.findall(r'^      - (\./.*)$', text, re.M)]
     program = bench.path('bin', 'mgw-gateway')
     shutil.copy(BIN / 'mgw-gateway', program)
     bench.dir.chmod(0o755)
     for run in range(2):
         gateway = bench.start('gateway', ['unshare', '-m', '--propagation', 'private', 'sh', '-c', CONTAINER, 'sh', program, user,
-                                          group, *volumes], {**environment, 'HTTPS_LISTEN': '127.0.0.1:0'},
+                                          group, *volumes], {**environment, 'HTTPS_LISTEN': '127.0.0.1:0', 'ADMIN_LISTEN': '127.0.0.1:0'},
                               ready=r'mgw-gateway listening on https://127\.0\.0\.1:(\d+)\n')
         port = int(gateway.match[1])
         answer = request(Pki(out), port, 'GET', link(Pki(out), port))

@@ -137,7 +137,8 @@ TEST_CASE("setup: the gateway reads its environment file as it was meant, whatev
   std::string const compose = text(out / "compose.yaml");
   CHECK(has(compose, "UPSTREAM_SERVER_URL: \"https://mender.example/$$a%20'b'\"\n"));
   CHECK(has(compose, "- ./upstream-ca.crt:/etc/mender/certs/upstream-ca.crt:ro\n"));
-  CHECK(has(compose, "ports: [\"8443:8443\"]"));
+  CHECK(has(compose, "ports: [\"8443:8443\", \"127.0.0.1:9103:9103\"]"));
+  CHECK(has(compose, "ADMIN_LISTEN: \":9103\"\n"));
   struct stat owner{};
   REQUIRE(::stat((out / "state").c_str(), &owner) == 0);
   CHECK(has(compose, "user: \"" + std::to_string(owner.st_uid) + ':' + std::to_string(owner.st_gid) + '"'));

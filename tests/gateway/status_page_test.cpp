@@ -90,7 +90,11 @@ struct listener {
 
 }  // namespace
 
-TEST_CASE("RFC 9110 section 15.5.20: on loopback, a Host that is a name is misdirected") {
+TEST_CASE("RFC 9110 section 15.5.20: on loopback and on all addresses, a Host that is a name is misdirected") {
+  for (auto const* listens : {"127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::"})
+    CHECK(takes_addresses_alone(asio::ip::make_address(listens)));
+  for (auto const* listens : {"192.168.8.103", "2001:db8::7"})
+    CHECK_FALSE(takes_addresses_alone(asio::ip::make_address(listens)));
   for (auto const* good :
        {"127.0.0.1", "127.0.0.1:9103", "[::1]", "[::1]:9103", "localhost", "LocalHost:9103", "10.0.0.1"})
     CHECK(is_local_name(good));

@@ -99,6 +99,7 @@ inline std::string compose_file(setup_plan const& p, std::uint32_t uid, std::uin
   using setup_detail::compose_text;
   std::string const upstream_ca = "/etc/mender/certs/upstream-ca.crt";
   std::string const port = std::to_string(p.port);
+  std::string const page = p.port == 9103 ? "9104" : "9103";
   std::string out =
       "# Made by mgw-gateway setup. docker compose up -d\n"
       "services:\n"
@@ -112,8 +113,8 @@ inline std::string compose_file(setup_plan const& p, std::uint32_t uid, std::uin
       "    cap_drop: [ALL]\n"
       "    security_opt: [\"no-new-privileges:true\"]\n"
       "    ports: [\"" +
-      port +
-      ":8443\"]\n"
+      port + ":8443\", \"127.0.0.1:" + page +
+      ":9103\"]  # devices, and the status page for this host alone\n"
       "    stop_grace_period: 40s  # downloads have 30 s to end\n"
       "    environment:\n";
   auto const variable = [&out](char const* name, std::string_view value) {
@@ -125,6 +126,7 @@ inline std::string compose_file(setup_plan const& p, std::uint32_t uid, std::uin
   variable("HTTPS_LISTEN", ":8443");
   variable("HTTPS_SERVER_CERTIFICATE", "/etc/mender/certs/server.crt");
   variable("HTTPS_SERVER_KEY", "/etc/mender/certs/server.key");
+  variable("ADMIN_LISTEN", ":9103");
   out +=
       "    volumes:\n"
       "      - ./server.crt:/etc/mender/certs/server.crt:ro\n"

@@ -28,6 +28,13 @@
 
 namespace gateway::status {
 
+/// Whether only those Hosts are taken that is_local_name() is true for, where the page listens on this address:
+/// loopback, or all addresses, as in a container whose port is published on loopback. One certain other address is
+/// known by names.
+inline bool takes_addresses_alone(asio::ip::address const& a) {
+  return a.is_loopback() || a.is_unspecified();
+}
+
 /// Whether a Host is an IP address or localhost, with a port or without: no name that somebody else's DNS leads here.
 inline bool is_local_name(std::string_view authority) {
   std::string_view host = authority;
@@ -46,18 +53,18 @@ inline bool is_local_name(std::string_view authority) {
 /// Answers `/` and what belongs to it, `/status.json`, and `/events`: the same once a second, as server-sent events, to
 /// a bounded number of listeners. Nothing is changed by a request; there is no login.
 ///
-/// Where it listens on loopback alone, a Host that is a name gets 421: else any web site could let its visitor's
+/// Where takes_addresses_alone() is true, a Host that is a name gets 421: else any web site could let its visitor's
 /// browser read from here under its own name. Source: RFC 9110 15.5.20, WHATWG HTML 9.2 (events). Thread rule: any
 /// worker.
 class page {
 public:
   static constexpr std::size_t max_listeners = 16;
 
-  /// `loopback`: where it listens. Precondition: the board outlives it.
-  page(board& reports, bool loopback) : shared_(std::make_shared<shared>(reports, loopback)) {}
+  /// `addresses_alone`: a Host that is a name gets 421. Precondition: the board outlives it.
+  page(board& reports, bool addresses_alone) : shared_(std::make_shared<shared>(reports, addresses_alone)) {}
 
   asio::awaitable<void> operator()(mgw::proxy::exchange& x) const {
-    if (shared_->loopback && !is_local_name(x.authority()))
+    if (shared_->addresses_alone && !is_local_name(x.authority()))
       return answer(x, 421, text_type, "this page is only at addresses and at localhost\n");
     std::string_view const path = x.target().path, method = x.request().method;
     bool const known =
@@ -73,9 +80,9 @@ public:
 private:
   static constexpr std::string_view text_type = "text/plain; charset=utf-8";
   struct shared {
-    shared(board& b, bool l) : reports(b), loopback(l) {}
+    shared(board& b, bool a) : reports(b), addresses_alone(a) {}
     board& reports;
-    bool const loopback;
+    bool const addresses_alone;
     std::atomic<std::size_t> listeners{0};
   };
   using shown = std::shared_ptr<board::shown const>;

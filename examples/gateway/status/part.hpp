@@ -61,7 +61,8 @@ public:
     from_ = std::move(from);
     board_ = std::make_unique<board>([this] { tick(); }, [this] { return keeper_.make(from_.look()); });
     try {
-      listener_.listen(workers, s.admin.listen, std::move(o), page(*board_, where->address().is_loopback()), log, sockets);
+      listener_.listen(workers, s.admin.listen, std::move(o), page(*board_, takes_addresses_alone(where->address())),
+                       log, sockets);
     } catch (std::system_error const& e) {
       board_.reset();
       if (!s.admin.listen_is_default)
