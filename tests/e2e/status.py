@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+from cache_commands import Site
 from support import BIN, Forwarder, MiniMender, Origin, check, free_port, gateway_environment, link, request, start_gateway, until
 
 MIB = 1 << 20
@@ -173,6 +174,30 @@ def test_an_update_is_watched_through_an_outage(bench):
     for text in watch.said:
         for secret in ('signature', 'X-Amz', '/demo/', 'eyJ', '?', '/api/gateway'):
             check(secret not in text or (secret == '?' and '<' in text), f'{secret!r} is told')
+
+
+def test_hits_and_pins_of_what_is_in_the_cache(bench):
+    site = Site(bench, ADMIN_LISTEN='127.0.0.1:0')
+    site.start()
+    watch = Watch(page_of(site.gateway))
+    begun = int(time.time())
+    site.download()
+    first = watch.until(lambda s: s['cache']['list'], 10, 'the artifact')['cache']
+    one = first['list'][0]
+    check(one['name'] == 'release-2' and one['verified'] and one['size'] == len(site.artifact), f'{one}')
+    check((one['hits'], one['pinned'], first['pinned_bytes'], first['objects']) == (0, False, 0, 1), f'{first}')
+    check(begun <= one['added'] <= one['used'] <= time.time(), f'{one}')
+    for _ in range(3):
+        site.download()
+    watch.until(lambda s: s['cache']['list'][0]['hits'] == 3, 10, 'three hits')
+    check(len(site.origin.fetches()) == 1, f'{len(site.origin.fetches())} fetches')
+    site.good('pin', 'release-2')
+    pinned = watch.until(lambda s: s['cache']['list'][0]['pinned'], 10, 'it to be pinned')['cache']
+    check(pinned['pinned_bytes'] >= one['size'] and pinned['list'][0]['hits'] == 3, f'{pinned}')
+    cells = re.findall(r'<td>([^<]*)</td>', watch('/').split('<h2>In the cache</h2>')[1].split('</table>')[0])
+    check(cells[0] == 'release-2' and cells[5:] == ['3', 'yes'], f'without scripts: {cells}')
+    site.good('unpin', 'release-2')
+    watch.until(lambda s: not s['cache']['list'][0]['pinned'] and s['cache']['pinned_bytes'] == 0, 10, 'it not to be pinned')
 
 
 def test_nothing_secret_is_told(bench):

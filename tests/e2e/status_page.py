@@ -117,6 +117,126 @@ def test_sorted_and_filtered_by_keyboard(bench):
     without_faults(page)
 
 
+# What somebody reads off the chart: the scale by its labels, and what the curves say by that. Times are those at which the
+# labels stand, as the browser's clock shows them.
+READ_CHART = """(() => {
+  const svg = document.getElementById('chart'), all = (selector) => [...svg.querySelectorAll(selector)];
+  const number = (node, name) => Number(node.getAttribute(name));
+  const units = {B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30};
+  const sizes = all('text[text-anchor=end]').filter((t) => /^0$|B$/.test(t.textContent)).map((t) => {
+    const [n, unit] = t.textContent.split(' ');
+    return {bytes: Number(n) * units[unit ?? 'B'], y: number(t, 'y') - 4, text: t.textContent};
+  });
+  const lines = all('line.grid').map((l) => number(l, 'y1'));
+  const [low, high] = [sizes[0], sizes.at(-1)];
+  const bytes = (y) => low.bytes + (low.y - y) / (low.y - high.y) * (high.bytes - low.bytes);
+  const points = (selector) => svg.querySelector(selector).getAttribute('points').split(' ').map((p) => p.split(',').map(Number));
+  const told = (selector) => points(selector).map(([x, y]) => [x, bytes(y)]);
+  const times = all('text').filter((t) => /^\\d\\d:\\d\\d/.test(t.textContent)).map((t) => [t.textContent, number(t, 'x')]);
+  const box = svg.getBoundingClientRect();
+  const outside = all('text').filter((t) => { const b = t.getBoundingClientRect();
+    return b.left < box.left - 1 || b.right > box.right + 1 || b.top < box.top - 1 || b.bottom > box.bottom + 1; }).map((t) => t.textContent);
+  return {hidden: svg.hasAttribute('hidden'), sizes: sizes.map((s) => s.text), evenly: sizes.every((s, i) => Math.abs(s.y - lines[i]) < 0.01),
+          lines: lines.length, times, outside, delivered: told('.delivered'), upstream: told('.upstream'), saved: points('.saved').length};
+})()"""
+
+
+def chart_says(page, history):
+    """What the chart says is what the history does: each point, to a pixel. Returns what was read off it."""
+    page.until(f"document.querySelector('#chart .delivered')?.getAttribute('points').split(' ').length === {len(history)}")
+    chart = page.evaluate(READ_CHART)
+    check(not chart['hidden'] and chart['evenly'] and chart['lines'] == len(chart['sizes']) >= 2, f'{chart}')
+    check(not chart['outside'], f"labels stick out: {chart['outside']}")
+    check(chart['saved'] == 2 * len(history), f"the area between the curves has {chart['saved']} corners")
+    most = max(max(p['delivered'], p['upstream']) for p in history)
+    begin, end = history[0]['at'], history[-1]['at']
+    left, right = chart['delivered'][0][0], chart['delivered'][-1][0]
+    check(right > left + 100, f'{chart}')
+    for name in ('delivered', 'upstream'):
+        for point, (x, bytes_) in zip(history, chart[name], strict=True):
+            check(abs(bytes_ - point[name]) <= most / 100, f'{name} at {point["at"] - begin} s is {point[name]}; the chart says {bytes_}')
+            check(abs(x - left - (point['at'] - begin) / (end - begin) * (right - left)) < 1, f'{name} at {point["at"] - begin} s: x is {x}')
+    check(len(chart['times']) >= 2, f"{chart['times']}")
+    for text, x in chart['times']:
+        at = begin + (x - left) / (right - left) * (end - begin)
+        clock = page.evaluate(f"[-1, 0, 1].map((n) => new Date(({at} + n) * 1000).toTimeString().slice(0, {len(text)}))")
+        check(text in clock, f'{text} stands at {clock}')
+    return chart
+
+
+def test_the_chart_draws_what_was_saved(bench):
+    stand_in, browser = surroundings(bench)
+    page = live(bench, browser, stand_in)
+    chart = chart_says(page, stand_in.status['saved']['history'])
+    check(chart['sizes'] == ['0', '512 MiB', '1 GiB', '1.5 GiB'], f"{chart['sizes']}")
+    text = page.text('#chart-text')
+    check(re.fullmatch(r'Since \d\d:\d\d:\d\d, 1\.11 GiB went to devices and 150\.0 MiB came from upstream: 990\.0 MiB saved \(86\.8 %\)\.', text), text)
+    described = [n for n in page.call('Accessibility.getFullAXTree')['nodes'] if not n['ignored'] and n['role']['value'] == 'image']
+    check([(n['name']['value'], n.get('description', {}).get('value')) for n in described] == [('Bytes saved', text)], f'{described}')
+    check([page.text(f'.legend .{name}') for name in ('delivered', 'upstream')] == ['to devices', 'from upstream'], page.text('.legend'))
+
+    def go_on(s):
+        last = s['saved']['history'][-1]
+        s['now'] += 60
+        s['saved']['history'].append({'at': s['now'], 'upstream': last['upstream'] + 90 * MIB, 'delivered': last['delivered'] + 1800 * MIB})
+        s['saved'].update(upstream_bytes=240 * MIB, again_bytes=5 * MIB, delivered_bytes=2940 * MIB, saved_bytes=2700 * MIB, percent=91.8)
+    stand_in.tell(go_on)
+    check(chart_says(page, stand_in.status['saved']['history'])['sizes'] == ['0', '1 GiB', '2 GiB', '3 GiB'], 'the scale does not follow')
+    check('240.0 MiB came from upstream, of that 5.00 MiB a second time: 2.64 GiB saved (91.8 %)' in page.text('#chart-text'), page.text('#chart-text'))
+    page.resize(320)
+    page.until("document.getElementById('chart').viewBox.baseVal.width < 320")
+    chart_says(page, stand_in.status['saved']['history'])
+
+    stand_in.tell(lambda s: s['saved'].update(history=s['saved']['history'][-2:-1] + [dict(s['saved']['history'][-1], at=s['now'] - 15)]))
+    chart_says(page, stand_in.status['saved']['history'])  # of a minute: both its ends
+    stand_in.tell(lambda s: s.update(saved={'upstream_bytes': 0, 'again_bytes': 0, 'delivered_bytes': 0, 'saved_bytes': 0, 'percent': None,
+                                            'history': [{'at': s['now'], 'upstream': 0, 'delivered': 0}]}))
+    page.until("document.getElementById('chart').hasAttribute('hidden') && document.querySelector('.legend').hidden")
+    check(page.text('#chart-text') == 'Nothing was delivered yet.', page.text('#chart-text'))
+    without_faults(page)
+
+
+def test_what_is_in_the_cache(bench):
+    stand_in, browser = surroundings(bench)
+    page = live(bench, browser, stand_in)
+    rows = "[...document.querySelectorAll('#cache tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText.trim()))"
+    columns = page.evaluate("[...document.querySelectorAll('#cache th')].map((head) => head.innerText)")
+    check(columns == ['Artifact', 'Size', 'Age', 'Last used', 'Hits', 'Pinned'], f'{columns}')
+    release = ['release-1 from storage.example.com', '64.0 MiB', '9 d', '6 min ago', '40', 'yes']
+    sensor = ['sensor-fw-3 not verified from files.example.org', '3.0 MiB', '2 h', '1 h ago', '212', 'no']
+    base = ['base-os-12.4 from storage.example.com', '1.2 GiB', '31 d', '2 d ago', '7', 'no']
+
+    def shown(*wanted):
+        wanted = [[re.sub(r'\s+', ' ', text) for text in row] for row in wanted]
+        return page.until(f"JSON.stringify({rows}.map((row) => row.map((text) => text.replace(/\\s+/g, ' ')))) === "
+                          f'JSON.stringify({json.dumps(wanted)})')
+    shown(release, sensor, base)  # what was used last comes first
+    check('1.4 GiB' in page.text('#figure-cache') and '3\u00a0artifacts' in page.text('#figure-cache') and
+          '64.0\u00a0MiB\u00a0pinned' in page.text('#figure-cache'), page.text('#figure-cache'))
+
+    def sort(column):
+        page.evaluate(f"document.querySelector('#cache th:nth-child({column}) button').click()")
+    for column, first, second in ((2, (base, release, sensor), (sensor, release, base)), (3, (sensor, release, base), (base, release, sensor)),
+                                  (5, (sensor, release, base), (base, release, sensor)), (6, (release, base, sensor), (base, sensor, release)),
+                                  (1, (base, release, sensor), (sensor, release, base))):
+        sort(column)
+        shown(*first)
+        sort(column)
+        shown(*second)
+    page.evaluate("kept = document.querySelector('#cache tbody tr:nth-child(2)'); 0")  # release-1
+
+    def use(s):
+        s['cache']['list'][0].update(hits=41, used=s['now'], pinned=False)
+        s['cache']['list'][2].update(pinned=True, verified=True)
+    stand_in.tell(use)
+    shown(['sensor-fw-3 from files.example.org', *sensor[1:5], 'yes'], [*release[:3], '0 s ago', '41', 'no'], base)
+    check(page.evaluate('kept.isConnected && kept.innerText.includes("release-1")'), 'rows were made anew')
+    stand_in.tell(lambda s: s['cache'].update(list=[], objects=0))
+    page.until("!document.getElementById('cache-none').hidden")
+    check(page.text('#cache-none') == 'Nothing is cached yet.', page.text('#cache-none'))
+    without_faults(page)
+
+
 def test_hostile_texts_are_texts(bench):
     stand_in, browser = surroundings(bench)
     stand_in.tell(hostile)
