@@ -40,6 +40,7 @@
 #include <mgw/proxy/peer_counts.hpp>
 #include <mgw/proxy/peer_info.hpp>
 #include <mgw/proxy/read_blocks.hpp>
+#include <mgw/proxy/recent_hits.hpp>
 #include <mgw/proxy/request_reader.hpp>
 #include <mgw/proxy/response_body.hpp>
 #include <mgw/proxy/response_writer.hpp>

@@ -35,6 +35,8 @@ public:
 
   /// The metadata and the shared descriptor of a complete object.
   result<std::pair<cache::meta, std::shared_ptr<file const>>> open(key const& k);
+  /// Whether `open` would return just these, opened before and still open: then it counts as a use. Does not block.
+  bool opens_as(key const& k, cache::meta const& about, file const& body);
   /// Errors: no_such_file_or_directory, I/O.
   std::error_code pin(key const& k, bool on);
   /// Reads an object whole. False: it was damaged and is dropped. Errors: no_such_file_or_directory, I/O.
@@ -158,6 +160,16 @@ inline result<std::pair<cache::meta, std::shared_ptr<file const>>> disk_objects:
   if (ec) return ec;
   record_use(k);
   return out;
+}
+
+inline bool disk_objects::opens_as(key const& k, cache::meta const& about, file const& body) {
+  return with_index([&](disk_index& index) {
+    auto* const o = index.find(k);
+    if (o == nullptr || o->body->unverified || o->body->open_as.lock().get() != &body) return false;
+    if (o->meta.stored_at != about.stored_at || o->meta.generation != about.generation) return false;
+    index.mark_used(*o);
+    return true;
+  });
 }
 
 /// Errors: no_such_file_or_directory, error::length_mismatch, error::checksum_mismatch for a body that is no longer

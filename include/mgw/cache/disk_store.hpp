@@ -34,8 +34,8 @@ struct stored {
 /// crash leaves behind is either absent, or a part that can be resumed, or complete.
 ///
 /// Thread rule: any thread; `open`, `create`, `resume`, `remove`, `pin`, `expire` and `verify` block on the disk and
-/// are for a pool, not for a network thread. `contains`, `opens_slowly`, `resumes_slowly`, `list`, `entries` and `used`
-/// only take a short lock.
+/// are for a pool, not for a network thread. `contains`, `opens_as`, `opens_slowly`, `resumes_slowly`, `list`, `entries`
+/// and `used` only take a short lock.
 class disk_store {
 public:
   using part_type = part;
@@ -76,6 +76,8 @@ public:
   bool contains(key const& k) const {
     return core_->with_index([&](disk_index& index) { return index.find(k) != nullptr; });
   }
+  /// Whether `open(k)` would return these, which it returned before, of an object that is still the same; counts as a use.
+  bool opens_as(key const& k, meta const& about, file const& body) const { return core_->opens_as(k, about, body); }
   /// Whether `open` and `resume` have much to read first: a pool of its own is good for these.
   bool opens_slowly(key const& k) const { return core_->opens_slowly(k); }
   bool resumes_slowly(key const& k) const {

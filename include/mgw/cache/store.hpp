@@ -37,7 +37,8 @@ concept StorePart = std::movable<P> && requires(P& p, P const& c, std::string_vi
 /// | `s.resume(k)` | result<part>: the part of an earlier fill up to its last checkpoint |
 /// | `s.contains(k)` | whether a complete object is known; never blocks |
 ///
-/// Not required, never blocking, asked by the functions below: `s.opens_slowly(k)` and `s.resumes_slowly(k)`, bool.
+/// Not required, never blocking, asked by the functions below: `s.opens_slowly(k)`, `s.resumes_slowly(k)` and
+/// `s.opens_as(k, meta, body)`, bool.
 /// Single flight, readers and policy stand above it. Models: disk_store, memory_store. Page: docs/concepts/cache_store.md
 template <class S>
 concept CacheStore = requires(S& s, S const& c, key const& k, meta const& m) {
@@ -67,6 +68,21 @@ bool resumes_slowly(S const& s, key const& k) {
                   { s.resumes_slowly(k) } -> std::same_as<bool>;
                 })
     return s.resumes_slowly(k);
+  else
+    return false;
+}
+
+/// Whether a store says of what it has opened that it would be opened just so again.
+template <class S>
+inline constexpr bool tells_opened = requires(S& s, key const& k, meta const& m, file const& body) {
+  { s.opens_as(k, m, body) } -> std::same_as<bool>;
+};
+/// Whether `s.open(k)` would return just these, which it returned a moment ago and which are still open. A store that
+/// does not say is asked to open the object each time.
+template <class S>
+bool opens_as(S& s, key const& k, meta const& about, file const& body) {
+  if constexpr (tells_opened<S>)
+    return s.opens_as(k, about, body);
   else
     return false;
 }

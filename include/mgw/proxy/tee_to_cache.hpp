@@ -21,6 +21,7 @@
 #include <mgw/proxy/object_reader.hpp>
 #include <mgw/proxy/origin_request.hpp>
 #include <mgw/proxy/pass_through.hpp>
+#include <mgw/proxy/recent_hits.hpp>
 #include <mgw/proxy/slots.hpp>
 #include <mgw/proxy/told_links.hpp>
 #include <mgw/upstream/pool_set.hpp>
@@ -53,6 +54,8 @@ struct tee_options {
   reader_options reader;
   cache::ledger_options ledger;
   std::size_t max_clients = 8'750;  ///< served at once; one more ends the longest-held, or is closed unanswered
+  std::chrono::milliseconds keep_open{1'000};  ///< so long an object that was opened is served without opening it again
+  std::size_t max_kept_open = 64;              ///< objects of which that is so at once
   std::shared_ptr<client_room> room;        ///< shared by all caches of one server; null: one of its own
 };
 
@@ -126,6 +129,7 @@ public:
   bool idle() const { return fills() == 0; }
   /// Waits for disk work. After the workers' threads have ended, before their contexts go.
   void close() {
+    recent_.clear();
     disk_.join();
     flights_.clear();
     readings_.clear();
@@ -133,6 +137,7 @@ public:
   /// The same, for so long at most. False: the disk hangs, and may still write into what the workers hold; so nothing may
   /// be destroyed, and a program that wants to end does it by _exit(2).
   bool close_for(disk_threads::duration limit) {
+    recent_.clear();
     if (!disk_.join_for(limit)) return false;
     flights_.clear();
     readings_.clear();
@@ -146,6 +151,7 @@ private:
     x.abort();
     return false;
   }
+  std::shared_ptr<fetch_job> find_recent(cache::key const& k);
   asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
   std::unique_ptr<ahead_reader> ahead_of(exchange& x, std::shared_ptr<fetch_job> const& job, cache::fill const& object);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
@@ -165,6 +171,7 @@ private:
   // Without a store each client fetches for itself anyway: there are as many as there may be clients.
   slots pass_through_{store_ != nullptr ? options_.fetch.max_pass_through : std::max<std::size_t>(1, options_.max_clients)};
   disk_threads disk_{options_.fetch.disk_deadline, options_.fetch.log, [this] { (void)book_.flush(); }};
+  recent_hits recent_{options_.keep_open, cache::tells_opened<Store> ? options_.max_kept_open : 0};
   cache::single_flight<fetch_job> flights_;
   cache::single_flight<first_reading> readings_;
   fetch_counters counters_;
@@ -225,11 +232,29 @@ asio::awaitable<std::optional<bool>> tee_to_cache<Store>::stored(exchange& x, ca
   co_return answer.value_or(false);
 }
 
+/// A complete object that was opened a moment ago, if the store still has it; or null.
+template <cache::CacheStore Store>
+std::shared_ptr<fetch_job> tee_to_cache<Store>::find_recent(cache::key const& k) {
+  auto job = recent_.find(k);
+  if (!job) return nullptr;
+  auto const object = job->current()->view();
+  if (cache::opens_as(*store_, k, *object.about, *object.body)) return job;
+  recent_.drop(k);
+  return nullptr;
+}
+
 /// Null: the disk hangs.
 template <cache::CacheStore Store>
 asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& x, cache::key const& k, fetch_source source) {
   auto job = flights_.find(k);
   auto const executor = x.worker().io.get_executor();
+  if (!job) {
+    if (auto recent = find_recent(k)) {
+      x.notes().cache = "hit";
+      (void)book_.saw(k, recent->current()->view().about->generation);
+      co_return recent;
+    }
+  }
   if (!job && !cache::opens_slowly(*store_, k)) {  // else it could not be read just now, and a fill says why
     auto look = [store = store_, k] { return store->open(k); };
     auto answer = co_await disk_.ask(disk_.io, look);
@@ -240,6 +265,7 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
       (void)book_.saw(k, stored->meta.generation);
       job = std::make_shared<fetch_job>(k, executor);
       job->publish_stored(std::move(stored->meta), disk_.closed_on_pool(std::move(stored->body)));
+      recent_.keep(k, job, executor);
       co_return job;
     }
   }
@@ -255,6 +281,7 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
     job = ticket.work;
     x.notes().cache = ticket.started ? "miss" : "joined";
     if (ticket.started) {
+      recent_.clear();  // what is open is not evicted to make room for this
       if (draining_.load()) job->stop();
       asio::co_spawn(executor, run_fill(*this, job, x.worker()), asio::detached);
       co_return job;
