@@ -70,11 +70,14 @@ private:
   static constexpr std::chrono::seconds resume_life = std::chrono::hours(24 * 7);
 
   struct contents {
+    cache::key key;  ///< in the link
+    link_kind kind;
+    std::optional<cache::link_id> link;
     link_claims claims;
     cache::key upstream;   ///< of the URL
     std::string leads_to;  ///< the authority if that is a gateway's link, else empty
-    contents(link_claims c, cache::key k, std::string to)
-        : claims(std::move(c)), upstream(k), leads_to(std::move(to)) {}
+    contents(artifact_path_parts const& p, link_claims c, cache::key k, std::string to)
+        : key(p.key), kind(p.kind), link(token_id(p.token)), claims(std::move(c)), upstream(k), leads_to(std::move(to)) {}
   };
   struct opened {
     cache::key key;
@@ -83,12 +86,7 @@ private:
   };
 
   std::optional<opened> open(proxy::exchange& x, bool resume) const {
-    auto const parts = match_artifact_path(x.target().path);
-    if (!parts || x.target().has_query) {
-      x.notes().failure = "not an artifact link";
-      return std::nullopt;
-    }
-    auto const sealed = unsealed(x, *parts);
+    auto const sealed = unsealed(x);
     if (!sealed) return std::nullopt;
     link_claims const* const claims = &sealed->claims;
     x.notes().device = claims->device_id;
@@ -97,9 +95,9 @@ private:
       x.notes().failure = "artifact link refused: it leads back to this gateway";
       return std::nullopt;
     }
-    auto const link = token_id(parts->token);
-    bool const own = parts->kind == link_kind::own;
-    bool const import = claims->import && serves_import(parts->key, link);
+    auto const& link = sealed->link;
+    bool const own = sealed->kind == link_kind::own;
+    bool const import = claims->import && serves_import(sealed->key, link);
     auto const at_hand = [&] { return own ? link && own_->at_hand(*link) : import || cache_->at_hand(*upstream); };
     auto const now = static_cast<std::int64_t>(std::time(nullptr));
     bool const dated = claims->issued >= clocks_are_set_from;  // else it says nothing, once the clock is set
@@ -113,13 +111,19 @@ private:
     from.link = link;
     from.one_link_only = own;
     from.link_ends = claims->issued + resume_life.count();
-    return opened{*upstream, import ? std::optional(parts->key) : std::nullopt, std::move(from)};
+    return opened{*upstream, import ? std::optional(sealed->key) : std::nullopt, std::move(from)};
   }
   /// What a link says, once its seal and its key have been found right. Null: they are not.
-  std::shared_ptr<contents const> unsealed(proxy::exchange& x, artifact_path_parts const& parts) const {
+  std::shared_ptr<contents const> unsealed(proxy::exchange& x) const {
     std::string_view const path = x.target().path;
-    if (auto known = opened_->find(path)) return known;
-    auto claims = links_->open(parts.key, parts.token, parts.kind);
+    if (!x.target().has_query)
+      if (auto known = opened_->find(path)) return known;
+    auto const parts = match_artifact_path(path);
+    if (!parts || x.target().has_query) {
+      x.notes().failure = "not an artifact link";
+      return nullptr;
+    }
+    auto claims = links_->open(parts->key, parts->token, parts->kind);
     if (!claims) {
       x.notes().failure = "artifact link refused: " + claims.error().message();
       return nullptr;
@@ -127,13 +131,13 @@ private:
     x.notes().device = claims->device_id;
     auto const uri = http::parse_uri(claims->url);
     auto const upstream = uri ? cache::make_key(*uri, claims->headers) : result<cache::key>(uri.error());
-    if (!upstream || (*upstream != parts.key && !claims->import)) {
+    if (!upstream || (*upstream != parts->key && !claims->import)) {
       x.notes().failure = "artifact link refused: its key is another object's";
       return nullptr;
     }
     bool const of_gateway = uri->path.starts_with(artifact_prefix) || uri->path.starts_with(private_prefix);
     std::string gateway(of_gateway ? uri->authority : std::string_view());
-    auto const out = std::make_shared<contents const>(*std::move(claims), *upstream, std::move(gateway));
+    auto const out = std::make_shared<contents const>(*parts, *std::move(claims), *upstream, std::move(gateway));
     opened_->keep(path, out);
     return out;
   }

@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace mgw::proxy {
@@ -92,8 +93,7 @@ private:
   enum class step { go_on, done, bypassed };
   asio::awaitable<step> wait_for_head();
   asio::awaitable<step> send_body();
-  asio::awaitable<step> send_piece(std::uint64_t limit);
-  asio::awaitable<step> send_ahead(std::size_t n);
+  asio::awaitable<std::error_code> send_ahead(std::size_t n);
   asio::awaitable<bool> send_zeros();
   asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
   void wake() noexcept {
@@ -333,13 +333,25 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
       if (ahead == 0 && at_ >= v.stored) continue;  // the reserve is used up, too
       limit = at_ + 1;
     }
-    step sent = step::go_on;
-    if (ahead != 0)
-      sent = co_await send_ahead(ahead);
-    else
-      sent = co_await send_piece(limit);
-    if (sent == step::done) x_.abort();
-    if (sent != step::go_on) co_return sent;
+    std::error_code ec;
+    if (ahead != 0) {
+      ec = co_await send_ahead(ahead);
+    } else {
+      std::size_t n = blocks_.load_resident(*v.body, at_, limit - at_);
+      if (n == 0) n = co_await blocks_.load(disk_, v.body, at_, limit - at_);
+      if (n == 0) {
+        // What was condemned is not to be had anywhere else, either.
+        if (object_->view().phase != cache::fill_phase::condemned) co_return step::bypassed;
+        x_.abort();
+        co_return step::done;
+      }
+      ec = co_await x_.write(blocks_.buffers());
+      at_ += n;
+    }
+    if (ec) {
+      x_.abort();
+      co_return step::done;
+    }
     last_sent = clock::now();
     next_piece = last_sent + options_.gather;
   }
@@ -347,7 +359,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 }
 
 /// Sends what was fetched beside the fill.
-inline asio::awaitable<object_reader::step> object_reader::send_ahead(std::size_t n) {
+inline asio::awaitable<std::error_code> object_reader::send_ahead(std::size_t n) {
   std::string_view const piece = ahead_->kept().substr(0, n);
   struct way_giver {
     ahead_reader& ahead;
@@ -358,7 +370,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_ahead(std::size_
   std::error_code const ec = co_await x_.write(piece);
   ahead_->took(n);
   at_ += n;
-  co_return ec ? step::done : step::go_on;
+  co_return ec;
 }
 
 /// What must not be seen is zeros: the client's own check fails at once, and says so, where a cut would make it try for
@@ -374,19 +386,6 @@ inline asio::awaitable<bool> object_reader::send_zeros() {
     at_ += n;
   }
   co_return true;
-}
-
-/// `done`: it ends here; `bypassed`: it cannot be read.
-inline asio::awaitable<object_reader::step> object_reader::send_piece(std::uint64_t limit) {
-  auto body = object_->view().body;
-  std::size_t const n = co_await blocks_.load(disk_, std::move(body), at_, limit - at_);
-  if (n == 0) {
-    bool const bad = object_->view().phase == cache::fill_phase::condemned;  // not to be had anywhere else, either
-    co_return bad ? step::done : step::bypassed;
-  }
-  std::error_code const ec = co_await x_.write(blocks_.buffers());
-  at_ += n;
-  co_return ec ? step::done : step::go_on;
 }
 
 }  // namespace mgw::proxy

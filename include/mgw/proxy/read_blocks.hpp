@@ -30,15 +30,17 @@ public:
   static constexpr std::size_t most = 4;
   static constexpr std::size_t block_bytes = 16 * 1024;
 
-  /// Reads at `at`, at most `limit` bytes: at once if they are in memory, else on the pool. 0: they cannot be read, or
-  /// not now. Precondition: bytes up to `at` + `limit` are stored.
+  /// Reads at `at`, at most `limit` bytes, if they are in memory; else 0. Precondition: bytes up to `at` + `limit` are
+  /// stored.
+  std::size_t load_resident(cache::file const& body, std::uint64_t at, std::uint64_t limit) {
+    std::size_t const n = take(limit);
+    return size_ = with_pieces(lent_, n, [&](auto into) { return cache::read_resident(body, into, at); });
+  }
+  /// The same on the pool, which waits for the disk. 0: they cannot be read, or not now.
   asio::awaitable<std::size_t> load(disk_threads& disk, std::shared_ptr<cache::file const> body, std::uint64_t at,
                                     std::uint64_t limit) {
-    auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(limit, most * block_bytes));
-    for (std::size_t i = 0; i * block_bytes < n; ++i)
-      if (!lent_[i]) lent_[i] = lent_buffer::take();
-    size_ = with_pieces(lent_, n, [&](auto into) { return cache::read_resident(*body, into, at); });
-    if (size_ != 0) co_return size_;
+    std::size_t const n = take(limit);
+    size_ = 0;
     auto read = [body = std::move(body), at, n, lent = std::move(lent_)]() mutable {
       answer a;
       a.size = with_pieces(lent, n, [&](auto into) { return cache::read_blocking(*body, into, at); });
@@ -73,6 +75,13 @@ private:
     block_list lent;
     answer() = default;
   };
+  /// Has blocks for at most `limit` bytes; for how many.
+  std::size_t take(std::uint64_t limit) {
+    auto const n = static_cast<std::size_t>(std::min<std::uint64_t>(limit, most * block_bytes));
+    for (std::size_t i = 0; i * block_bytes < n; ++i)
+      if (!lent_[i]) lent_[i] = lent_buffer::take();
+    return n;
+  }
   /// `f` of the first `n` bytes of the blocks.
   template <class F>
   static std::size_t with_pieces(block_list& lent, std::size_t n, F f) {

@@ -151,8 +151,22 @@ private:
     x.abort();
     return false;
   }
-  std::shared_ptr<fetch_job> find_recent(cache::key const& k);
-  asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source source);
+  /// What an exchange follows, counted among its readers.
+  struct followed {
+    std::shared_ptr<fetch_job> job;
+    std::optional<fetch_job::reader_count> counted;
+    std::unique_ptr<object_reader> reader;
+    void follow(std::shared_ptr<fetch_job> j) {
+      counted.reset();
+      job = std::move(j);
+      if (job) counted.emplace(job);
+    }
+  };
+
+  std::shared_ptr<fetch_job> find_recent(exchange& x, cache::key const& k);
+  asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source const& source);
+  asio::awaitable<void> find_unended(exchange& x, cache::key const& k, fetch_source const& source, followed& out);
+  asio::awaitable<void> pass(exchange& x, cache::key k, fetch_source source, link_promise& promise, followed const& begun);
   std::unique_ptr<ahead_reader> ahead_of(exchange& x, std::shared_ptr<fetch_job> const& job, cache::fill const& object);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
   bool waits_for_reading(cache::key const& k) const { return cache::opens_slowly(*store_, k) && !flights_.find(k) && !disk_.hung(); }
@@ -234,27 +248,25 @@ asio::awaitable<std::optional<bool>> tee_to_cache<Store>::stored(exchange& x, ca
 
 /// A complete object that was opened a moment ago, if the store still has it; or null.
 template <cache::CacheStore Store>
-std::shared_ptr<fetch_job> tee_to_cache<Store>::find_recent(cache::key const& k) {
+std::shared_ptr<fetch_job> tee_to_cache<Store>::find_recent(exchange& x, cache::key const& k) {
   auto job = recent_.find(k);
   if (!job) return nullptr;
   auto const object = job->current()->view();
-  if (cache::opens_as(*store_, k, *object.about, *object.body)) return job;
-  recent_.drop(k);
-  return nullptr;
+  if (!cache::opens_as(*store_, k, *object.about, *object.body)) {
+    recent_.drop(k);
+    return nullptr;
+  }
+  x.notes().cache = "hit";
+  (void)book_.saw(k, object.about->generation);
+  return job;
 }
 
 /// Null: the disk hangs.
 template <cache::CacheStore Store>
-asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& x, cache::key const& k, fetch_source source) {
+asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& x, cache::key const& k,
+                                                                     fetch_source const& source) {
   auto job = flights_.find(k);
   auto const executor = x.worker().io.get_executor();
-  if (!job) {
-    if (auto recent = find_recent(k)) {
-      x.notes().cache = "hit";
-      (void)book_.saw(k, recent->current()->view().about->generation);
-      co_return recent;
-    }
-  }
   if (!job && !cache::opens_slowly(*store_, k)) {  // else it could not be read just now, and a fill says why
     auto look = [store = store_, k] { return store->open(k); };
     auto answer = co_await disk_.ask(disk_.io, look);
@@ -289,8 +301,23 @@ asio::awaitable<std::shared_ptr<fetch_job>> tee_to_cache<Store>::find(exchange& 
   } else {
     x.notes().cache = "joined";
   }
-  job->offer(std::move(source));
+  job->offer(source);
   co_return job;
+}
+
+/// Leaves `out` without a job where the disk hangs.
+template <cache::CacheStore Store>
+asio::awaitable<void> tee_to_cache<Store>::find_unended(exchange& x, cache::key const& k, fetch_source const& source,
+                                                        followed& out) {
+  while (!disk_.hung()) {
+    auto job = co_await find(x, k, source);
+    out.follow(std::move(job));
+    if (!out.job || !out.job->ended()) co_return;
+    out.follow(nullptr);  // its part is being put away: the next one goes on with it
+    asio::steady_timer soon(x.worker().io.get_executor(), std::chrono::milliseconds(5));
+    std::error_code ignored;
+    co_await soon.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
 }
 
 /// Null: all of it is there.
@@ -332,34 +359,30 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
     bool const read = co_await wait_for_reading(x, k, source.link);
     if (!read) co_return;
   }
-  body_position begun;
   link_promise promise(book_, disk_, k, source);
-  std::shared_ptr<fetch_job> job;
-  std::optional<fetch_job::reader_count> reading;
-  if (store_ != nullptr && !disk_.hung()) job = co_await find(x, k, source);
-  if (job) reading.emplace(job);
-  while (job && job->ended()) {  // its part is being put away: the next one goes on with it
-    reading.reset();
-    job.reset();
-    asio::steady_timer soon(x.worker().io.get_executor(), std::chrono::milliseconds(5));
-    std::error_code ignored;
-    co_await soon.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    if (!disk_.hung()) job = co_await find(x, k, source);
-    if (job) reading.emplace(job);
-  }
-  if (job) {
-    auto const object = job->current();
-    auto const ahead = ahead_of(x, job, *object);
-    auto reader = std::make_unique<object_reader>(x, object, disk_, options_.reader, promise, room_->held, ahead.get());
-    auto const outcome = co_await reader->serve();
+  followed it;
+  if (store_ != nullptr && !disk_.hung() && !flights_.find(k)) it.follow(find_recent(x, k));
+  if (store_ != nullptr && !it.job) co_await find_unended(x, k, source, it);
+  if (it.job) {
+    auto const object = it.job->current();
+    auto const ahead = ahead_of(x, it.job, *object);
+    it.reader = std::make_unique<object_reader>(x, object, disk_, options_.reader, promise, room_->held, ahead.get());
+    auto const outcome = co_await it.reader->serve();
     if (outcome == object_reader::outcome::done) co_return;
-    begun = reader->position();
   }
+  co_await pass(x, k, std::move(source), promise, it);
+}
+
+/// Past the store, behind what has been sent.
+template <cache::CacheStore Store>
+asio::awaitable<void> tee_to_cache<Store>::pass(exchange& x, cache::key k, fetch_source source, link_promise& promise,
+                                                followed const& begun) {
   x.notes().cache = "bypass";
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
-  auto own = std::make_unique<pass_through>(x, origin, k, std::move(source), links_, options_.fetch, options_.reader,
-                                            promise, room_->held, pass_through_, std::move(begun));
-  if (job) links_.offer(k, job->newest());
+  auto own = std::make_unique<pass_through>(x, origin, k, std::move(source), links_, options_.fetch, options_.reader, promise,
+                                            room_->held, pass_through_,
+                                            begun.reader ? begun.reader->position() : body_position());
+  if (begun.job) links_.offer(k, begun.job->newest());
   if (auto told = told_.newest(k)) links_.offer(k, *std::move(told));
   if (disk_.hung()) own->doubt_refusals();
   co_await own->serve();
