@@ -6,7 +6,7 @@ import time
 
 from client_update import reported, succeeded
 from fleet_server import FleetServer, Relay
-from support import DEVICE_TYPE, Device, MiniMender, check, make_artifact, start_gateway, until
+from support import DEVICE_TYPE, Device, MiniMender, check, free_port, make_artifact, start_gateway, until
 
 NEEDS_CLIENT = True
 SIZE = 4 << 20
@@ -131,14 +131,15 @@ def test_gateway_restarted_in_mid_download(bench):
     artifact, payload = make_artifact(bench, 'release-2', SIZE)
     size = artifact.stat().st_size
     server = MiniMender(bench, artifact, 'release-2', *SLOWLY)
-    gateway = start_gateway(bench, server.url)
+    listen = f'127.0.0.1:{free_port()}'
+    gateway = start_gateway(bench, server.url, HTTPS_LISTEN=listen)
     device = start_device(bench, 1, gateway.port, retry=1)
     until(lambda: server.stats()['artifact_bytes'] > size // 10, 60, 'a tenth of the download')
     gateway.child.send_signal(signal.SIGTERM)
     server.post(AT_ONCE)
     check(gateway.child.wait(40) == 0, 'the gateway did not end cleanly')
     check(f'upstream_bytes={size}' in gateway.log, 'it did not end the download')
-    start_gateway(bench, server.url, HTTPS_LISTEN=f'127.0.0.1:{gateway.port}')
+    start_gateway(bench, server.url, HTTPS_LISTEN=listen)
     until(lambda: succeeded(server), 60, 'success of the device')
     check(device.payload() == payload, 'the device installed other bytes than were packed')
     check(not device.noticed_a_cut(), 'the device was cut')

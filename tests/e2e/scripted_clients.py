@@ -20,16 +20,15 @@ class Site:
         self.artifact = path.read_bytes()
         self.size = len(self.artifact)
         self.server = MiniMender(bench, path, 'release-2', *server_args)
-        self.settings = gateway
+        self.settings = {'HTTPS_LISTEN': f'127.0.0.1:{free_port()}', **gateway}
         if upstream:  # a relay before the server
             upstream.target = self.server.port
         self.upstream = upstream.url if upstream else self.server.url
-        self.gateway = start_gateway(bench, self.upstream, **gateway)
+        self.again()
 
     def again(self):
         """The gateway once more, at the same port."""
-        self.gateway = start_gateway(self.bench, self.upstream,
-                                     **{**self.settings, 'HTTPS_LISTEN': f'127.0.0.1:{self.gateway.port}'})
+        self.gateway = start_gateway(self.bench, self.upstream, **self.settings)
 
     def sent(self):
         return self.server.stats()['artifact_bytes']

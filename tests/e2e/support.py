@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -375,10 +376,14 @@ class Blob:
 
 
 def free_port():
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
+    """A port of loopback that nobody has now, for what has to be told its port: none of those that the kernel chooses itself,
+    for others at the same time."""
+    chosen_from = int(pathlib.Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()[0])
+    for port in random.sample(range(10000, max(chosen_from, 12000)), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(('127.0.0.1', port))
+            return port
+    raise Failure('no port is free')
 
 
 class Origin:
