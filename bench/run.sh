@@ -26,6 +26,10 @@ need python3 python3
 [ -e /usr/include/seccomp.h ] || packages="$packages libseccomp-dev"
 [ -e /usr/include/systemd/sd-daemon.h ] || packages="$packages libsystemd-dev"
 [ -e /usr/include/boost/json.hpp ] || packages="$packages libboost1.81-dev libboost-json1.81-dev"
+[ -e /usr/include/benchmark/benchmark.h ] || packages="$packages libbenchmark-dev"
+# The parsers beside ours.
+[ -e /usr/share/llhttp/llhttp.c ] || packages="$packages node-llhttp"
+ldconfig -p | grep -q libh2o.so.0.13 || packages="$packages libh2o0.13"
 if [ -n "$packages" ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "bench/run.sh: not installed:$packages" >&2
@@ -37,5 +41,5 @@ if [ -n "$packages" ]; then
 fi
 
 cmake --preset release -DMGW_BUILD_BENCH=ON >/dev/null
-cmake --build --preset release --target mgw-gateway mgw-bench-origin mgw-bench-load mgw-count-allocations
+cmake --build --preset release --target mgw-gateway mgw-bench-origin mgw-bench-load mgw-bench-micro mgw-count-allocations
 exec python3 bench/measure.py --programs build/release/bin "$@"
