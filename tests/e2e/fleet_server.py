@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 
-from support import DEVICE_TYPE, Origin, reset
+from support import DEVICE_TYPE, Origin, free_port, reset
 
 
 class FleetServer(Origin):
@@ -119,7 +119,7 @@ class Relay:
 
     def __init__(self, target=None):
         self.target, self.open, self.lock = target, set(), threading.Lock()
-        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.listener = socket.create_server(('127.0.0.1', free_port()))
         self.port = self.listener.getsockname()[1]
         self.url = f'https://localhost:{self.port}'
 

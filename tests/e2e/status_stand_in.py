@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 
+from support import free_port
+
 PAGE = pathlib.Path(__file__).resolve().parents[2] / 'examples/gateway/status/page'
 POLICY = ("default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
           "form-action 'none'; frame-ancestors 'none'")
@@ -58,7 +60,7 @@ class StandIn:
     def __init__(self, essentials='<h2>Upstream</h2><p>reachable</p>'):
         self.essentials, self.status, self.version, self.asked = essentials, example(), 0, []
         self.changed = threading.Condition()
-        self.events, self.open, self.port = True, set(), 0
+        self.events, self.open, self.port = True, set(), free_port()
 
     def __enter__(self):
         self.start()
