@@ -537,7 +537,7 @@ private:
         std::string const behind = asked_for(x, proxies);
         std::string const client = behind.empty() ? x.peer().address.address().to_string() : behind;
         bool const admitted = gate->admits(body, client);
-        if (!admitted && trail != nullptr) trail->tenant_refused(client);
+        if (!admitted && trail != nullptr) trail->tenant_refused(x, client, body);
         return admitted;
       };
     }
@@ -545,6 +545,8 @@ private:
       o.authorize = [certificates](mgw::proxy::exchange& x, std::string_view body) { return certificates->authorize(x, body); };
       o.refused = [certificates](mgw::proxy::exchange const& x, std::string_view body) { certificates->refused(x, body); };
     }
+    if (auto* const trail = trail_.get())
+      o.answered = [trail](auto const& x, auto const& said) { trail->authenticated(x, said); };
     o.log = log_;
     return o;
   }

@@ -81,7 +81,11 @@ def test_updates_and_a_kill(bench):
     events = [r['event'] for r in site.records()]
     check(events[:3] == ['file', 'start', 'configuration'] and events[-1] == 'stop', f'events: {events}')
     check(events.count('cut') == 1 and events.count('start') == 2, f'events: {events}')
-    check(any(r['granted'] for r in site.records('--event', 'authentication')), 'no device was authenticated')
+    admitted = [r for r in site.records('--event', 'authentication') if r['granted']]
+    check({r['device'] for r in admitted} == {d['device'] for d in deliveries}, f'not the devices that were let in: {admitted}')
+    for r in admitted:
+        for who in (r['device'], r['identity'], r['identity'].replace(':', ' : ', 1)):
+            check(r in site.records('--event', 'authentication', '--device', who), f'not found by {who}: {r}')
     changes = [r['changed'] for r in site.records('--event', 'configuration')]
     secret = 'Features.ArtifactsProxy.ArtifactsCache.SignatureSecret'
     check(changes[0][secret] == '"***"' and changes[0]['UpstreamServer.URL'] == f'"{server.url}"', f'changes: {changes}')
@@ -178,8 +182,25 @@ def test_who_is_let_in(bench):
                    ('CN=thief', 'aa', False, 'the identity is bound to another subject')], f'told: {told}')
     check([(r['subject'], r['granted']) for r in site.records('--event', 'authentication')] == [('CN=victim', True), ('CN=thief', False)],
           'not what the server said')
+    check([(json.loads(r['identity'])['mac'], 'device' in r) for r in site.records('--event', 'authentication')] == [('aa', True), ('aa', False)],
+          f"not whom: {site.records('--event', 'authentication')}")
     check(len(site.records('--event', 'certificate_refused')) == 1, 'nothing of the stranger')
     check({r['event'] for r in site.records('--device', 'CN=thief')} == {'authorization', 'authentication'}, 'not found by subject')
+
+
+def test_a_device_of_another_tenant(bench):
+    artifact, _ = make_artifact(bench, 'release-1', 1 << 16)
+    server = MiniMender(bench, artifact, 'release-1')
+    site = Site(bench, server.url, ALLOWED_TENANTS='ours')
+    gateway = site.start()
+    body = json.dumps({'id_data': '{"mac": "bb"}', 'tenant_token': 'theirs', 'pubkey': ''}).encode()
+    answer = request(bench.pki, gateway.port, 'POST', '/api/devices/v1/authentication/auth_requests', body=body)
+    check(answer.status == 401, f'it was answered {answer.status}')
+    gateway.stop()
+    told = site.records('--device', '{"mac":"bb"}')
+    check([(r['event'], r['peer'], r['identity']) for r in told] == [('tenant_refused', '127.0.0.1', '{"mac":"bb"}')], f'told: {told}')
+    check(site.records('--event', 'authentication') == [], 'the server is said to have answered')
+    check('theirs' not in site.log.read_text(), 'the token is in the log')
 
 
 def test_small_ranges_and_cut_downloads(bench):

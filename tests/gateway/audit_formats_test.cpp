@@ -154,6 +154,20 @@ TEST_CASE("records are found by device, artifact, kind and time") {
     CHECK(c.wanted.wants(fields) == c.found);
   }
 }
+TEST_CASE("records are found by an identity in whatever spelling, also one that was cut") {
+  filter wanted;
+  for (std::size_t const length : {std::size_t{1}, max_text}) {
+    std::string const b(length, 'b');
+    record r("authentication");
+    r.add("identity", R"({"a":2,"b":")" + b + "\"}");
+    wanted.device = R"({ "b":")" + b + R"(", "a":2.0 })";
+    CHECK(wanted.wants(r.fields()));
+    wanted.device = R"({"a":3,"b":")" + b + "\"}";
+    CHECK_FALSE(wanted.wants(r.fields()));
+    wanted.device = R"({"a":2)";
+    CHECK_FALSE(wanted.wants(r.fields()));
+  }
+}
 TEST_CASE("a time is a beginning of one in UTC, or how long ago") {
   auto const now = time_point(std::chrono::milliseconds(1'798'000'000'007));
   CHECK(read_time("", now) == "");

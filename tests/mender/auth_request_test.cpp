@@ -119,6 +119,17 @@ TEST_CASE("a request in which two parsers could read two identities or keys is r
   }
 }
 
+TEST_CASE("whom a request names is told in one spelling, and not if a server could read another one") {
+  CHECK(claimed_identity(R"({"id_data":"{\"b\":1, \"a\":2}","pubkey":"none"})") == R"({"a":2,"b":1})");
+  CHECK(claimed_identity(R"({"id_data":"no JSON"})") == "no JSON");
+  for (std::string_view const none :
+       {"", "{}", "no JSON", R"({"id_data":{"a":1}})", R"({"id_data":"a","id_data":"b"})",
+        R"({"id_data":"a","ID_DATA":"b"})", R"({"ID_DATA":"a"})", R"({"id_data":"a"} x)", R"({"id_data":"a")"}) {
+    CAPTURE(none);
+    CHECK(claimed_identity(none).empty());
+  }
+}
+
 TEST_CASE("a request that says no identity or no usable key is refused") {
   std::string const pem = public_pem_of(make_key(key_kind::p256).get());
   for (std::string const id : {"", "{}", "[]", "null", "\"a\"", "{\"a\":1,}", "{\"a\":1} x", "{\"a\":1,\"a\":1}"}) {

@@ -147,6 +147,56 @@ TEST_CASE("an auth request is authorized before it goes upstream, byte for byte;
   CHECK(refused.empty());
 }
 
+TEST_CASE("the server's word on an auth request is told with the body and the device's id, and arrives as it came") {
+  std::vector<std::string> told;
+  std::string const body = R"({"id_data":"{\"mac\":\"a\"}"})";
+  site s([&](relay_options& o) {
+    o.answered = [&](proxy::exchange const&, auth_answer const& said) {
+      told.push_back(std::to_string(said.status) + '|' + said.device + '|' + std::to_string(said.request == body));
+    };
+  });
+  constexpr auto* path = "/api/devices/v1/authentication/auth_requests";
+  std::string const token = "e30.eyJzdWIiOiJkZXZpY2UtMSJ9.x";  // {"sub":"device-1"}
+  std::string const long_one(std::size_t{100} << 10, 'x');
+  struct {
+    int status;
+    std::string answer, told;
+  } const rows[] = {{200, token, "200|device-1|1"},
+                    {200, token + "\n", "200|device-1|1"},
+                    {200, "no token", "200||1"},
+                    {200, "", "200||1"},
+                    {200, long_one, "200||1"},
+                    {401, R"({"error":"x"})", "401||1"},
+                    {403, token, ""},
+                    {500, R"({"error":"x"})", ""}};
+  for (auto const& row : rows) {
+    CAPTURE(row.status);
+    CAPTURE(row.answer.substr(0, 40));
+    told.clear();
+    s.answers(row.answer, {{"Content-Type", "application/jwt"}}, row.status);
+    reply const r = s.ask("POST", path, {}, body);
+    CHECK(r.status() == row.status);
+    CHECK(r.value("Content-Type") == "application/jwt");
+    CHECK((r.whole && r.body == row.answer));
+    CHECK(s.origin.requests().back().body == body);
+    CHECK(told == (row.told.empty() ? std::vector<std::string>{} : std::vector{row.told}));
+  }
+  told.clear();
+  s.answers(token);
+  CHECK(s.ask("POST", path, {{"Expect", "100-continue"}}, body).body == token);
+  CHECK(told == std::vector<std::string>{"200|device-1|1"});
+  CHECK(s.ask("POST", next_v2, {}, body).status() == 200);
+  CHECK(told.size() == 1);
+
+  mishap broken;
+  broken.status = 200;
+  broken.body = token;
+  broken.cut_after = 10;
+  s.origin.standing(broken);
+  CHECK(s.ask("POST", path, {}, body).status() == 502);
+  CHECK(told.size() == 1);
+}
+
 namespace {
 asio::awaitable<std::optional<cache::key>> name_it(proxy::exchange&, artifact_source const& s) {
   if (s.artifact_name != "r1" || s.uri != "https://s3.example/a") co_return std::nullopt;

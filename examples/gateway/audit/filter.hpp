@@ -4,6 +4,8 @@
 #include "config/value_forms.hpp"
 #include "control/protocol.hpp"
 
+#include <mgw/mender/identity.hpp>
+
 #include <boost/json/object.hpp>
 
 #include <chrono>
@@ -27,7 +29,9 @@ private:
     if (device.empty()) return true;
     for (auto const* name : {"device", "identity", "subject", "serial", "peer", "for"})
       if (text_in(fields, name) == device) return true;
-    return false;
+    if (!device.starts_with('{')) return false;
+    auto const identity = mgw::mender::canonical_identity(device);  // whatever way the device writes it
+    return identity && text_in(fields, "identity") == clean(*identity);
   }
   bool is_artifact(boost::json::object const& fields, std::string_view name_is, std::string_view key_is) const {
     auto const begins = [&](std::string const& hex) { return artifact.size() >= 6 && hex.starts_with(artifact); };

@@ -18,8 +18,9 @@
 #include <mgw/core/log.hpp>
 #include <mgw/core/seldom.hpp>
 #include <mgw/core/seldom_each.hpp>
+#include <mgw/mender/auth_request.hpp>
 #include <mgw/mender/authorizer.hpp>
-#include <mgw/mender/device_api.hpp>
+#include <mgw/mender/relay_options.hpp>
 #include <mgw/proxy/exchange.hpp>
 #include <mgw/proxy/peer_info.hpp>
 #include <mgw/version.hpp>
@@ -82,7 +83,17 @@ public:
   void ended(mgw::proxy::exchange const& x) {
     auto const& n = x.notes();
     if (n.route.find("{token}") != n.route.npos) return n.object ? delivered(x) : refused(x);
-    if (n.route == auth_route_) authenticated(x);
+  }
+  /// The server's word on a device.
+  void authenticated(mgw::proxy::exchange const& x, mgw::mender::auth_answer const& said) {
+    std::string const peer = x.peer().address.address().to_string();
+    std::string const who = asked_for(x, proxies_);
+    bool const granted = said.status == 200;
+    if (!granted && !due("authentication", who.empty() ? peer : who, {})) return;
+    record r = begun("authentication", x, said.device);
+    r.add("identity", mgw::mender::claimed_identity(said.request));
+    r.add("granted", granted).add("request", x.notes().request_id);
+    writer_.put(std::move(r));
   }
   void authorized(mgw::mender::authorization const& a) {
     if (!a.granted && !due("authorization", a.certificate.subject, a.why)) return;
@@ -101,10 +112,12 @@ public:
     r.add("why", why.message());
     writer_.put(std::move(r));
   }
-  void tenant_refused(std::string_view client) {
+  /// `body`: nothing if it is too long to be read.
+  void tenant_refused(mgw::proxy::exchange const& x, std::string_view client, std::optional<std::string_view> body) {
     if (!due("tenant", client, {})) return;
-    record r("tenant_refused");
-    r.add("peer", client);
+    record r = begun("tenant_refused", x);
+    if (body) r.add("identity", mgw::mender::claimed_identity(*body));
+    r.add("request", x.notes().request_id);
     writer_.put(std::move(r));
   }
   /// Whom client certificates are trusted by was read anew, or could not be.
@@ -171,11 +184,14 @@ private:
 
   /// Who has asked.
   record begun(std::string_view event, mgw::proxy::exchange const& x) const {
+    return begun(event, x, x.notes().device);
+  }
+  record begun(std::string_view event, mgw::proxy::exchange const& x, std::string_view device) const {
     record r(event);
     r.add("peer", x.peer().address.address().to_string()).add("for", asked_for(x, proxies_));
     if (x.peer().certificate)
       r.add("subject", x.peer().certificate->subject).add("serial", x.peer().certificate->serial);
-    r.add("device", x.notes().device);
+    r.add("device", device);
     return r;
   }
   void describe(record& r, mgw::cache::key const& object) const {
@@ -237,17 +253,6 @@ private:
     r.add("why", n.failure);
     writer_.put(std::move(r));
   }
-  /// The server's word on a device.
-  void authenticated(mgw::proxy::exchange const& x) {
-    int const status = x.status();
-    if (x.aborted() || (status != 200 && status != 401)) return;
-    std::string const peer = x.peer().address.address().to_string();
-    std::string const who = asked_for(x, proxies_);
-    if (status != 200 && !due("authentication", who.empty() ? peer : who, {})) return;
-    record r = begun("authentication", x);
-    r.add("granted", status == 200).add("request", x.notes().request_id);
-    writer_.put(std::move(r));
-  }
   /// Refusals, which anybody may cause, are recorded once a minute for each who does, and kind.
   bool due(std::string_view event, std::string_view who, std::string_view why) {
     std::string name(event);
@@ -258,8 +263,6 @@ private:
   bool const refuses_;
   address_list const proxies_;
   lookup const objects_;
-  std::string const auth_route_ =
-      std::string(mgw::mender::match_call("POST", "/api/devices/v1/authentication/auth_requests").route);
   chain_key const key_;
   mgw::seldom_each refusals_{std::chrono::minutes(1), 4096};
   mgw::seldom gives_up_{std::chrono::minutes(1)};

@@ -64,4 +64,19 @@ inline result<auth_request> parse_auth_request(std::string_view body) {
                       std::move(values[2]).value_or(std::string()), *std::move(key));
 }
 
+/// Whom an auth request names, for records, **unverified**: its identity in one spelling, or as the device wrote it if
+/// that has none. Empty if there is none, or if a server could read another one in it.
+inline std::string claimed_identity(std::string_view body) {
+  json_scanner json(body);
+  std::optional<std::string> found;
+  bool const ok = json.peek() == '{' && json.object([&](std::string const& name) {
+    if (!detail::is_taken_for(name, "id_data")) return json.skip();
+    if (name != "id_data" || found || json.peek() != '"') return false;
+    return json.string(&found.emplace());
+  });
+  if (!ok || !json.at_end() || !found) return {};
+  auto one_spelling = canonical_identity(*found);
+  return one_spelling ? *std::move(one_spelling) : *std::move(found);
+}
+
 }  // namespace mgw::mender

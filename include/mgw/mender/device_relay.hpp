@@ -57,6 +57,8 @@ public:
   std::size_t held_reports() const { return shared_->reports.size(); }
 
 private:
+  static constexpr std::size_t max_token = std::size_t{16} << 10;  // as device_id_of reads
+
   struct shared {
     relay_options const options;
     link_rewriter links;
@@ -92,6 +94,7 @@ private:
   asio::awaitable<proxy::forward_outcome> try_once(proxy::exchange& x, proxy::forwarding& f, proxy::forward_call call,
                                                    route_match route,
                                                    std::chrono::steady_clock::time_point until) const;
+  asio::awaitable<void> answer_auth(proxy::exchange& x, proxy::forwarding& f) const;
   void heed(proxy::forwarding const& f) const;
   void note_crowd() const {
     if (shared_->crowded.due())
@@ -133,8 +136,31 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
   bool const next = route.what == call::next_v1 || route.what == call::next_v2;
   if (next && o.rewrite_links && f->response().status == 200)
     co_await shared_->links.answer(x, *f);
+  else if (route.what == call::auth_request && o.answered)
+    co_await answer_auth(x, *f);
   else
     co_await f->relay();
+}
+
+/// Relays it as it is, after it was told.
+inline asio::awaitable<void> device_relay::answer_auth(proxy::exchange& x, proxy::forwarding& f) const {
+  auto const& o = shared_->options;
+  auth_answer said{f.response().status, f.taken_body(), {}};
+  std::string token;
+  if (said.status == 200) {
+    std::error_code const ec = co_await f.read_whole(token, max_token);
+    if (ec && ec != http::parse_error::body_too_large) {
+      proxy::forward_outcome failure;
+      failure.ec = ec;
+      failure.hop = upstream::hop::response;
+      failure.status = 502;
+      co_await proxy::answer_failure(x, o.forward, failure);
+      co_return;
+    }
+    said.device = device_id_of("Bearer " + token.substr(0, token.find_last_not_of(" \t\r\n") + 1));
+  }
+  if (said.status == 200 || said.status == 401) o.answered(x, said);
+  co_await f.relay(token);
 }
 
 inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchange& x,
@@ -153,9 +179,11 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
     call.before = &authorize;
   }
   f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
-  if (route.what == call::auth_request && o.admits) {
+  if (route.what == call::auth_request && (o.admits || o.answered)) {
     proxy::forward_outcome const held = co_await f->hold_body(max_tenant_request);
     if (held.ec) co_return held;
+  }
+  if (route.what == call::auth_request && o.admits) {
     auto const body = f->repeatable() ? std::optional<std::string_view>(f->held_body()) : std::nullopt;
     if (!o.admits(x, body)) co_return proxy::client_fault(mender_error::other_tenant, 401);
   }

@@ -25,6 +25,13 @@
 
 namespace mgw::mender {
 
+/// What the server has said to an auth request.
+struct auth_answer {
+  int status;                ///< 200: the device is let in; 401
+  std::string_view request;  ///< the request's body, or the beginning of a long one
+  std::string device;        ///< the id in the token of a 200, unverified; empty: it cannot be told
+};
+
 /// Of a device_relay.
 struct relay_options {
   proxy::forward_options forward;
@@ -61,6 +68,8 @@ struct relay_options {
   std::function<asio::awaitable<void>(proxy::exchange&, std::string_view body)> authorize;
   /// Told of an auth request that the server has answered with 401.
   std::function<void(proxy::exchange const&, std::string_view body)> refused;
+  /// Told of the server's word on an auth request, before the device gets it. Empty: answers pass unread.
+  std::function<void(proxy::exchange const&, auth_answer const&)> answered;
   log_sink log;
 
   void warn(std::string const& text) const {
