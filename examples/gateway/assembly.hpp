@@ -171,7 +171,9 @@ public:
     closed_part<audit::trail> trail{trail_.get(), stuck};  // the last to end: all others report to it
     cache_part cache{*this, std::move(stuck)};
     status_part page{status_.get()};
-    level_signals levels(*workers_);
+    level_signals levels(*workers_, [this](auto from, auto to, auto by) {
+      if (trail_) trail_->log_level_set(name_of(from), name_of(to), by);
+    });
     reloads_.watch(*workers_);
     // What watches files speaks to the server and to client certificates, so it ends first.
     mgw::proxy::run_until_signal(*workers_, limit, tells, page, again, certificates, *server_, metrics_, cache, *own_, *upstreams_, control_, levels, trail);

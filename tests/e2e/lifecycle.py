@@ -97,6 +97,7 @@ def test_a_hangup_sets_the_log_level_and_names_what_needs_a_restart(bench):
     configuration = {'HTTPS': {'Enabled': True, 'Listen': environment['HTTPS_LISTEN'], 'ServerCertificate': str(bench.pki.cert),
                                'ServerKey': str(bench.pki.key)}, 'UpstreamServer': {'URL': NOWHERE},
                      'StateDirectory': environment['STATE_DIRECTORY'], 'Workers': 1, 'Log': {'Level': 'info'},
+                     'Audit': {'Path': str(bench.path('audit', 'log'))},
                      'Features': {'ArtifactsProxy': {'ArtifactsCache': {'Path': environment['ARTIFACTS_PROXY_CACHE_PATH']}}}}
     file.write_text(json.dumps(configuration))
     gateway = bench.start('gateway', [BIN / 'mgw-gateway', '--config', file], ready='mgw-gateway listening on')
@@ -108,10 +109,20 @@ def test_a_hangup_sets_the_log_level_and_names_what_needs_a_restart(bench):
     until(lambda: gateway.log.count('the configuration was read anew') == 2, 10, 'both readings')
     until(lambda: 'needs a restart: Workers"' in gateway.log, 10, 'what needs a restart')
     check(gateway.log.count('needs a restart') == 1, gateway.log)
+    for which in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2):  # the second one has nothing to change
+        before = gateway.log.count('the log level was changed')
+        gateway.child.send_signal(which)
+        until(lambda: gateway.log.count('the log level was changed') == before + 1, 10, f'a change by {which}')
     file.write_text('{"Log": {"Level": "loud"}}')
     gateway.child.send_signal(signal.SIGHUP)
     until(lambda: 'the configuration stays the one of before' in gateway.log, 10, 'the refusal')
     check(gateway.stop() == 0, 'the gateway did not end cleanly')
+    records = [json.loads(line) for line in bench.path('audit', 'log').read_text().splitlines()]
+    read = [(r['done'], r.get('changed'), r.get('restart')) for r in records if r['event'] == 'configuration_read']
+    check(read == [(True, {'Log.Level': '"debug"'}, 'Workers'), (True, {'Log.Level': '"info"'}, None), (False, None, None)],
+          f'the records: {read}')
+    levels = [(r['from'], r['to'], r['by']) for r in records if r['event'] == 'log_level']
+    check(levels == [('info', 'debug', 'SIGUSR1'), ('debug', 'info', 'SIGUSR2')], f'the records: {levels}')
 
 
 # ---- the service manager ---------------------------------------------------------------------------------------------

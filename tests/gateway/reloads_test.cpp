@@ -211,30 +211,33 @@ TEST_CASE("the end of a certificate is that of the file that was read last, and 
 TEST_CASE("a configuration that is read anew gives its log level, and the keys that need a restart are named") {
   std::string text = R"({"HTTPS": {"Listen": ":443"}, "Workers": 2, "Log": {"Level": "info"}})";
   events seen;
-  std::vector<std::string> levels, restart;
-  std::string trouble;
+  std::vector<std::string> levels{"info"};
+  configuration_reload::outcome done;
   configuration_reload::options o;
   o.read = [&] { return test::from_text(text); };
-  o.set_level = [&](std::string const& level) { levels.push_back(level); };
-  o.log = seen.sink();
-  o.told = [&](std::string_view why, std::vector<std::string> const& keys) {
-    trouble = why;
-    restart = keys;
+  o.set_level = [&](std::string const& level) {
+    bool const other = levels.back() != level;
+    levels.push_back(level);
+    return other;
   };
+  o.log = seen.sink();
+  o.told = [&](configuration_reload::outcome const& what) { done = what; };
   configuration_reload const again(test::from_text(text).values, o);
   again();
-  CHECK(restart.empty());
+  CHECK((done.trouble.empty() && done.log_level.empty() && done.restart.empty()));
   CHECK(seen.at_least(1) == std::vector<std::string>{"info: the configuration was read anew"});
   text = R"({"HTTPS": {"Listen": ":8443"}, "Workers": 3, "Log": {"Level": "debug"}})";
   again();
-  CHECK(restart == std::vector<std::string>{"HTTPS.Listen", "Workers"});
+  CHECK(done.log_level == "debug");
+  CHECK(done.restart == std::vector<std::string>{"HTTPS.Listen", "Workers"});
   CHECK(seen.at_least(3).back() == "warn: changed, and needs a restart: HTTPS.Listen, Workers");
-  CHECK(levels == std::vector<std::string>{"info", "debug"});
-  text = R"({"Log": {"Level": "loud"}})";
+  CHECK(levels == std::vector<std::string>{"info", "info", "debug"});
+  text = R"({"Workers": 4, "Log": {"Level": "loud"}})";
   again();
-  CHECK(has(trouble, "Log.Level"));
+  CHECK(has(done.trouble, "Log.Level"));
+  CHECK((done.log_level.empty() && done.restart.empty()));
   CHECK(has(seen.at_least(4).back(), "error: the configuration stays the one of before: "));
-  CHECK(levels.size() == 2);
+  CHECK(levels.size() == 3);
 }
 
 }  // namespace gateway::reloads_test

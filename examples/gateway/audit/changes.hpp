@@ -10,6 +10,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value.hpp>
 
 #include <cstddef>
 #include <string>
@@ -69,6 +70,13 @@ inline record configuration_record(settings const& s, fingerprint const& now, fi
   }
   r.add("changed", boost::json::value(std::move(changed)));
   return r;
+}
+
+/// The same of a configuration that was read anew, of which only the log level takes effect; empty: it has not changed.
+inline boost::json::value changed_log_level(std::string_view level) {
+  boost::json::object changed;
+  if (!level.empty()) changed.emplace("Log.Level", json_view(clean('"' + std::string(level) + '"')));
+  return changed;
 }
 
 }  // namespace gateway::audit

@@ -132,10 +132,18 @@ public:
     r.add("done", trouble.empty()).add("why", trouble).add("certificate", what);
     writer_.put(std::move(r));
   }
-  /// The configuration was read anew, or could not be; these keys have changed, and need a restart.
-  void configuration_read(std::string_view trouble, std::string_view restart) {
+  /// The configuration was read anew, or could not be: the log level that is in force by it, if that is another one,
+  /// and the keys that have changed and need a restart.
+  void configuration_read(std::string_view trouble, std::string_view log_level, std::string_view restart) {
     record r("configuration_read");
-    r.add("done", trouble.empty()).add("why", trouble).add("restart", restart);
+    r.add("done", trouble.empty()).add("why", trouble);
+    if (trouble.empty()) r.add("changed", changed_log_level(log_level)).add("restart", restart);
+    writer_.put(std::move(r));
+  }
+  /// A signal has set the log level.
+  void log_level_set(std::string_view from, std::string_view to, std::string_view by) {
+    record r("log_level");
+    r.add("from", from).add("to", to).add("by", by);
     writer_.put(std::move(r));
   }
   void condemned(mgw::cache::key const& object, std::string_view why) {

@@ -48,8 +48,8 @@ inline void reread_configuration(assembly& of, settings const& running, flags co
   o.set_level = configure_log_level;
   o.log = log_line;
   if (auto* const trail = of.trail())
-    o.told = [trail](std::string_view trouble, std::vector<std::string> const& restart) {
-      trail->configuration_read(trouble, configuration_reload::joined(restart));
+    o.told = [trail](configuration_reload::outcome const& done) {
+      trail->configuration_read(done.trouble, done.log_level, configuration_reload::joined(done.restart));
     };
   of.at_hangup().add(configuration_reload(running, std::move(o)));
 }

@@ -19,12 +19,17 @@ namespace gateway {
 /// configuration that cannot be used is told, and nothing of it is taken.
 class configuration_reload {
 public:
+  /// What a reading has come to.
+  struct outcome {
+    std::string trouble;               ///< why nothing was taken; empty: it was
+    std::string log_level;             ///< the new one, in force now; empty: it is the one of before
+    std::vector<std::string> restart;  ///< keys that have changed and need one
+  };
   struct options {
     std::function<configuration()> read;                ///< all sources again
-    std::function<void(std::string const&)> set_level;  ///< one that logging knows
+    std::function<bool(std::string const&)> set_level;  ///< to one that logging knows; false: it was that already
     mgw::log_sink log;
-    /// What was done: `trouble` says why it was not; `restart`: what needs one. May be empty.
-    std::function<void(std::string_view trouble, std::vector<std::string> const& restart)> told;
+    std::function<void(outcome const&)> told;  ///< may be empty
     options() = default;
   };
 
@@ -32,8 +37,8 @@ public:
   configuration_reload(settings running, options o) : running_(std::move(running)), asked_(std::move(o)) {}
 
   void operator()() const {
-    std::string trouble;
-    std::vector<std::string> restart;
+    outcome o;
+    auto& [trouble, log_level, restart] = o;
     try {
       configuration const c = asked_.read();
       for (std::string const& e : c.errors) (trouble += trouble.empty() ? "" : "; ") += e;
@@ -41,7 +46,7 @@ public:
         for (std::string const& line : *lines) asked_.log(mgw::log_level::warn, line);
       if (trouble.empty()) {
         restart = need_restart(running_, c.values);
-        asked_.set_level(c.values.log_level);
+        if (asked_.set_level(c.values.log_level)) log_level = c.values.log_level;
       }
     } catch (std::exception const& e) {
       trouble = e.what();
@@ -51,7 +56,7 @@ public:
     else
       asked_.log(mgw::log_level::info, "the configuration was read anew");
     if (!restart.empty()) asked_.log(mgw::log_level::warn, "changed, and needs a restart: " + joined(restart));
-    if (asked_.told) asked_.told(trouble, restart);
+    if (asked_.told) asked_.told(o);
   }
 
   /// The keys whose values are others and are only read at the start.

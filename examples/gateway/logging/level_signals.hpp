@@ -7,8 +7,11 @@
 #include <asio/signal_set.hpp>
 
 #include <csignal>
+#include <functional>
 #include <optional>
+#include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace gateway {
 
@@ -16,8 +19,11 @@ namespace gateway {
 /// again. A Part of a running gateway.
 class level_signals {
 public:
+  /// What a signal has changed; `by`: its name.
+  using told = std::function<void(spdlog::level::level_enum from, spdlog::level::level_enum to, std::string_view by)>;
+
   /// Before the workers run.
-  explicit level_signals(mgw::net::worker_pool& workers) {
+  explicit level_signals(mgw::net::worker_pool& workers, told tell = {}) : tell_(std::move(tell)) {
     signals_.emplace(workers.worker(0).io, SIGUSR1, SIGUSR2);
     wait();
   }
@@ -38,11 +44,15 @@ private:
   void wait() {
     signals_->async_wait([this](std::error_code ec, int which) {
       if (ec) return;
-      change_log_level(which == SIGUSR1 ? below(spdlog::get_level()) : logging::configured.load());
+      auto const from = spdlog::get_level();
+      auto const to = which == SIGUSR1 ? below(from) : logging::configured.load();
+      change_log_level(to);
+      if (tell_ && to != from) tell_(from, to, which == SIGUSR1 ? "SIGUSR1" : "SIGUSR2");
       wait();
     });
   }
 
+  told const tell_;
   std::optional<asio::signal_set> signals_;
 };
 

@@ -121,18 +121,23 @@ inline void log_always(std::string_view text) {
   for (auto const& sink : spdlog::default_logger()->sinks()) sink->log(m);
 }
 
+inline std::string_view name_of(spdlog::level::level_enum level) {
+  auto const name = spdlog::level::to_string_view(level);
+  return {name.data(), name.size()};
+}
+
 /// Sets the level, and says so at this level.
 inline void change_log_level(spdlog::level::level_enum to) {
   spdlog::set_level(to);
-  auto const name = spdlog::level::to_string_view(to);
-  log_event(to, "the log level was changed",
-            [&](log_fields& f) { f.word("to", std::string_view(name.data(), name.size())); });
+  log_event(to, "the log level was changed", [&](log_fields& f) { f.word("to", name_of(to)); });
 }
-/// The level of the configuration has been read anew: it is in force, whatever signals have made of it.
-inline void configure_log_level(std::string const& level) {
+/// The level of the configuration has been read anew: it is in force, whatever signals have made of it. False: it was.
+inline bool configure_log_level(std::string const& level) {
   auto const to = logging::level_of(level);
   logging::configured = to;
-  if (spdlog::get_level() != to) change_log_level(to);
+  bool const other = spdlog::get_level() != to;
+  if (other) change_log_level(to);
+  return other;
 }
 
 /// The toolkit's lines. A warning or an error that is said again within ten seconds is left out, and counted.
