@@ -1,13 +1,14 @@
 """mgw-gateway doctor: nothing to say of a good installation, and each fault once with its check and what to do."""
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
 import threading
 import time
 
-from support import BIN, MiniMender, Origin, check, gateway_environment, make_artifact, make_pki, start_gateway
+from support import BIN, MiniMender, Origin, check, gateway_environment, make_artifact, make_pki, start_gateway, until
 
 DAY = 86400
 
@@ -73,14 +74,20 @@ def test_good_installations(bench):
     storage = bench.enter(Origin(artifact.read_bytes()))
     status, found = doctor(bench, environment, '--artifact-url', f'{storage.url}{storage.PATH}?{storage.query}')
     check(all(f['level'] == 'ok' and f['advice'] == '' for f in found.values()), f'planned: {found}')
-    wanted = {'configuration', 'https port', 'certificate', 'certificate name', 'certificate chain', 'state directory',
+    wanted = {'configuration', 'https port', 'status page', 'certificate', 'certificate name', 'certificate chain', 'state directory',
               'cache directory', 'cache space', 'upstream name', 'upstream tcp', 'upstream tls', 'upstream http', 'clock',
               'artifact host', 'artifact name', 'artifact tcp', 'artifact'}
     check(set(found) == wanted, f'checks: {set(found) ^ wanted}')
-    gateway = start_gateway(bench, server.url)
-    environment['HTTPS_LISTEN'] = f'127.0.0.1:{gateway.port}'
+    more = {'METRICS_ENABLED': 'true', 'METRICS_LISTEN': '127.0.0.1:0', 'AUDIT_PATH': str(bench.path('audit', 'log'))}
+    gateway = start_gateway(bench, server.url, **more)
+    metrics, page = (until(lambda: re.search(rf'address=http://(127\.0\.0\.1:\d+)/{path}\n', gateway.log), 20, 'an address')[1]
+                     for path in ('metrics', ''))
+    environment = {**environment, **more, 'HTTPS_LISTEN': f'127.0.0.1:{gateway.port}', 'METRICS_LISTEN': metrics, 'ADMIN_LISTEN': page}
     status, found = doctor(bench, environment)
     check(status == 0 and all(f['level'] == 'ok' for f in found.values()), f'running: {found}')
+    for name in ('metrics port', 'status page'):
+        check('a gateway runs there' in found[name]['found'], f'{found[name]}')
+    check(found['audit log']['found'].endswith('can be written to'), f'{found["audit log"]}')
     check('the gateway runs, and is ready' in found['https port']['found'], f'{found["https port"]}')
     table = subprocess.run([BIN / 'mgw-gateway', 'doctor'], env={'PATH': os.environ['PATH'], **environment},
                            capture_output=True, text=True, timeout=60)
@@ -160,3 +167,6 @@ def test_faults_of_this_machine(bench):
     with socket.create_server(('127.0.0.1', 0)) as taken:  # and never says a word
         expect_problem(bench, {**good, 'HTTPS_LISTEN': f'127.0.0.1:{taken.getsockname()[1]}'}, 'https port',
                        'another program', 'HTTPS_LISTEN')
+        expect_problem(bench, {**good, 'ADMIN_LISTEN': f'127.0.0.1:{taken.getsockname()[1]}'}, 'status page',
+                       'another program', 'ADMIN_LISTEN')
+    expect_problem(bench, {**good, 'AUDIT_PATH': str(file / 'log')}, 'audit log', 'AUDIT_PATH')

@@ -52,6 +52,43 @@ TEST_CASE("a check tells of each directory whether it can be used, and makes non
   CHECK(::access(file.c_str(), F_OK) == 0);
 }
 
+TEST_CASE("a check tells whether the audit log can be written, and what follows if not") {
+  mgw::test::temporary_directory const d;
+  std::string const here = d.path().string(), file = here + "/file", log = here + "/log";
+  std::ofstream(file) << "x";
+  auto const checked = [&](std::string const& path, char const* on_failure = "warn", char const* proxy = "false") {
+    auto c = from_environment({{{"STATE_DIRECTORY", here},
+                                {"ARTIFACTS_PROXY_ENABLED", proxy},
+                                {"AUDIT_PATH", path},
+                                {"AUDIT_ON_FAILURE", on_failure}}});
+    check_places(c);
+    return c;
+  };
+  CHECK(checked("").notes.empty());
+  for (std::string const& path : {log, file, here + "/not/there/log"}) {
+    CAPTURE(path);
+    auto const good = checked(path);
+    CHECK(all(good.errors) + all(good.warnings) == "");
+    CHECK(has(all(good.notes),
+              "AUDIT_PATH (Audit.Path) is \"" + path + (path == file ? "\": uid " : "\": it is not there")));
+    CHECK(has(all(good.notes), "STATE_DIRECTORY (StateDirectory) is \""));  // the log's key is there
+  }
+  CHECK_FALSE(std::filesystem::exists(log));
+  for (std::string const& path : {file + "/log", here}) {
+    CAPTURE(path);
+    auto const warned = checked(path);
+    CHECK(all(warned.errors) == "");
+    REQUIRE(warned.warnings.size() == 1);
+    CHECK(has(warned.warnings.front(), "AUDIT_PATH (Audit.Path) is \"" + path + "\": "));
+    CHECK(warned.warnings.front().ends_with(", or nothing is recorded"));
+    auto const refused = checked(path, "refuse");
+    CHECK(refused.errors.size() == 1);
+    CHECK(refused.warnings.empty());
+  }
+  std::ofstream(here + "/audit-key") << "no key";
+  CHECK(has(all(checked(log).errors), "its key, " + here + "/audit-key: "));
+}
+
 TEST_CASE("directories that nobody set are no errors: a start goes on without them, and it is said what that costs") {
   mgw::test::temporary_directory const d;
   std::string const file = (d.path() / "file").string();

@@ -92,6 +92,74 @@ TEST_CASE("doctor: a port that nobody has is free, and one that another program 
   CHECK(check_port({"http port", "HTTP_LISTEN", "nowhere"}, false, soon).how == level::problem);
 }
 
+TEST_CASE("doctor: of the addresses of metrics and of the status page a gateway is told from another program") {
+  scripted_server const there([](blocking_socket& c) {
+    std::string unread;
+    bool const page = has(scripted_server::read_head(c, unread), "GET /status.json ");
+    c.send(page ? http(200, R"({"version":"1"})") : http(404));
+  });
+  settings s;
+  s.admin.listen = s.metrics.listen = "127.0.0.1:" + std::to_string(there.port());
+  CHECK(check_ports(s, soon).front().how == level::ok);
+  s.metrics.enabled = true;
+  auto const found = check_ports(s, soon);
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].check == "metrics port");
+  CHECK(found[0].how == level::problem);
+  CHECK(has(found[0].advice, "METRICS_LISTEN"));
+  CHECK(has(found[1].found, "a gateway runs there"));
+  s.metrics.listen = "127.0.0.1:0";
+  CHECK(check_ports(s, soon)[0].how == level::ok);
+  s.admin.listen = "nowhere";
+  CHECK(check_ports(s, soon)[1].how == level::problem);
+  s.admin.enabled = s.metrics.enabled = false;
+  CHECK(check_ports(s, soon).empty());
+}
+
+TEST_CASE("doctor: without its page the gateway starts, unless somebody has set the address") {
+  scripted_server const other([](blocking_socket& c) {
+    std::string unread;
+    if (!scripted_server::read_head(c, unread).empty()) c.send(http(404));
+  });
+  settings s;
+  s.admin.listen = "127.0.0.1:" + std::to_string(other.port());
+  for (bool const by_default : {true, false}) {
+    s.admin.listen_is_default = by_default;
+    auto const found = check_ports(s, soon);
+    REQUIRE(found.size() == 1);
+    CHECK(found[0].how == (by_default ? level::warning : level::problem));
+    CHECK(has(found[0].found, "another program"));
+    CHECK(has(found[0].advice, "ADMIN_LISTEN"));
+  }
+}
+
+TEST_CASE("doctor: the audit log's file and its directory") {
+  temporary_directory const d;
+  std::string const here = d.path().string(), file = here + "/log";
+  auto const look = [&](std::string const& path) {
+    settings s;
+    s.state_directory = here;
+    s.audit.path = path;
+    for (finding const& f : check_directories(s, soon))
+      if (f.check == "audit log") return f;
+    return finding(level::problem, "nothing", "");
+  };
+  CHECK(look("").check == "nothing");
+  CHECK(look(here + "/not/there/log").how == level::ok);
+  CHECK(look(file).how == level::ok);
+  CHECK(has(look(file).found, "not there yet"));
+  CHECK_FALSE(std::filesystem::exists(file));
+  std::ofstream(file) << "x";
+  CHECK(look(file).how == level::ok);
+  CHECK(has(look(file).found, "can be written to"));
+  CHECK(std::filesystem::file_size(file) == 1);
+  finding const below = look(file + "/log");
+  CHECK(below.how == level::problem);
+  CHECK(has(below.advice, "AUDIT_PATH (Audit.Path)"));
+  CHECK(look(here).how == level::problem);
+  CHECK(has(look(here).found, "is no file"));
+}
+
 TEST_CASE("doctor: an address that this machine does not have is explained") {
   finding const f = check_port({"http port", "HTTP_LISTEN", "192.0.2.1:0"}, false, soon);
   CHECK(f.how == level::problem);

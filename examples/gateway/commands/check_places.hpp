@@ -1,5 +1,6 @@
 #pragma once
 
+#include "audit/files.hpp"
 #include "commands/table.hpp"
 #include "config/configuration.hpp"
 #include "config/settings.hpp"
@@ -31,15 +32,17 @@ public:
 
   void run() {
     settings const& s = c_.values;
-    bool const keeps = s.proxy.enabled && s.cache.enabled;
-    if (s.proxy.enabled || s.mtls.enabled) {
+    bool const keeps = s.proxy.enabled && s.cache.enabled, records = !s.audit.path.empty();
+    if (s.proxy.enabled || s.mtls.enabled || records) {
       std::string const key = "StateDirectory";
-      char const* const otherwise = !s.state_is_default ? ""
-                                    : s.mtls.enabled ? ", or which certificate is which device's is forgotten with each process"
+      char const* const otherwise = !s.state_is_default || records ? ""
+                                    : s.mtls.enabled
+                                        ? ", or which certificate is which device's is forgotten with each process"
                                     : s.cache.secret.empty() ? ", or links to artifacts end with each process"
                                                              : ", or no cache commands are taken";
       if (is_usable(key, s.state_directory, otherwise)) note(key, s.state_directory, "");
     }
+    if (records) audit_log();
     if (keeps) cache();
     if (keeps && s.cache.verify != "off") try {
         (void)configured_verifier(s);
@@ -59,7 +62,11 @@ private:
   }
   /// `otherwise`: how the gateway fares that starts without it; empty: it does not start.
   bool is_usable(std::string const& key, std::string const& path, char const* otherwise) {
-    std::string const place = nearest_there(path).string();
+    return is_usable(key, path, path, otherwise);
+  }
+  /// The same of the directory that what is set to `path` is in.
+  bool is_usable(std::string const& key, std::string const& path, std::string const& directory, char const* otherwise) {
+    std::string const place = nearest_there(directory).string();
     struct stat about{};
     std::error_code why;
     if (::stat(place.c_str(), &about) != 0)
@@ -69,12 +76,37 @@ private:
     else if (::faccessat(AT_FDCWD, place.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
       why = std::error_code(errno, std::system_category());
     if (!why) return true;
-    bool const above = place != std::filesystem::absolute(path).lexically_normal();
+    bool const above = place != std::filesystem::absolute(directory).lexically_normal();
     auto& said = *otherwise != '\0' ? c_.warnings : c_.errors;
     said.push_back(at(key, path) + ": " + (above ? "it is not there, and cannot be made in " + place + ": " : "") +
                    file_trouble(place, why) + "; needed: a directory that uid " + std::to_string(::geteuid()) +
                    " may write to (mkdir, chown), or another path" + otherwise);
     return false;
+  }
+  /// The log's file, its directory, and its key.
+  void audit_log() {
+    std::string const key = "Audit.Path", &path = c_.values.audit.path, uid = std::to_string(::geteuid());
+    std::string const secret = audit::key_file(c_.values.state_directory);
+    auto const known = audit::read_key(ops_, secret);
+    if (!known && known.error() != std::errc::no_such_file_or_directory && known.error() != std::errc::not_a_directory)
+      c_.errors.push_back(at(key, path) + ": its key, " + secret + ": " + file_trouble(secret, known.error()) +
+                          "; needed: the file that a start has made there, or none");
+    bool const refuses = c_.values.audit.on_failure == "refuse";
+    char const* const otherwise = refuses ? "" : ", or nothing is recorded";
+    if (!is_usable(key, path, directory_of(path), otherwise)) return;
+    struct stat about{};
+    std::error_code why;
+    if (::stat(path.c_str(), &about) != 0) {
+      if (errno != ENOENT) why = std::error_code(errno, std::system_category());
+    } else if (!S_ISREG(about.st_mode)) {
+      why = std::make_error_code(S_ISDIR(about.st_mode) ? std::errc::is_a_directory : std::errc::invalid_argument);
+    } else if (::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) != 0) {
+      why = std::error_code(errno, std::system_category());
+    }
+    if (!why) return note(key, path, "");
+    (refuses ? c_.errors : c_.warnings)
+        .push_back(at(key, path) + ": " + file_trouble(path, why) + "; needed: a file that uid " + uid +
+                   " may read and write, or none, or another path" + otherwise);
   }
   void cache() {
     auto const& cache = c_.values.cache;

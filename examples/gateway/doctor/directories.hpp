@@ -9,6 +9,7 @@
 #include "support/place.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -128,6 +129,24 @@ inline findings cache_at(settings const& s, std::chrono::steady_clock::time_poin
   return out;
 }
 
+inline findings audit_at(std::string const& path) {
+  constexpr auto *check = "audit log", *key = "AUDIT_PATH (Audit.Path)";
+  finding const directory = check_directory(directory_of(path), check, key);
+  if (directory.how == level::problem) return {directory};
+  int const fd = ::open(path.c_str(), O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+  std::error_code const ec(fd < 0 ? errno : 0, std::generic_category());
+  struct stat about{};
+  bool const strange = fd >= 0 && (::fstat(fd, &about) != 0 || !S_ISREG(about.st_mode));
+  if (fd >= 0) ::close(fd);
+  if (strange || ec == std::errc::is_a_directory)
+    return {finding(level::problem, check, path + " is no file",
+                    std::string("set ") + key + " to a file, or move away what is there")};
+  if (ec && ec != std::errc::no_such_file_or_directory)
+    return {finding(level::problem, check, path + " cannot be written to: " + file_trouble(path, ec),
+                    write_advice(ec, path))};
+  return {finding(level::ok, check, path + (ec ? " is not there yet; the gateway makes it" : " can be written to"))};
+}
+
 }  // namespace directories_detail
 
 /// The directories of these settings, each of which may take `limit`.
@@ -135,6 +154,10 @@ inline findings check_directories(settings const& s, std::chrono::milliseconds l
   findings out = with_limit(limit, "state directory", s.state_directory, [path = s.state_directory] {
     return findings{check_directory(path, "state directory", "STATE_DIRECTORY (StateDirectory)")};
   });
+  if (!s.audit.path.empty())
+    for (auto& f : with_limit(limit, "audit log", s.audit.path,
+                              [path = s.audit.path] { return directories_detail::audit_at(path); }))
+      out.push_back(std::move(f));
   if (!s.proxy.enabled || !s.cache.enabled) {
     out.emplace_back(level::warning, "cache directory",
                      "no artifacts are kept: each device's download crosses the upstream link",

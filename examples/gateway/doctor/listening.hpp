@@ -21,6 +21,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -88,14 +89,18 @@ inline finding judge_certificate_there(listen_place const& p, certificate_there 
   return {level::ok, p.check, found};
 }
 
+inline finding another_program(listen_place const& p) {
+  return {level::problem, p.check, p.address + " is taken by another program",
+          "see who it is (ss -ltnp), and end it, or set " + p.key + " to another address"};
+}
+
 /// Somebody has the port: us?
 inline finding who_is_there(listen_place const& p, asio::ip::tcp::endpoint const& where, bool clients_need_certificates,
                             milliseconds step) {
   bool const tls = !p.certificate.empty();
   auto const at = from_here(where, tls);
   std::string const taken = p.address + " is taken";
-  finding const other(level::problem, p.check, taken + " by another program",
-                      "see who it is (ss -ltnp), and end it, or set " + p.key + " to another address");
+  finding const other = another_program(p);
   auto const alive = ask(at, "/api/internal/v1/gateway/alive", step);
   if (alive.status == 0 && tls && clients_need_certificates) {
     // Without a certificate of a client nothing more is to be had.
@@ -126,30 +131,57 @@ inline finding judge_no_listener(listen_place const& p, std::error_code ec, unsi
           (advice.empty() ? "set another address" : advice) + " (" + p.key + ')'};
 }
 
-/// Whether the gateway can listen there, or does already.
-inline finding check_port(listen_place const& p, bool clients_need_certificates, milliseconds step) {
-  using namespace listening_detail;
-  auto const where = mgw::net::parse_listen_address(p.address);
-  if (!where)
-    return {level::problem, p.check, p.key + " is \"" + p.address + '"',
-            "set it to [HOST]:PORT, such as :443 or 127.0.0.1:8443"};
-  std::error_code ec;
+namespace listening_detail {
+
+/// Listens there for a moment. Why it cannot be done.
+inline std::error_code try_to_listen(asio::ip::tcp::endpoint const& where) {
   try {
     asio::io_context io;
     mgw::net::listener_options alone;
     alone.reuse_port = false;
-    mgw::net::listener const one(io, *where, alone);
-    return {level::ok, p.check,
-            where->port() == 0 ? p.address + ": the system chooses a port" : p.address + " is free"};
+    mgw::net::listener const one(io, where, alone);
+    return {};
   } catch (std::system_error const& e) {
-    ec = e.code();
+    return e.code();
   }
+}
+inline finding no_address(listen_place const& p) {
+  return {level::problem, p.check, p.key + " is \"" + p.address + '"',
+          "set it to [HOST]:PORT, such as :443 or 127.0.0.1:8443"};
+}
+inline finding nobody_is_there(listen_place const& p, unsigned port) {
+  return {level::ok, p.check, port == 0 ? p.address + ": the system chooses a port" : p.address + " is free"};
+}
+
+}  // namespace listening_detail
+
+/// Whether the gateway can listen there, or does already.
+inline finding check_port(listen_place const& p, bool clients_need_certificates, milliseconds step) {
+  using namespace listening_detail;
+  auto const where = mgw::net::parse_listen_address(p.address);
+  if (!where) return no_address(p);
+  std::error_code const ec = try_to_listen(*where);
+  if (!ec) return nobody_is_there(p, where->port());
   if (ec == asio::error::address_in_use) return who_is_there(p, *where, clients_need_certificates, step);
   if (ec == asio::error::access_denied) {  // the service may have a right that we have not, and listen there
     finding const there = who_is_there(p, *where, clients_need_certificates, step);
     if (there.how != level::problem) return there;
   }
   return judge_no_listener(p, ec, where->port());
+}
+
+/// The same of a listener that is not for devices: the gateway's answer to a GET of `path` has `sign` in its beginning.
+inline finding check_side_port(listen_place const& p, char const* path, std::string_view sign, milliseconds step) {
+  using namespace listening_detail;
+  auto const where = mgw::net::parse_listen_address(p.address);
+  if (!where) return no_address(p);
+  std::error_code const ec = try_to_listen(*where);
+  if (!ec) return nobody_is_there(p, where->port());
+  if (ec != asio::error::address_in_use) return judge_no_listener(p, ec, where->port());
+  auto const answer = ask(from_here(*where, false), path, step);
+  if (answer.status == 200 && answer.body.find(sign) != answer.body.npos)
+    return {level::ok, p.check, p.address + ": a gateway runs there"};
+  return another_program(p);
 }
 
 /// All listeners of these settings.
@@ -159,6 +191,18 @@ inline findings check_ports(settings const& s, milliseconds step) {
     out.push_back(check_port({"https port", "HTTPS_LISTEN (HTTPS.Listen)", s.https.listen, s.https.certificate},
                              s.mtls.enabled, step));
   if (s.http.enabled) out.push_back(check_port({"http port", "HTTP_LISTEN (HTTP.Listen)", s.http.listen}, false, step));
+  if (s.metrics.enabled)
+    out.push_back(check_side_port({"metrics port", "METRICS_LISTEN (Metrics.Listen)", s.metrics.listen}, "/metrics",
+                                  "mender_gateway_", step));
+  if (s.admin.enabled) {
+    out.push_back(check_side_port({"status page", "ADMIN_LISTEN (Admin.Listen)", s.admin.listen}, "/status.json",
+                                  "{\"version\":", step));
+    finding& page = out.back();
+    if (page.how == level::problem && s.admin.listen_is_default) {
+      page.how = level::warning;
+      page.found += ": the gateway starts without its status page";
+    }
+  }
   return out;
 }
 

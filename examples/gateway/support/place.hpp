@@ -19,6 +19,12 @@ inline std::filesystem::path nearest_there(std::string const& path) {
   return place;
 }
 
+/// The directory that a file is in.
+inline std::string directory_of(std::string const& file) {
+  auto const parent = std::filesystem::path(file).parent_path();
+  return parent.empty() ? "." : parent.string();
+}
+
 /// What the files in a directory take of the disk, in bytes; of links, the links. What cannot be looked at counts
 /// nothing. `whole`: all of them were looked at by `until`.
 inline std::uint64_t bytes_on_disk(std::string const& path, std::chrono::steady_clock::time_point until, bool& whole) {
