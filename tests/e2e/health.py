@@ -1,10 +1,11 @@
 """`mgw-gateway health`, by which containers find out whether the gateway is alive; the manual page and the completion."""
 import os
+import pathlib
 import re
 import socket
 import subprocess
 
-from support import BIN, check, start_gateway
+from support import BIN, check, gateway_environment, start_gateway
 
 NOWHERE = 'http://127.0.0.1:9'
 
@@ -74,6 +75,16 @@ def test_manual_page_and_completion_have_all_that_help_has(bench):
     check(flags <= set(re.findall(r'--[a-z][a-z-]+', page)), f'not in the page: {flags}')
     for command in commands:
         check(re.search(rf'^\.SS "{command}\b', page, re.M), f'{command} is not in the page')
+    signals = re.findall(r'^\.B (SIG.*)', page.split('.SH SIGNALS\n')[1].split('.SH')[0], re.M)
+    check(signals == ['SIGTERM, SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'], f'signals: {signals}')
+    files = re.findall(r'^\.I (\S+)', page.split('.SH FILES\n')[1].split('.SH')[0], re.M)
+    state = '/var/lib/mender-gateway/'
+    check({'/etc/mender/mender-gateway.conf', '/var/cache/mender-gateway/', state, state + 'link-secret', state + 'bindings',
+           state + 'control.sock', state + 'audit-key'} <= set(files), f'files: {files}')
+    start_gateway(bench, NOWHERE, AUDIT_PATH=str(bench.path('audit', 'log')))
+    there = {p.name for p in pathlib.Path(gateway_environment(bench, NOWHERE)['STATE_DIRECTORY']).iterdir()}
+    check({'link-secret', 'audit-key', 'audit-settings'} <= there, f'in the state directory: {there}')
+    check(all(state + name in page for name in there), f'not in the page: {there}')
 
     def completed(*words):
         script = (completion + f'\nCOMP_WORDS=({" ".join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}\n'

@@ -1,7 +1,10 @@
 #pragma once
 
+#include "audit/files.hpp"
 #include "config/load.hpp"
 #include "config/options.hpp"
+#include "config/settings.hpp"
+#include "control/socket_path.hpp"
 
 #include <mgw/version.hpp>
 
@@ -65,6 +68,42 @@ inline std::string command(CLI::App const& app, std::string const& within) {
   return out;
 }
 
+inline std::string signals() {
+  std::string out = ".SH SIGNALS\n";
+  auto const of = [&out](char const* names, char const* what) {
+    out += std::string(".TP\n.B ") + names + '\n' + roff(what) + '\n';
+  };
+  of("SIGTERM, SIGINT",
+     "an ordered stop: what is being served has DRAIN_TIMEOUT to end; a second one ends it sooner. Exit status 0");
+  of("SIGHUP",
+     "the server's certificate and key, the CA and the lists that judge client certificates, and the configuration are "
+     "read anew. Of the configuration the log level takes effect; what else has changed and needs a restart is named "
+     "in the log. What cannot be used leaves in force what was there");
+  of("SIGUSR1", "lines of one level less are logged, too, down to debug");
+  of("SIGUSR2", "the log level of the configuration again");
+  return out + ".PP\nThe last three are ignored until it serves. With an audit log they are recorded.\n";
+}
+inline std::string files() {
+  settings const usual;
+  std::string const& state = usual.state_directory;
+  std::string out = ".SH FILES\n";
+  auto const file = [&out](std::string const& path, char const* what) {
+    out += ".TP\n.I " + roff(path) + '\n' + roff(what) + '\n';
+  };
+  file(default_config_file, "the configuration, if it is there");
+  file("/etc/default/mender-gateway", "variables of the environment, for the service of the package");
+  file(usual.cache.path + '/', "artifacts (Features.ArtifactsProxy.ArtifactsCache.Path)");
+  file(state + '/', "what has to outlive the process (StateDirectory):");
+  file(state + "/link-secret", "the secret that seals links");
+  file(state + "/bindings", "which client certificate is which device's");
+  file(control_socket_path(state), "where the running gateway takes cache commands");
+  file(audit::key_file(state), "the key of the audit log: keep a copy elsewhere");
+  file(audit::head_file(state) + ", " + state + "/audit-settings",
+       "the last line of the audit log that is known, and what the settings were");
+  file("Audit.Path, Audit.Path.000001, ...", "the audit log, and its parts that are full");
+  return out;
+}
+
 inline void complete(CLI::App const& app, std::string const& path, std::string& places, std::string& words,
                      std::string& files) {
   std::string here;
@@ -104,14 +143,7 @@ inline std::string manual_page(CLI::App const& app) {
     out += ".TP\n.B " + roff(o.key) + (o.environment.empty() ? "" : ", " + roff(o.environment)) + '\n' + roff(o.help) +
            "; " + roff(o.accepts) + '\n';
   out += ".PP\n" + roff(other_variables());
-  out += ".SH FILES\n";
-  auto const file = [&out](std::string const& path, char const* what) {
-    out += ".TP\n.I " + roff(path) + '\n' + what + '\n';
-  };
-  file(default_config_file, "the configuration, if it is there");
-  file("/var/cache/mender-gateway", "artifacts");
-  file("/var/lib/mender-gateway", "the secret that seals links, and which certificate is which device's");
-  return out +
+  return out + signals() + files() +
          ".SH \"EXIT STATUS\"\n0 after an ordered stop, 2 for a configuration or a command line that cannot work, "
          "others for\n"
          "what else keeps it from its work.\n"
