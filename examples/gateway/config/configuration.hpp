@@ -92,7 +92,7 @@ public:
     };
     values.cache.path_is_default = is_default("Features.ArtifactsProxy.ArtifactsCache.Path");
     values.state_is_default = is_default("StateDirectory");
-    values.admin.listen_is_default = is_default("Admin.Listen");
+    values.admin.listen_is_default = values.admin.listen == settings().admin.listen;  // also in a copy of sample.conf
     // Files of the original may ask for versions that OpenSSL does not speak any more at its usual security level.
     option const& tls = *find_option("HTTPS.MinimumTLSVersion");
     if (values.https.minimum_tls == "1.0" || values.https.minimum_tls == "1.1") {

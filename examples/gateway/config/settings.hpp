@@ -97,7 +97,7 @@ struct settings {
   struct {
     bool enabled = true;
     std::string listen = "127.0.0.1:9103";
-    bool listen_is_default = false;  ///< nobody has set it: another program may be there
+    bool listen_is_default = false;  ///< nobody has chosen it: another program may be there
   } admin;
   std::vector<std::string> trusted_proxies;  ///< as address_list reads them
   std::string state_directory = "/var/lib/mender-gateway";
