@@ -58,7 +58,7 @@ def test_cpp_notices_no_broken_link(bench):
 
 def test_cpp_gateway_killed_in_mid_download(bench):
     site = Site(bench, *SLOWLY)
-    client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5).start()
+    client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5, tries=200).start()  # a gateway may take long to start
     until(lambda: len(client.body) > site.size // 2, 60, 'half of the download')
     site.gateway.child.send_signal(signal.SIGKILL)
     site.gateway.child.wait()
@@ -76,7 +76,7 @@ def test_cpp_gateway_killed_in_an_outage(bench):
     """What asks to go on finds a gateway that has less than itself, and no upstream: it is held and closed, never refused."""
     between = bench.enter(Relay())
     site = Site(bench, *SLOWLY, '--public-url', between.url, upstream=between, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s')
-    client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5).start()
+    client = CppClient(bench, 1, site.gateway.port, retry_wait=0.5, tries=200).start()  # a gateway may take long to start
     until(lambda: len(client.body) > site.size // 2, 60, 'half of the download')
 
     def answers():
@@ -101,8 +101,8 @@ def test_cpp_storage_down_at_the_first_get(bench):
     site = Site(bench, ARTIFACTS_PROXY_HOLD_TIMEOUT='1s')
     site.server.post('/demo/pause?how=refuse')
     client = CppClient(bench, 1, site.gateway.port, retry_wait=0.2, user_agent=None).start()
-    until(lambda: client.lost_tries == 2, 60, 'it to be closed twice')
-    check(client.answers == [None, None], f'answers {client.answers}')
+    until(lambda: client.lost_tries >= 2, 60, 'it to be closed twice')
+    check(set(client.answers) == {None}, f'answers {client.answers}')
     site.server.post('/demo/resume')
     ended(client)
     check_success(client, site.artifact)
@@ -113,12 +113,12 @@ def test_cpp_storage_down_at_the_first_get(bench):
 def test_cpp_silence_costs_a_try(bench):
     """Its resume is held for as long as the silence lasts, and then is exactly the rest."""
     site = Site(bench, *SLOWLY)
-    client = CppClient(bench, 1, site.gateway.port, silence=1, retry_wait=0.1).start()
+    client = CppClient(bench, 1, site.gateway.port, silence=3, retry_wait=0.1).start()  # no pause of a busy machine's is as long
     until(lambda: len(client.body) > site.size // 10, 60, 'a tenth of the download')
+    connections = client.connections
     site.server.post('/demo/pause')
     site.server.post(AT_ONCE)
-    until(lambda: client.lost_tries == 1, 30, 'the silence to be too long')
-    connections = client.connections
+    until(lambda: client.lost_tries >= 1, 30, 'the silence to be too long')
     until(lambda: client.connections > connections, 30, 'the resume')
     check(client.answers == [200], f'answers {client.answers}')
     site.server.post('/demo/resume')
