@@ -152,6 +152,15 @@ TEST_CASE("setup: the gateway reads its environment file as it was meant, whatev
   CHECK(has(text(out / "device/mender.conf"), "\"https://gateway.example:8443\""));
 }
 
+TEST_CASE("setup: the status page of the compose file is the host's alone, at a port that devices do not have") {
+  setup_request r = request("/tmp/none");
+  for (std::string const port : {"443", "9104", "9103"}) {
+    r.port = port;
+    std::string const page = port == "9103" ? "9104" : "9103";
+    CHECK(has(compose_file(plan_setup(r), 1, 1), "ports: [\"" + port + ":8443\", \"127.0.0.1:" + page + ":9103\"]"));
+  }
+}
+
 TEST_CASE("setup: devices are told the first host, and get a hosts line where there is an address") {
   auto const plan = [](std::vector<std::string> const& hosts) {
     setup_request r = request("/tmp/none");
