@@ -1,48 +1,47 @@
 """What is found without being named, and what another user may not read."""
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
 
 from support import BIN, Skip, check, gateway_environment, until
 
-NEEDS_CLIENT = True  # for the mount namespace that its tests run in: /etc/mender is a directory of their own
+NEEDS_CLIENT = True  # for mount namespaces
 FILE = pathlib.Path('/etc/mender/mender-gateway.conf')
 NOBODY = 65534
 
 
+def run_beside(files, *args, env=None):
+    """The gateway with these files ({path: text}) in directories of its own, which no other one sees: of those outside of
+    /etc, the whole of /var/lib."""
+    script = ' && '.join(['mount -t tmpfs none /etc/mender', 'mount -t tmpfs none /var/lib',
+                          *(f'mkdir -p {path.parent} && printf %s {shlex.quote(text)} > {path}' for path, text in files.items()),
+                          'exec "$0" "$@"'])
+    return subprocess.run(['unshare', '-m', '--propagation', 'private', 'sh', '-c', script, BIN / 'mgw-gateway', *args],
+                          env=env, capture_output=True, text=True, timeout=60)
+
+
 def test_the_configuration_file(bench):
     if 'MGW_E2E_NAMESPACE' not in os.environ:
-        raise Skip('this is the real /etc/mender')
-    FILE.write_text('{"Workers": 3}')
-    try:
-        done = subprocess.run([BIN / 'mgw-gateway', '--print-config'], capture_output=True, text=True, timeout=20)
-    finally:
-        FILE.unlink()
+        raise Skip('there may be no /etc/mender')
+    done = run_beside({FILE: '{"Workers": 3}'}, '--print-config')
     check(done.returncode == 0, f'{done}')
     check(f'Workers = 3  (file {FILE}:1:13)' in done.stdout.splitlines(), f'another file was read, or none: {done.stdout}')
 
 
 def test_a_file_at_the_former_place(bench):
     if 'MGW_E2E_NAMESPACE' not in os.environ:
-        raise Skip('this is the real /etc/mender')
+        raise Skip('there may be no /etc/mender')
     former = pathlib.Path('/var/lib/mender/mender-gateway.conf')
-    # In a /var/lib of its own: the real /var/lib/mender may be a link to nowhere.
-    script = f'mount -t tmpfs none /var/lib && mkdir {former.parent} && echo "{{}}" > {former} && exec "$0" --check-config'
-    settings = {**os.environ, **gateway_environment(bench, 'https://localhost:1')}
 
-    def mentioned():
-        done = subprocess.run(['unshare', '-m', '--propagation', 'private', 'sh', '-c', script, BIN / 'mgw-gateway'],
-                              env=settings, capture_output=True, text=True, timeout=20)
+    def mentioned(files):
+        done = run_beside(files, '--check-config', env={**os.environ, **gateway_environment(bench, 'https://localhost:1')})
         check(done.returncode == 0, f'{done}')
         return f'{former} is not read; the configuration file is {FILE}' in done.stderr
-    check(mentioned(), 'it is not mentioned')
-    FILE.write_text('{}')
-    try:
-        check(not mentioned(), 'it is mentioned although there is one at the usual place')
-    finally:
-        FILE.unlink()
+    check(mentioned({former: '{}'}), 'it is not mentioned')
+    check(not mentioned({former: '{}', FILE: '{}'}), 'it is mentioned although there is one at the usual place')
 
 
 def test_a_key_that_only_root_may_read(bench):
