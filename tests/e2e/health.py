@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 
-from support import BIN, check, gateway_environment, start_gateway
+from support import BIN, check, gateway_environment, start_gateway, until
 
 NOWHERE = 'http://127.0.0.1:9'
 
@@ -44,11 +44,16 @@ def test_each_listener_has_to_answer(bench):
 
 
 def test_with_mutual_tls_it_asks_without_a_certificate(bench):
+    audit = bench.path('audit', 'log')
     gateway = start_gateway(bench, NOWHERE, MTLS_ENABLED='true', MTLS_CA_CERTIFICATE=str(bench.pki.ca),
-                            MTLS_MENDER_USERNAME='gw@example.com', MTLS_MENDER_PASSWORD='secret')
+                            MTLS_MENDER_USERNAME='gw@example.com', MTLS_MENDER_PASSWORD='secret', LOG_LEVEL='debug',
+                            AUDIT_PATH=str(audit))
     where = {'HTTPS_ENABLED': 'true', 'HTTPS_LISTEN': f'127.0.0.1:{gateway.port}', 'MTLS_ENABLED': 'true'}
     check(health(where) == (0, ''), f'it runs: {health(where)}')
+    lines = until(lambda: re.findall('level=.* msg="?handshake with 127.0.0.1.*', gateway.log), 10, 'a word of it')
+    check(all(line.startswith('level=debug') for line in lines), f'it is told as if a device had come: {lines}')
     gateway.stop()
+    check('certificate_refused' not in audit.read_text(), 'it is recorded as if a device had come')
     check(health(where)[0] == 1, f'it has ended: {health(where)}')
 
 

@@ -10,14 +10,31 @@
 #include <mgw/net/tls_context.hpp>
 #include <mgw/upstream/error.hpp>
 
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <string>
+#include <system_error>
 
 namespace gateway {
 
 namespace health_detail {
+
+/// Takes a server's certificate as the sign that TLS is spoken, and goes no further: the alert is none of those by
+/// which clients refuse a certificate, and the gateway need not tell of a client that has none to show.
+inline mgw::net::tls_context no_further_than_the_certificate() {
+  auto out = mgw::net::tls_context::client(mgw::net::client_tls(std::string(), true));
+  auto const stop = [](X509_STORE_CTX* at, void*) {
+    X509_STORE_CTX_set_error(at, X509_V_ERR_APPLICATION_VERIFICATION);
+    return 0;
+  };
+  SSL_CTX_set_verify(out.native(), SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_cert_verify_callback(out.native(), stop, nullptr);
+  return out;
+}
 
 /// Why the gateway does not serve at this address; empty: it does.
 inline std::string trouble_at(std::string const& address, bool tls, bool clients_need_certificates,
@@ -32,9 +49,11 @@ inline std::string trouble_at(std::string const& address, bool tls, bool clients
   };
   if (tls && clients_need_certificates) {
     // Without a certificate of a client nobody gets an answer: that TLS is spoken has to do.
-    auto const any = mgw::net::tls_context::client(mgw::net::client_tls(std::string(), true));
-    way const went = wait_for([&](mgw::net::worker_pool& w) { return walk(w.worker(0), at, nullptr, any, step); });
-    return went.certificate ? std::string() : why(went.failed_at, went.ec);
+    auto const tls_there = no_further_than_the_certificate();
+    way const went =
+        wait_for([&](mgw::net::worker_pool& w) { return walk(w.worker(0), at, nullptr, tls_there, step); });
+    bool const spoken = went.ec == mgw::net::verify_error(X509_V_ERR_APPLICATION_VERIFICATION);
+    return spoken ? std::string() : why(went.failed_at, went.ec);
   }
   auto const answer = listening_detail::ask(at, "/api/internal/v1/gateway/alive", step);
   if (answer.status == 0) return why(answer.failed_at, answer.ec);
