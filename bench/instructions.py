@@ -21,7 +21,8 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-from measure import DEVICES, HEADER, Bench, Gateway, Nginx, end, free_port  # noqa: E402
+from harness import Bench  # noqa: E402
+from peers import DEVICES, HEADER, Gateway, Nginx, end  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEPT = os.path.join(HERE, "instructions.json")
@@ -156,11 +157,10 @@ class CountedGateway(Counted, Gateway):
         stripped = os.path.join(self.bench.work, "mgw-gateway")
         if not os.path.exists(stripped):
             subprocess.run(["strip", "--strip-debug", "-o", stripped, self.bench.program("mgw-gateway")], check=True)
-        self.plain_port = next(port for port in iter(free_port, None) if port != self.port)
         command = super().command(environment)
         command[-1] = stripped
         # Without a verifier, which is started in a way that valgrind does not know (execveat(2)).
-        environment.update(HTTP_ENABLED="true", HTTP_LISTEN=f"127.0.0.1:{self.plain_port}", ARTIFACTS_PROXY_CACHE_VERIFY="off")
+        environment.update(ARTIFACTS_PROXY_CACHE_VERIFY="off")
         return command
 
 
@@ -169,19 +169,6 @@ class CountedNginx(Counted, Nginx):
         command = super().command(environment)
         command[-1] += " master_process off;"
         return command
-
-    def fill_in(self, template):
-        """The same, listening without TLS, too; and with a plain upstream where ours has one."""
-        configuration = super().fill_in(template)
-        self.plain_port = next(port for port in iter(free_port, None) if port != self.port)
-        with open(configuration) as f:
-            text = f.read()
-        text = text.replace("ssl backlog=1024;", f"ssl backlog=1024;\n    listen 127.0.0.1:{self.plain_port};")
-        if self.bench.origin_scheme == "http":
-            text = text.replace("proxy_pass https:", "proxy_pass http:")
-        with open(configuration, "w") as f:
-            f.write(text)
-        return configuration
 
 
 class Counting(Bench):
@@ -216,12 +203,8 @@ class Counting(Bench):
         return rows
 
     def row(self, proxy, name, requests, what, options):
-        if isinstance(what, int):
-            url = proxy.artifact(*self.new_artifact(what))
-        else:
-            url = proxy.url(what)
-        if "plain" in options:
-            url = url.replace("https:", "http:").replace(str(proxy.port), str(proxy.plain_port))
+        plain = "plain" in options
+        url = proxy.artifact(*self.new_artifact(what), plain) if isinstance(what, int) else proxy.url(what, plain)
         options = [o for o in options if o != "plain"]
         counted = []
         for n in (3, requests, 2 * requests):  # the first warms up; what one connection costs falls out of the others

@@ -15,20 +15,20 @@ import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 sys.dont_write_bytecode = True
-import measure  # noqa: E402
-from measure import MIB  # noqa: E402
+import harness  # noqa: E402
+from harness import MIB  # noqa: E402
+from peers import Gateway, Nginx, end  # noqa: E402
 from slow_link import Link  # noqa: E402
 
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
 
-class Bench(measure.Bench):
+class Bench(harness.Bench):
     def trial(self, proxy, fills, cap):
         """(calls' times, MiB/s over the link, MiB/s of hits)"""
         proxy.cap = cap
@@ -45,20 +45,16 @@ class Bench(measure.Bench):
         for load in loads:
             if load.poll() is not None:
                 self.failures.append(f'{proxy.name}: a fill was at its end too early')
-            measure.end(load)
+            end(load)
         proxy.stop()
         return times, over_link, answer['bytes'] / answer['seconds'] / MIB
 
     def run(self):
         self.print_machine()
-        self.cert, self.key = os.path.join(self.work, 'cert.pem'), os.path.join(self.work, 'key.pem')
-        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-                        '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', self.key,
-                        '-out', self.cert], check=True, capture_output=True)
-        self.origin = subprocess.Popen([self.program('mgw-bench-origin'), self.cert, self.key], stdout=subprocess.PIPE, text=True,
-                                       preexec_fn=self.on_load_core)
-        real_port = int(self.origin.stdout.readline())
-        self.proxies = [measure.Nginx(self), measure.Gateway(self)]
+        self.make_certificate()
+        self.start_origin(self.cert, self.key)
+        real_port = self.origin_port
+        self.proxies = [Nginx(self), Gateway(self)]
         self.on_load_core()
         print(f'\n{"":34}{"API call, ms":>20}{"link":>10}{"hits":>10}')
         print(f'{"":34}{"p50":>10}{"p99":>10}{"MiB/s":>10}{"MiB/s":>10}')

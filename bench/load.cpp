@@ -6,6 +6,10 @@
 //       does: from where it broke if the answer is 206, from the start if it is 200.
 //       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after
 //       that time; a body that is then not whole is no failure, and is compared as far as it was read.
+//       --together: each client connects and has one answer (of one byte, where the server knows ranges); then "ready"
+//       is printed, and the requests begin when a line comes on stdin, or its end. --resume, with --fresh: handshakes
+//       resume the client's last session. --websocket BYTES: the requests are messages of so many bytes (up to 125) on
+//       one WebSocket for each client, which come back. --await: connects until somebody listens, for ten seconds.
 //   mgw-bench-load URL --idle N
 //       N connections with one request each, one after the other; prints "ready" and holds them until stdin ends.
 // URL begins with https:// or http://. The result is one line of JSON.
@@ -30,6 +34,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,21 +49,21 @@ using clock_type = std::chrono::steady_clock;
 struct options {
   std::string host, path, header;
   std::uint16_t port = 443;
-  std::size_t clients = 1, requests = 1, idle = 0, rate = 0, pause = 0;
+  std::size_t clients = 1, requests = 1, idle = 0, rate = 0, pause = 0, websocket = 0;
   std::optional<clock_type::time_point> deadline;
-  bool tls = true, fresh = false, pattern = false;
+  bool tls = true, fresh = false, pattern = false, together = false, resume = false, await = false;
   std::optional<std::string_view> body;
 };
 
 struct result {
-  std::uint64_t requests = 0, bytes = 0, failures = 0, cuts = 0, wrong = 0;
+  std::uint64_t requests = 0, bytes = 0, failures = 0, cuts = 0, wrong = 0, resumed = 0;
   std::vector<double> first_byte;  // seconds from the request's last byte to the body's first
 };
 
 // A connection to 127.0.0.1; whose certificate it is does not matter here.
 class connection {
 public:
-  connection(SSL_CTX* context, options const& o) : deadline_(o.deadline) {
+  connection(SSL_CTX* context, options const& o, SSL_SESSION* session = nullptr) : deadline_(o.deadline) {
     fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in to{};
     to.sin_family = AF_INET;
@@ -72,6 +77,7 @@ public:
     ssl_ = SSL_new(context);
     SSL_set_fd(ssl_, fd_);
     SSL_set_tlsext_host_name(ssl_, "localhost");
+    if (session != nullptr) SSL_set_session(ssl_, session);
     good_ = SSL_connect(ssl_) == 1;
   }
   connection(connection const&) = delete;
@@ -84,6 +90,9 @@ public:
     if (fd_ >= 0) ::close(fd_);
   }
   bool good() const { return good_; }
+  bool resumed() const { return ssl_ != nullptr && SSL_session_reused(ssl_) == 1; }
+  /// The session to resume, once an answer has come: TLS 1.3 sends it behind the handshake. To be freed.
+  SSL_SESSION* session() { return ssl_ != nullptr ? SSL_get1_session(ssl_) : nullptr; }
   bool send(std::string const& text) {
     auto const size = static_cast<int>(text.size());
     if (good_ && ssl_ != nullptr)
@@ -137,7 +146,7 @@ std::optional<head> read_head(connection& c) {
                    [](char a) { return a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a; });
     if (text.size() > 12) h.status = std::atoi(text.c_str() + 9);
     auto const length = text.find("\r\ncontent-length: ");
-    if (length == std::string::npos && h.status != 204) return std::nullopt;
+    if (length == std::string::npos && h.status != 204 && h.status != 101) return std::nullopt;
     if (length != std::string::npos) h.length = std::strtoull(text.c_str() + length + 18, nullptr, 10);
     h.close = text.find("\r\nconnection: close") != std::string::npos;
     return h;
@@ -147,10 +156,30 @@ std::optional<head> read_head(connection& c) {
 class client {
 public:
   client(SSL_CTX* context, options const& o, result& r) : context_(context), o_(o), r_(r), block_(64 * 1024) {}
+  client(client const&) = delete;
+  client& operator=(client const&) = delete;
+  ~client() { SSL_SESSION_free(session_); }
 
+  /// Connects, and has one answer, which does not count.
+  void begin() {
+    first_ = true;
+    bool const good = o_.websocket != 0 ? open_websocket() : get();
+    first_ = false;
+    r_ = result();
+    r_.failures = good ? 0 : 1;
+  }
   void run() {
+    if (o_.websocket != 0 && !connection_ && !open_websocket()) {
+      ++r_.failures;
+      return;
+    }
     for (std::size_t i = 0; i < o_.requests && !over(); ++i) {
-      if (o_.fresh) connection_.reset();
+      if (o_.websocket != 0) {
+        if (echo()) continue;
+        ++r_.failures;
+        return;
+      }
+      if (o_.fresh) end_connection();
       if (i != 0 && o_.pause != 0) std::this_thread::sleep_for(std::chrono::milliseconds(o_.pause));
       if (!get()) ++r_.failures;
     }
@@ -159,6 +188,23 @@ public:
   std::unique_ptr<connection> give() { return std::move(connection_); }
 
 private:
+  bool open_websocket();
+  bool echo();
+  void connect() {
+    auto const until = clock_type::now() + std::chrono::seconds(10);
+    do {
+      connection_ = std::make_unique<connection>(context_, o_, session_);
+    } while (o_.await && !connection_->good() && clock_type::now() < until &&
+             (std::this_thread::sleep_for(std::chrono::milliseconds(1)), true));
+    if (connection_->resumed()) ++r_.resumed;
+  }
+  void end_connection() {
+    if (o_.resume && connection_) {
+      SSL_SESSION_free(session_);
+      session_ = connection_->session();
+    }
+    connection_.reset();
+  }
   bool over() const { return o_.deadline && clock_type::now() >= *o_.deadline; }
   bool take(char const* bytes, std::size_t n, std::uint64_t at) {
     r_.bytes += n;
@@ -171,6 +217,8 @@ private:
   result& r_;
   std::unique_ptr<connection> connection_;
   std::vector<char> block_;
+  SSL_SESSION* session_ = nullptr;
+  bool first_ = false;
 };
 
 bool client::get() {
@@ -178,9 +226,10 @@ bool client::get() {
   std::uint64_t have = 0;
   for (int attempt = 0; attempt < 10; ++attempt) {
     if (over()) return true;
-    if (!connection_) connection_ = std::make_unique<connection>(context_, o_);
+    if (!connection_) connect();
     std::string request = "GET " + o_.path + " HTTP/1.1\r\nHost: " + o_.host + "\r\n" + o_.header;
     if (have != 0) request += "Range: bytes=" + std::to_string(have) + "-\r\n";
+    if (first_) request += "Range: bytes=0-0\r\n";
     auto const sent = clock_type::now();
     std::optional<head> h;
     if (connection_->send(request + "\r\n")) h = read_head(*connection_);
@@ -216,17 +265,49 @@ bool client::get() {
   return false;
 }
 
+bool client::open_websocket() {
+  connect();
+  // The key, and so the answer, of RFC 6455 1.3.
+  if (!connection_->send("GET " + o_.path + " HTTP/1.1\r\nHost: " + o_.host + "\r\n" + o_.header +
+                         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+    return false;
+  auto const h = read_head(*connection_);
+  return h && h->status == 101 && h->rest.empty();
+}
+
+/// A message there and back: a binary frame, with a mask of zeros there and without one back (RFC 6455 5.2).
+bool client::echo() {
+  ++r_.requests;
+  std::string const payload(o_.websocket, static_cast<char>('a' + r_.requests % 26));
+  std::string sent("\x82"), back("\x82");
+  sent += static_cast<char>(0x80U | o_.websocket);
+  back += static_cast<char>(o_.websocket);
+  if (!connection_->send(sent.append(4, '\0').append(payload))) return false;
+  back += payload;
+  std::string got;
+  while (got.size() < back.size()) {
+    std::size_t const n = connection_->read(block_.data(), back.size() - got.size());
+    if (n == 0) return false;
+    got.append(block_.data(), n);
+  }
+  r_.bytes += payload.size();
+  if (got != back) ++r_.wrong;
+  return got == back;
+}
+
 void print(result const& r, double seconds) {
   auto times = r.first_byte;
   std::sort(times.begin(), times.end());
   double const median = times.empty() ? 0 : times[times.size() / 2];
   double const last = times.empty() ? 0 : times.back();
   std::printf(
-      "{\"requests\":%llu,\"bytes\":%llu,\"failures\":%llu,\"cuts\":%llu,\"wrong\":%llu,\"seconds\":%.6f,"
+      "{\"requests\":%llu,\"bytes\":%llu,\"failures\":%llu,\"cuts\":%llu,\"wrong\":%llu,\"resumed\":%llu,\"seconds\":%."
+      "6f,"
       "\"first_byte_median\":%.6f,\"first_byte_max\":%.6f}\n",
       static_cast<unsigned long long>(r.requests), static_cast<unsigned long long>(r.bytes),
       static_cast<unsigned long long>(r.failures), static_cast<unsigned long long>(r.cuts),
-      static_cast<unsigned long long>(r.wrong), seconds, median, last);
+      static_cast<unsigned long long>(r.wrong), static_cast<unsigned long long>(r.resumed), seconds, median, last);
   std::fflush(stdout);
 }
 
@@ -255,6 +336,14 @@ bool read_options(int argc, char** argv, options& o) {
     char const* const value = i + 1 < argc ? argv[i + 1] : "";
     if (name == "--fresh")
       o.fresh = true;
+    else if (name == "--together")
+      o.together = true;
+    else if (name == "--resume")
+      o.resume = true;
+    else if (name == "--await")
+      o.await = true;
+    else if (name == "--websocket")
+      o.websocket = std::min<std::size_t>(125, static_cast<std::size_t>(std::atoll(value))), ++i;
     else if (name == "--pattern")
       o.pattern = true;
     else if (name == "--clients")
@@ -291,9 +380,9 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_set_read_ahead(context, 1);
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);  // clients keep their own
   (void)bench::pattern();
-  auto const begun = clock_type::now();
+  auto begun = clock_type::now();
   result total;
   std::vector<std::unique_ptr<connection>> held;
   if (o.idle != 0) {
@@ -309,11 +398,29 @@ int main(int argc, char** argv) {
   } else {
     std::vector<result> results(o.clients);
     std::vector<std::thread> threads;
-    for (auto& r : results) threads.emplace_back([&, context] { client(context, o, r).run(); });
+    std::latch ready(static_cast<std::ptrdiff_t>(o.clients)), go(1);
+    for (auto& r : results)
+      threads.emplace_back([&, context] {
+        client one(context, o, r);
+        if (o.together) {
+          one.begin();
+          ready.count_down();
+          go.wait();
+        }
+        one.run();
+      });
+    if (o.together) {
+      ready.wait();
+      std::printf("ready\n");
+      std::fflush(stdout);
+      for (int c = 0; c != EOF && c != '\n';) c = std::getchar();
+      begun = clock_type::now();
+    }
+    go.count_down();
     for (auto& t : threads) t.join();
     for (auto const& r : results) {
       total.requests += r.requests, total.bytes += r.bytes, total.failures += r.failures, total.cuts += r.cuts,
-          total.wrong += r.wrong;
+          total.wrong += r.wrong, total.resumed += r.resumed;
       total.first_byte.insert(total.first_byte.end(), r.first_byte.begin(), r.first_byte.end());
     }
   }

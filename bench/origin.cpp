@@ -5,6 +5,7 @@
 //     NAME. file=FILE: the bytes of this file, given on the command line, instead of the pattern.
 // .../deployments/next?size=SIZE&name=NAME[&rate=…][&cut=…]  a deployment with the link to that artifact
 // GET /counters                                              {"requests":…,"artifact_requests":…,"artifact_bytes":…}
+// .../deviceconnect/connect                                  a WebSocket that sends back short frames (mask of zeros)
 // any other path under /api/[?delay=N]                       200 bytes of JSON, after N milliseconds
 #include "pattern.hpp"
 
@@ -17,6 +18,7 @@
 #include <mgw/proxy/server.hpp>
 
 #include <asio/awaitable.hpp>
+#include <asio/buffer.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
@@ -26,6 +28,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -81,6 +84,7 @@ public:
     ++state_->requests;
     if (path.starts_with("/artifacts/")) return artifact(x);
     if (path.ends_with("/deployments/next")) return deployment(x);
+    if (path.ends_with("/deviceconnect/connect") && x.request().fields.contains("Upgrade")) return echo(x);
     return api(x);
   }
 
@@ -94,6 +98,37 @@ private:
     }
     static std::string const answer = "{\"text\":\"" + std::string(189, 'x') + "\"}";
     (void)co_await x.respond(200, "application/json", answer);
+  }
+  static asio::awaitable<void> echo(mgw::proxy::exchange& x) {
+    x.start(101);
+    x.field("Connection", "Upgrade");
+    x.field("Upgrade", "websocket");
+    x.field("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");  // of the key that mgw-bench-load sends
+    x.end_head({});
+    x.close_after();
+    std::error_code const ec = co_await x.finish();
+    if (ec) co_return;
+    std::string in(x.take_unread()), out;
+    std::array<char, 4096> block;
+    for (;;) {
+      constexpr std::size_t head = 6;  // with the mask
+      while (in.size() >= head && in.size() >= head + (in[1] & 0x7f)) {
+        auto const size = static_cast<std::size_t>(in[1] & 0x7f);
+        out.append(1, in[0]).append(1, static_cast<char>(size)).append(in, head, size);
+        in.erase(0, head + size);
+      }
+      for (std::string_view left = out; !left.empty();) {
+        asio::const_buffer const one(left.data(), left.size());
+        mgw::const_buffers const bytes(&one, 1);
+        mgw::io_result const w = co_await x.stream().write_some(bytes);
+        if (w.ec) co_return;
+        left.remove_prefix(w.n);
+      }
+      out.clear();
+      mgw::io_result const r = co_await x.stream().read_some(asio::buffer(block));
+      if (r.n == 0) co_return;
+      in.append(block.data(), r.n);
+    }
   }
   asio::awaitable<void> counters(mgw::proxy::exchange& x) const {
     std::string const answer = "{\"requests\":" + std::to_string(state_->requests) +

@@ -22,7 +22,8 @@ import tarfile
 import tempfile
 import time
 
-from measure import GIB, MIB, Bench, Gateway, end, own_version
+from harness import GIB, MIB, Bench, own_version
+from peers import Gateway, end
 
 OFF = dict(ARTIFACTS_PROXY_CACHE_VERIFY="off")
 VERIFY = dict(ARTIFACTS_PROXY_CACHE_VERIFY="artifact")
@@ -116,9 +117,6 @@ class Part(Gateway):
 
     def command(self, environment):
         command = super().command(environment)
-        if self.bench.scheme == "http":
-            environment.update(HTTPS_ENABLED="false", HTTP_ENABLED="true", HTTP_LISTEN=f"127.0.0.1:{self.port}",
-                               UPSTREAM_SERVER_URL=f"http://localhost:{self.bench.origin_port}")
         environment.update(self.settings)
         return command
 
@@ -163,7 +161,7 @@ class Parts(Bench):
     def measure(self, scheme):
         """The figures of each download, by its name: CPU per GiB of the gateway, and of its verifier."""
         print(f"  {scheme} ...", file=sys.stderr, flush=True)
-        self.scheme = scheme
+        self.scheme = self.origin_scheme = scheme
         tls = (self.cert, self.key) if scheme == "https" else ("-", "-")
         self.start_origin(*tls, "127.0.0.1:0", self.plain, self.gzip)
         gateway = Part(self)
