@@ -112,7 +112,7 @@ inline void log_access(mgw::proxy::exchange const& x, address_list const& proxie
   gathering_sink::may_wait const waits;
   spdlog::log(level, spdlog::string_view_t(line));
   if (gathering_sink::may_wait::must_flush())
-    asio::post(x.worker().io.get_executor(), [] { spdlog::default_logger()->flush(); });
+    asio::post(x.worker().io.get_executor(), [] { spdlog::default_logger_raw()->flush(); });
 }
 
 }  // namespace gateway

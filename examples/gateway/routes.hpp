@@ -47,7 +47,7 @@ public:
                       mgw::http::iequals(target.authority, x.request().fields.value("Host"));
     auto const route = normal && ours ? mgw::mender::match_call(x.request().method, *path) : mgw::mender::route_match{};
     x.notes().route = route.route;
-    x.notes().request_id = mgw::mender::request_id_of(x.request().fields.value("X-MEN-RequestID"));
+    mgw::mender::read_request_id(x.request().fields.value("X-MEN-RequestID"), x.notes().request_id);
     // Microcontroller clients send Host twice with their downloads; anywhere else it is a reason to refuse.
     if (x.request().host_repeated && route.what != call::artifact) return answer(x, 400);
     // Where clients need a certificate, those without one get what needs none.

@@ -9,7 +9,8 @@ namespace mgw::http::chars_test {
 
 TEST_CASE("a span ends at the first byte that is not in the set, wherever that stands") {
   for (chars const set :
-       {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit, chars::path})
+       {chars::token, chars::value, chars::target, chars::host, chars::hex, chars::digit, chars::path,
+        chars::quoted})
     for (int byte = 0; byte < 256; ++byte) {
       char const c = static_cast<char>(byte);
       for (std::size_t before = 0; before < 10; ++before)
@@ -31,6 +32,8 @@ TEST_CASE("a span ends at the first byte that is not in the set, wherever that s
       CAPTURE(at);
       if (span_of(text, chars::value) != want) CHECK(span_of(text, chars::value) == want);
     }
+  for (int byte = 0; byte < 256; ++byte)
+    CHECK(is(static_cast<char>(byte), chars::quoted) == (byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\'));
   CHECK(span_of("", chars::token) == 0);
   CHECK(all_of("", chars::token));
 }

@@ -379,6 +379,22 @@ TEST_CASE("normalizing twice changes nothing, and what is normal only changes it
   CHECK(normal > 3'000);
 }
 
+TEST_CASE("a path is judged the same with an escape in it, for which it is looked at more closely: all short paths") {
+  std::string_view const letters = "/.;%a3Bb\\#? 2e\x7f\x80";
+  std::size_t normal = 0, all = 1;
+  for (std::size_t length = 0; length != 5; ++length, all *= letters.size())
+    for (std::size_t k = 0; k != all; ++k) {
+      std::string path = "/";
+      for (std::size_t i = 0, rest = k; i != length; ++i, rest /= letters.size()) path += letters[rest % letters.size()];
+      bool const is_normal = is_normal_path(path);
+      normal += is_normal ? 1 : 0;
+      if (is_normal == is_normal_path("/%41" + path)) continue;
+      CAPTURE(path);
+      CHECK(is_normal == is_normal_path("/%41" + path));
+    }
+  CHECK(normal > 1000);
+}
+
 TEST_CASE("every escape of one byte and of that byte's escape is judged, in any case of its digits") {
   int normal = 0, accepted = 0;
   for (int byte = 0; byte < 256; ++byte)

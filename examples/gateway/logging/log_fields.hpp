@@ -1,9 +1,12 @@
 #pragma once
 
+#include <mgw/http/chars.hpp>
 #include <mgw/mender/json_scanner.hpp>
 #include <mgw/mender/text.hpp>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -18,12 +21,11 @@ enum class log_format { text, json };
 /// Appends text between quotes, so that nothing in it can end them or the line: control characters, of eight bits too,
 /// and what is no UTF-8 are question marks.
 inline void append_quoted(std::string& out, std::string_view text) {
-  auto const odd = [](char c) { return c < 0x20 || c >= 0x7f || c == '"' || c == '\\'; };
   out += '"';
   while (!text.empty()) {
-    auto const plain = std::find_if(text.begin(), text.end(), odd);  // nearly always all of it
-    out.append(text.begin(), plain);
-    text.remove_prefix(static_cast<std::size_t>(plain - text.begin()));
+    std::size_t const plain = mgw::http::span_of(text, mgw::http::chars::quoted);  // nearly always all of it
+    out.append(text, 0, plain);
+    text.remove_prefix(plain);
     if (text.empty()) break;
     std::size_t const length = mgw::mender::utf8_sequence(text);
     auto const u = static_cast<unsigned char>(text[0]);
@@ -68,12 +70,12 @@ public:
   }
   log_fields& number(std::string_view key, std::uint64_t value) {
     begin(key);
-    out_ += std::to_string(value);
+    append(value);
     return *this;
   }
   log_fields& number(std::string_view key, int value) {
     begin(key);
-    out_ += std::to_string(value);
+    append(value);
     return *this;
   }
   /// To the millisecond.
@@ -83,7 +85,8 @@ public:
     auto const ms = static_cast<std::uint64_t>(std::llround(std::clamp(value, 0.0, most) * 1000));
     char const behind[] = {'.', static_cast<char>('0' + ms / 100 % 10), static_cast<char>('0' + ms / 10 % 10),
                            static_cast<char>('0' + ms % 10)};
-    out_.append(std::to_string(ms / 1000)).append(behind, sizeof behind);
+    append(ms / 1000);
+    out_.append(behind, sizeof behind);
     return *this;
   }
   log_fields& flag(std::string_view key, bool value) {
@@ -93,6 +96,11 @@ public:
   }
 
 private:
+  template <class Integer>
+  void append(Integer n) {
+    std::array<char, 20> digits;
+    out_.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), n).ptr);
+  }
   void begin(std::string_view key) {
     if (!first_) out_ += format_ == log_format::json ? ',' : ' ';
     first_ = false;

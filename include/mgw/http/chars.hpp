@@ -16,6 +16,7 @@ enum class chars : std::uint8_t {
   hex = 16,
   digit = 32,
   path = 64,  ///< what can stand in a path and is no structure of it, nor an escape: VCHAR without / % \\ ? #
+  quoted = 128,  ///< what stands for itself between quotes: SP and VCHAR without the quote and the backslash
 };
 
 namespace detail {
@@ -34,6 +35,7 @@ constexpr std::array<std::uint8_t, 256> make_char_table() {
     if (c == '\t' || (c >= 0x20 && c != 0x7f)) bits |= unsigned(chars::value);
     if (c > 0x20 && c < 0x7f && c != '#') bits |= unsigned(chars::target);
     if (c > 0x20 && c < 0x7f && path_marks.find(ch) == std::string_view::npos) bits |= unsigned(chars::path);
+    if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') bits |= unsigned(chars::quoted);
     if (is_alnum(c) || host_marks.find(ch) != std::string_view::npos) bits |= unsigned(chars::host);
     if (is_alnum(c) && (c <= '9' || (c | 0x20) <= 'f')) bits |= unsigned(chars::hex);
     if (c >= '0' && c <= '9') bits |= unsigned(chars::digit);

@@ -4,6 +4,7 @@
 #include <mgw/http/chars.hpp>
 #include <mgw/http/uri.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -76,6 +77,27 @@ constexpr int take_decoded(std::string_view text, std::size_t& at) noexcept {
   return value;
 }
 
+/// What is_simple_path tells characters by: 0: goes anywhere; 1: a slash; 2: not behind a slash; 4: nowhere.
+inline constexpr std::array<std::uint8_t, 256> path_kinds = [] {
+  std::array<std::uint8_t, 256> kinds{};
+  for (unsigned c = 0; c < kinds.size(); ++c) kinds[c] = is(static_cast<char>(c), chars::path) ? 0 : 4;
+  kinds['/'] = 1;
+  kinds['.'] = kinds[';'] = 2;
+  return kinds;
+}();
+
+/// Whether a path that begins with `/` has no escape, no odd character, and no segment but the last that is empty or
+/// begins in an odd way. Nearly all are so, and normal.
+constexpr bool is_simple_path(std::string_view path) noexcept {
+  unsigned refused = 4;
+  for (char const c : path) {
+    unsigned const kind = path_kinds[static_cast<unsigned char>(c)];
+    if ((kind & refused) != 0) return false;
+    refused = 4 | (kind & 1) * 3;
+  }
+  return true;
+}
+
 /// A character that must not stand escaped in a path.
 constexpr bool is_structural(int c) noexcept {
   return c < 0x20 || c == 0x7f || c == '/' || c == '\\' || c == '.' || c == 0xc0 || c == 0xc1;
@@ -141,6 +163,7 @@ inline result<request_target> parse_target(std::string_view target, std::string_
 inline bool is_normal_path(std::string_view path) noexcept {
   using namespace target_detail;
   if (!path.starts_with('/')) return false;
+  if (is_simple_path(path)) return true;
   int before = -1;  // the byte of the escape just before, for overlong UTF-8
   for (std::size_t i = 0; i < path.size();) {
     if (std::size_t const plain = span_of(path.substr(i), chars::path); plain != 0) {

@@ -38,26 +38,36 @@ constexpr base64_digits digits_of(std::string_view alphabet) noexcept {
 inline constexpr base64_digits base64_values = digits_of(base64_alphabet);
 inline constexpr base64_digits base64url_values = digits_of(base64url_alphabet);
 
-inline std::optional<std::string> decode_base64_digits(std::string_view text, base64_digits const& values) {
-  if (text.size() % 4 == 1) return std::nullopt;
-  std::string out(text.size() / 4 * 3 + (text.size() % 4 == 0 ? 0 : text.size() % 4 - 1), '\0');
+/// Into `out`, whose bytes mean nothing if it returns false.
+inline bool decode_base64_digits(std::string_view text, base64_digits const& values, std::string& out) {
+  std::size_t const over = text.size() % 4;
+  if (over == 1) return false;
+  out.resize(text.size() / 4 * 3 + (over == 0 ? 0 : over - 1));
   char* to = out.data();
   std::uint32_t seen = 0;  // all digits, for no_digit
   auto const digit = [&](std::size_t i) {
-    std::uint32_t const d = i < text.size() ? values[static_cast<unsigned char>(text[i])] : 0;
+    std::uint32_t const d = values[static_cast<unsigned char>(text[i])];
     seen |= d;
     return d;
   };
-  for (std::size_t i = 0; i < text.size(); i += 4) {  // four make three bytes
+  std::size_t i = 0;
+  for (; i + 4 <= text.size(); i += 4, to += 3) {  // four make three bytes
     std::uint32_t const bits = digit(i) << 18 | digit(i + 1) << 12 | digit(i + 2) << 6 | digit(i + 3);
-    std::size_t const left = static_cast<std::size_t>(out.data() + out.size() - to);
-    *to++ = static_cast<char>(bits >> 16 & 0xFF);
-    if (left > 1) *to++ = static_cast<char>(bits >> 8 & 0xFF);
-    if (left > 2) *to++ = static_cast<char>(bits & 0xFF);
-    bool const rest = left == 1 ? (bits & 0xFFFF) != 0 : left == 2 && (bits & 0xFF) != 0;
-    if (rest) return std::nullopt;  // else several spellings would mean the same bytes
+    to[0] = static_cast<char>(bits >> 16 & 0xFF);
+    to[1] = static_cast<char>(bits >> 8 & 0xFF);
+    to[2] = static_cast<char>(bits & 0xFF);
   }
-  if ((seen & no_digit) != 0) return std::nullopt;
+  if (over != 0) {
+    std::uint32_t const bits = digit(i) << 18 | digit(i + 1) << 12 | (over == 3 ? digit(i + 2) << 6 : 0);
+    to[0] = static_cast<char>(bits >> 16 & 0xFF);
+    if (over == 3) to[1] = static_cast<char>(bits >> 8 & 0xFF);
+    if ((bits & (over == 3 ? 0xFFU : 0xFFFFU)) != 0) return false;  // else several spellings would mean the same bytes
+  }
+  return (seen & no_digit) == 0;
+}
+inline std::optional<std::string> decode_base64_digits(std::string_view text, base64_digits const& values) {
+  std::string out;
+  if (!decode_base64_digits(text, values, out)) return std::nullopt;
   return out;
 }
 
@@ -96,6 +106,11 @@ inline std::string encode_base64(std::string_view bytes) {
 /// padding, no blanks, no bits left over. Empty text is the empty string.
 inline std::optional<std::string> decode_base64url(std::string_view text) {
   return detail::decode_base64_digits(text, detail::base64url_values);
+}
+
+/// The same into a string that is there; its bytes mean nothing if it returns false.
+inline bool decode_base64url(std::string_view text, std::string& out) {
+  return detail::decode_base64_digits(text, detail::base64url_values, out);
 }
 
 /// Reads base64 with its padding (RFC 4648 section 4), as strictly.

@@ -129,23 +129,24 @@ inline route_match match_call(std::string_view method, std::string_view path) no
 }
 
 /// The device id, `sub`, of a bearer token (RFC 7519), **unverified**: for logs and links only. Empty if there is none
-/// that is 1 to 128 printable characters without blanks, in a token of at most 16 KiB.
-inline std::string device_id_of(std::string_view authorization_value) {
+/// that is 1 to 128 printable characters without blanks, in a token of at most 16 KiB. Into a string that keeps its room
+/// from request to request.
+inline void read_device_id(std::string_view authorization_value, std::string& id) {
+  id.clear();
   constexpr std::size_t max_size = std::size_t{16} << 10;
   constexpr std::string_view scheme = "bearer ";
   if (authorization_value.size() > max_size || authorization_value.size() < scheme.size() ||
       !is_same_text(authorization_value.substr(0, scheme.size()), scheme))
-    return {};
+    return;
   std::string_view token = authorization_value.substr(scheme.size());
   token.remove_prefix(std::min(token.find_first_not_of(' '), token.size()));
   std::size_t const first = token.find('.');
   std::size_t const second = first == std::string_view::npos ? first : token.find('.', first + 1);
-  if (second == std::string_view::npos || token.find('.', second + 1) != std::string_view::npos) return {};
-  auto const claims = decode_base64url(token.substr(first + 1, second - first - 1));
-  if (!claims) return {};
+  if (second == std::string_view::npos || token.find('.', second + 1) != std::string_view::npos) return;
+  thread_local std::string claims;  // keeps its capacity, see max_size
+  if (!decode_base64url(token.substr(first + 1, second - first - 1), claims)) return;
 
-  json_scanner json(*claims);
-  std::string id;
+  json_scanner json(claims);
   bool seen = false;
   bool const ok = json.object([&](std::string const& name) {
     if (name != "sub") return json.skip();
@@ -154,7 +155,11 @@ inline std::string device_id_of(std::string_view authorization_value) {
     return json.string(&id);
   });
   auto const printable = [](char c) { return c > 0x20 && c < 0x7F; };
-  if (!ok || !json.at_end() || id.size() > 128 || !std::all_of(id.begin(), id.end(), printable)) return {};
+  if (!ok || !json.at_end() || id.size() > 128 || !std::all_of(id.begin(), id.end(), printable)) id.clear();
+}
+inline std::string device_id_of(std::string_view authorization_value) {
+  std::string id;
+  read_device_id(authorization_value, id);
   return id;
 }
 

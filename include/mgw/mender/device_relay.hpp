@@ -3,7 +3,6 @@
 #include <mgw/core/seldom.hpp>
 #include <mgw/http/fields.hpp>
 #include <mgw/http/framing.hpp>
-#include <mgw/http/serializer.hpp>
 #include <mgw/mender/device_api.hpp>
 #include <mgw/mender/error.hpp>
 #include <mgw/mender/error_body.hpp>
@@ -108,9 +107,9 @@ private:
 
 inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_match route) const {
   auto const& o = shared_->options;
-  x.notes().device = device_id_of(x.request().fields.value("Authorization"));
+  read_device_id(x.request().fields.value("Authorization"), x.notes().device);
   if (x.notes().request_id.empty())  // whoever routed it may have given it one
-    x.notes().request_id = request_id_of(x.request().fields.value("X-MEN-RequestID"));
+    read_request_id(x.request().fields.value("X-MEN-RequestID"), x.notes().request_id);
   std::unique_ptr<proxy::forwarding> f;
   proxy::forward_outcome const sent = co_await send(x, f, route);
   if (sent.ec == mender_error::overloaded) {
@@ -167,12 +166,10 @@ inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchang
                                                                   std::unique_ptr<proxy::forwarding>& f,
                                                                   route_match route) const {
   auto const& o = shared_->options;
-  std::string fields;
-  http::append_field(fields, "X-MEN-RequestID", x.notes().request_id);
   proxy::forward_call call;
   call.may_repeat = route.retry_whole_body;
   call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
-  call.extra_fields = fields;
+  call.extra = {"X-MEN-RequestID", x.notes().request_id};
   std::function<asio::awaitable<void>(std::string_view)> authorize;
   if (route.what == call::auth_request && o.authorize) {
     authorize = [&x, &o](std::string_view body) { return o.authorize(x, body); };

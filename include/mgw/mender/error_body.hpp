@@ -52,25 +52,35 @@ inline bool draw_uuid_bytes(std::array<unsigned char, 16>& out) {
 }  // namespace detail
 
 /// A new request id: a random UUID (RFC 9562 section 5.4), no secret. Empty if the system has no randomness to give.
-inline std::string make_request_id() {
+inline void make_request_id(std::string& out) {
   constexpr std::string_view hex = "0123456789abcdef";
+  out.clear();
   std::array<unsigned char, 16> b{};
-  if (!detail::draw_uuid_bytes(b)) return {};
+  if (!detail::draw_uuid_bytes(b)) return;
   b[6] = static_cast<unsigned char>((b[6] & 0x0FU) | 0x40U);
   b[8] = static_cast<unsigned char>((b[8] & 0x3FU) | 0x80U);
-  std::string out;
-  out.reserve(36);
+  std::array<char, 36> text;
+  char* to = text.data();
   for (std::size_t i = 0; i < b.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) out.push_back('-');
-    out.push_back(hex[b[i] >> 4U]);
-    out.push_back(hex[b[i] & 15U]);
+    if (i == 4 || i == 6 || i == 8 || i == 10) *to++ = '-';
+    *to++ = hex[b[i] >> 4U];
+    *to++ = hex[b[i] & 15U];
   }
+  out.assign(text.data(), text.size());
+}
+inline std::string make_request_id() {
+  std::string out;
+  make_request_id(out);
   return out;
 }
 
 /// The id of a request that came with this `X-MEN-RequestID`, or with none: a new one where it may not be taken over.
-inline std::string request_id_of(std::string_view given) {
-  return is_valid_request_id(given) ? std::string(given) : make_request_id();
+/// Into a string that keeps its room from request to request.
+inline void read_request_id(std::string_view given, std::string& out) {
+  if (is_valid_request_id(given))
+    out.assign(given);
+  else
+    make_request_id(out);
 }
 
 }  // namespace mgw::mender

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <mgw/core/result.hpp>
+#include <mgw/http/chars.hpp>
 #include <mgw/mender/error.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -104,12 +104,11 @@ inline void append_utf8(std::string& out, std::uint32_t code_point) {
 /// Appends `text` as a JSON string, quotes included. Bytes that are no UTF-8 become U+FFFD.
 inline void append_json_string(std::string& out, std::string_view text) {
   constexpr std::string_view hex = "0123456789abcdef";
-  auto const odd = [](char c) { return c < 0x20 || c >= 0x7f || c == '"' || c == '\\'; };
   out.push_back('"');
   while (!text.empty()) {
-    auto const plain = std::find_if(text.begin(), text.end(), odd);  // nearly always all of it
-    out.append(text.begin(), plain);
-    text.remove_prefix(static_cast<std::size_t>(plain - text.begin()));
+    std::size_t const plain = http::span_of(text, http::chars::quoted);  // nearly always all of it
+    out.append(text, 0, plain);
+    text.remove_prefix(plain);
     if (text.empty()) break;
     auto const c = static_cast<unsigned char>(text[0]);
     std::size_t const length = utf8_sequence(text);
@@ -252,10 +251,9 @@ inline bool json_scanner::number() noexcept {
 inline bool json_scanner::string(std::string* out) {
   if (out != nullptr) out->clear();
   if (!take('"')) return fail();
-  auto const plain = [](char c) { return c >= 0x20 && c <= 0x7e && c != '"' && c != '\\'; };
   while (at_ < text_.size()) {
     std::size_t const begin = at_;  // of what means itself: most of it
-    while (at_ < text_.size() && plain(text_[at_])) ++at_;
+    at_ += http::span_of(text_.substr(at_), http::chars::quoted);
     if (out != nullptr) out->append(text_, begin, at_ - begin);
     if (at_ == text_.size()) break;
     auto const c = static_cast<unsigned char>(text_[at_]);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <string_view>
 
 namespace mgw::mender {
@@ -21,6 +22,15 @@ constexpr bool is_dropped_request_field(std::string_view name) noexcept {
       "forwarded",      "x-forwarded",      "x-real-ip",     "x-host",        "x-http-host-override",
       "x-client-ip",    "x-client-dn",      "x-remote-addr", "x-remote-user", "x-cluster-client-ip",
       "true-client-ip", "cf-connecting-ip", "remote-user"};
+  // Most fields are told from them by their first letter.
+  constexpr std::uint32_t first = [&] {
+    std::uint32_t letters = 0;
+    for (std::string_view const n : prefixes) letters |= std::uint32_t{1} << (n[0] - 'a');
+    for (std::string_view const n : names) letters |= std::uint32_t{1} << (n[0] - 'a');
+    return letters;
+  }();
+  char const begin = name.empty() ? '\0' : to_lower(name[0]);
+  if (begin < 'a' || begin > 'z' || (first >> (begin - 'a') & 1U) == 0) return false;
   auto const same = [](char a, char b) { return (a == '_' ? '-' : to_lower(a)) == b; };
   auto const begins = [&](std::string_view prefix) {
     return name.size() >= prefix.size() &&

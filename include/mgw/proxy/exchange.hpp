@@ -84,6 +84,8 @@ public:
   /// Adds a field. A value that would split the response is left out (false).
   bool field(std::string_view name, std::string_view value) { return out_.field(name, value); }
   void field(std::string_view name, std::uint64_t value) { out_.field(name, value); }
+  /// Adds one that a parser let through: it is not looked at again.
+  void parsed_field(http::field const& f) { out_.parsed_field(f); }
   /// Ends the head and fixes the framing. `chunked` turns into close-delimited for an HTTP/1.0 client.
   /// Nothing is sent before the first `write`, `flush` or `finish`.
   void end_head(http::framing framing) {

@@ -71,7 +71,7 @@ inline bool is_loop(http::fields const& fields, std::string_view pseudonym) noex
 
 /// What is added to the Via of a message that came as HTTP/1.`minor`.
 inline std::string via(int minor, std::string_view pseudonym) {
-  std::string out = "1." + std::to_string(minor) + ' ';
+  std::string out(minor == 0 ? "1.0 " : "1.1 ");
   return out.append(pseudonym);
 }
 
@@ -79,18 +79,17 @@ namespace detail {
 
 inline void append_forwarded(std::string& out, exchange const& x, forward_options const& options, bool trusted) {
   auto const& fields = x.request().fields;
-  std::string from = net::address_text(x.peer().address.address());
-  if (trusted) {
-    std::string before;
+  out.append("X-Forwarded-For: ");
+  if (trusted)
     for (auto const& f : fields)
-      if (http::iequals(f.name, "X-Forwarded-For") && !f.value.empty()) before.append(f.value).append(", ");
-    from.insert(0, before);
-  }
-  http::append_field(out, "X-Forwarded-For", from);
+      if (http::iequals(f.name, "X-Forwarded-For") && !f.value.empty()) out.append(f.value).append(", ");
+  out.append(net::address_text(x.peer().address.address())).append("\r\n");
   constexpr std::string_view proto = "X-Forwarded-Proto";
-  bool const dropped = options.drop_request_field && options.drop_request_field(proto);
-  if (!trusted || dropped || !fields.contains(proto))
-    http::append_field(out, proto, x.peer().tls ? "https" : "http");
+  // Without trust, or where it is dropped, the client's own does not pass.
+  bool const passed =
+      trusted && fields.contains(proto) && !(options.drop_request_field && options.drop_request_field(proto));
+  if (!passed)
+    http::append_known_field(out, proto, x.peer().tls ? "https" : "http");
 }
 
 /// Whether a field of the request goes upstream as it is.
@@ -134,9 +133,9 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
     if (call.want_identity && http::iequals(f.name, "Accept-Encoding")) continue;
     if (!call.without.empty() && http::iequals(f.name, call.without)) continue;
     if (hops && http::iequals(f.name, "Max-Forwards")) continue;
-    http::append_field(out, f.name, f.value);
+    http::append_known_field(out, f.name, f.value);
   }
-  if (call.want_identity) http::append_field(out, "Accept-Encoding", "identity");
+  if (call.want_identity) http::append_known_field(out, "Accept-Encoding", "identity");
   detail::append_forwarded(out, x, options, trusted);
   http::append_field(out, "Via", via(r.minor, options.pseudonym));
   if (!head.upgrade.empty()) {
@@ -145,7 +144,7 @@ inline void append_forward_head(std::string& out, exchange const& x, forward_opt
   }
   if (hops) http::append_field(out, "Max-Forwards", std::max<std::uint64_t>(*hops, 1) - 1);
   if (head.expect) http::append_field(out, "Expect", "100-continue");
-  out.append(call.extra_fields);
+  if (!call.extra.name.empty()) http::append_field(out, call.extra.name, call.extra.value);
   if (head.framing.kind == http::body_kind::length)
     http::append_field(out, "Content-Length", head.framing.length);
   else if (head.framing.kind == http::body_kind::chunked)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/http/fields.hpp>
 #include <mgw/proxy/peer_info.hpp>
 #include <mgw/upstream/client_exchange.hpp>
 #include <mgw/upstream/endpoint.hpp>
@@ -57,7 +58,7 @@ struct forward_call {
   forward_call() = default;
   bool may_repeat = false;     ///< a POST whose body is whole may be sent again if a reused connection died unanswered
   bool want_identity = false;  ///< ask for an uncoded response body: it is to be read here
-  std::string_view extra_fields = {};  ///< complete field lines, CRLF included
+  http::field extra = {};              ///< a field that is added, if it has a name
   std::string_view without = {};       ///< a field of the request that does not go upstream
   /// Awaited before anything goes upstream, with the request's body if that is whole in memory; else not at all.
   /// Null: nothing is. Outlives the call.

@@ -314,7 +314,7 @@ inline void forwarding::start_response(std::string_view without) {
   for (auto const& f : r.fields) {
     if (http::iequals(f.name, "Content-Length") || (!without.empty() && http::iequals(f.name, without))) continue;
     if (http::is_hop_by_hop(f.name, r.fields)) continue;
-    x_.field(f.name, f.value);
+    x_.parsed_field(f);
   }
   x_.field("Via", via(r.minor, options_.pseudonym));
 }

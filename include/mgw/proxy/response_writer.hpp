@@ -51,6 +51,11 @@ public:
     return http::append_field(head_, name, value);
   }
   void field(std::string_view name, std::uint64_t value) { http::append_field(head_, name, value); }
+  /// One that a parser let through.
+  void parsed_field(http::field const& f) {
+    dated_ = dated_ || http::iequals(f.name, "Date");
+    http::append_known_field(head_, f.name, f.value);
+  }
   /// Ends the head with the fields that frame the answer to `request`. Returns whether the connection can be kept,
   /// given that the caller would like to.
   bool end_head(http::framing framing, http::request_head const& request, bool keep_alive);
