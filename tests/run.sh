@@ -343,7 +343,7 @@ step_deploy() {
   command -v npm >/dev/null || tools+=(npm)
   bounded deploy-packages 900 env DEBIAN_FRONTEND=noninteractive sh -c \
     'apt-get update && apt-get install -y --no-install-recommends "$@"' sh systemd mmdebstrap lintian man-db dpkg-dev \
-    file buildah podman runc python3-yaml python3-kubernetes ${tools[@]+"${tools[@]}"}
+    file buildah podman runc netavark iproute2 iptables python3-yaml python3-kubernetes ${tools[@]+"${tools[@]}"}
   build_release || return
   bounded deploy 2400 env MGW_BIN="$PWD/build/release/bin" python3 -B tests/deploy/run.py
   local status=$?

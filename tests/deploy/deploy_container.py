@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 
 from machines import ROOT, debian, documented, needs, run
@@ -162,6 +163,39 @@ def test_the_container_starts_by_what_the_page_says(bench):
     volumes = podman('volume', 'ls', '--format', '{{.Name}}').split()
     check({'gateway-cache', 'gateway-state'} <= set(volumes), str(volumes))
     podman('exec', 'gateway', '/usr/bin/mgw-gateway', 'cache', 'list')
+
+
+def test_ports_are_published_as_the_page_says(bench):
+    """Devices' port to the network, the status page to the host itself alone: on a host of its own, which is a namespace."""
+    needs('unshare', 'nsenter', 'ip', 'iptables')
+    podman = bench.enter(Podman(bench))
+    podman.build(bench)
+    start = documented('Container').split('chown 65534 server.key')[1]
+    gateway = certificates(bench, 'https://hosted.mender.io')
+    host = subprocess.Popen(['unshare', '--net', 'sleep', '900'])
+    try:
+        on_host = ['nsenter', '-t', host.pid, '--net']
+        until(lambda: os.readlink(f'/proc/{host.pid}/ns/net') != os.readlink('/proc/self/ns/net'), 10, 'a network of its own')
+        run(*on_host, 'ip', 'link', 'set', 'lo', 'up')
+        flags = ' '.join(shlex.quote(str(f)) for f in podman.flags)
+        named = 'docker() { podman %s "$1" --sysctl net.ipv4.ip_unprivileged_port_start=0 "${@:2}"; }' % flags
+        tried = subprocess.run([*map(str, on_host), 'bash', '-ec', f'{named}\nchown 65534 server.key{start}'], cwd=gateway,
+                               capture_output=True, text=True, timeout=120)
+        if re.search('netavark|iptables|nftables|bridge|CNI', tried.stderr):
+            raise Skip(f'no port can be published here: {tried.stderr.strip().splitlines()[-1]}')
+        check(tried.returncode == 0, tried.stderr)
+        until(lambda: 'listening on https://[::]:443' in podman('logs', 'gateway'), 30, 'the gateway to listen')
+        network = re.search(r'inet ([\d.]+)/\d+ .*scope global', run(*on_host, 'ip', '-4', 'addr'))[1]
+        ask = 'import sys, urllib.request, ssl; print(urllib.request.urlopen(sys.argv[1], timeout=10, context=%s).status)'
+        for url, status in (('http://127.0.0.1:9103/', '200'), ('http://localhost:9103/status.json', '200'),
+                            (f'http://{network}:9103/', ''), (f'https://{network}/api/internal/v1/gateway/alive', '204')):
+            context = 'ssl._create_unverified_context()' if url.startswith('https') else 'None'
+            said = run(*on_host, sys.executable, '-c', ask % context, url, good=(0 if status else 1,))
+            check(said.strip() == status if status else 'Connection refused' in said, f'{url}: {said}')
+        run(*on_host, 'podman', *podman.flags, 'rm', '--force', '--time', '5', 'gateway')
+    finally:
+        host.kill()
+        host.wait()
 
 
 def test_the_image_has_program_libraries_and_trust_store_alone(bench):
