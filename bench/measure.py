@@ -21,6 +21,7 @@ def main():
     o = read_options()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    o.idle = min(o.idle, limit - 1000)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     work = tempfile.mkdtemp(prefix="mgw-bench.", dir=o.directory)

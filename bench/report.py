@@ -6,7 +6,7 @@ import statistics
 
 PROXIES = ("nginx", "haproxy", "varnish", "squid", "ats", "mgw")
 # A proxy has one colour in all charts; ours stands out.
-COLOURS = {"nginx": "#7fa37f", "haproxy": "#7c93b8", "varnish": "#b9a1c9", "squid": "#c9b17c", "ats": "#a9a9a9", "mgw": "#c0392b"}
+COLOURS = {"nginx": "#7fa37f", "haproxy": "#c98f7c", "varnish": "#b9a1c9", "squid": "#c9b17c", "ats": "#a9a9a9", "mgw": "#1f6fb2"}
 
 
 def median(row, name):
@@ -86,7 +86,7 @@ def groups(rows):
 def chart(rows):
     """Bars beside each other, a block for each row; each block has a scale of its own, and the figures stand at the bars."""
     left, bar, gap, width = 70, 16, 26, 640
-    parts, y = [], 8
+    parts, y = ['<text x="8" y="16" class="unit">less is better</text>'], 26
     for row in rows:
         names = [name for name in PROXIES if name in row.figures]
         most = max(median(row, name) for name in names) or 1

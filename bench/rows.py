@@ -51,7 +51,7 @@ class Rows(Bench):
         yield per_request("relayed API call on a new TLS connection"), functools.partial(self.handshakes, ())
         yield per_request("the same with a resumed handshake"), functools.partial(self.handshakes, ("--resume",))
         yield [Row("WebSocket, 100 bytes there and back", "CPU µs/message", 1)], self.websocket
-        yield [Row("idle TLS connection", "KiB", 1)], self.idle
+        yield [Row(f"idle TLS connection, one of {o.idle}", "KiB", 1)], self.idle
         yield [Row("start to first answer", "ms", 0)], self.starts
         yield ([Row("heap allocations, relayed API call", "per request", 2), Row("heap allocations, cache hit of 1 KiB", "per request", 2)],
                self.allocations)
