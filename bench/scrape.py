@@ -25,8 +25,9 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-import measure  # noqa: E402
-from measure import DEVICES, HEADER  # noqa: E402
+import harness  # noqa: E402
+import peers  # noqa: E402
+from peers import DEVICES, HEADER  # noqa: E402
 
 EVERY = 15  # seconds: scrape_interval of docs/metrics.md
 V2 = DEVICES.replace('v1', 'v2')
@@ -37,9 +38,9 @@ ROUTES = (('POST', f'{DEVICES}/authentication/auth_requests'), ('PUT', f'{DEVICE
           ('GET', '/api/internal/v1/gateway/alive'), ('GET', '/api/internal/v1/gateway/health'), ('GET', '/none'))
 
 
-class Gateway(measure.Gateway):
+class Gateway(peers.Gateway):
     def command(self, environment):
-        self.metrics_port = next(port for port in iter(measure.free_port, None) if port != self.port)
+        self.metrics_port = next(port for port in iter(peers.free_port, None) if port != self.port)
         environment.update(METRICS_ENABLED='true', METRICS_LISTEN=f'127.0.0.1:{self.metrics_port}', ADMIN_LISTEN='127.0.0.1:0')
         return super().command(environment)
 
@@ -70,7 +71,7 @@ class Scraper(threading.Thread):
         return self.done
 
 
-class Bench(measure.Bench):
+class Bench(harness.Bench):
     def seen(self, proxy):
         """All routes, from many devices, and as many links."""
         context = ssl.create_default_context()
@@ -93,7 +94,7 @@ class Bench(measure.Bench):
         return (proxy.cpu() - before) / done, scraper.size
 
     def versions(self):
-        return measure.own_version()
+        return harness.own_version()
 
     def run(self):
         self.print_machine()
