@@ -109,6 +109,35 @@ TEST_CASE("the journal is told by device and inode, and nothing else is") {
   std::fclose(f);
 }
 
+TEST_CASE("a line begins with its own second and level, whatever came before it") {
+  using namespace std::chrono_literals;
+  auto const f = logging::formatter(log_format::text, true);
+  auto const plain = [&](spdlog::log_clock::time_point at, spdlog::level::level_enum level, std::string const& text) {
+    spdlog::memory_buf_t out;
+    f->format(spdlog::details::log_msg(at, spdlog::source_loc{}, "gateway", level, text), out);
+    return std::string(out.data(), out.size());
+  };
+  auto const alone = [](spdlog::log_clock::time_point at, spdlog::level::level_enum level, std::string const& text) {
+    auto const fresh = logging::formatter(log_format::text, true);
+    spdlog::memory_buf_t out;
+    fresh->format(spdlog::details::log_msg(at, spdlog::source_loc{}, "gateway", level, text), out);
+    return std::string(out.data(), out.size());
+  };
+  spdlog::log_clock::time_point const t(1'700'000'000s);
+  std::string const first = plain(t, spdlog::level::info, "a=1");
+  CHECK(first.starts_with("<6>time=\"2023-11-1"));
+  CHECK(first.ends_with("\" level=info a=1\n"));
+  CHECK(plain(t + 999ms, spdlog::level::info, "b=2").ends_with(" level=info b=2\n"));
+  CHECK(plain(t + 999ms, spdlog::level::info, "a=1") == first);
+  CHECK(plain(t + 999ms, spdlog::level::warn, "a=1").starts_with("<4>"));
+  for (auto const at : {t + 1s, t, t - 1s, t + 3600s, t + 3600s}) {
+    CHECK(plain(at, spdlog::level::info, "x") == alone(at, spdlog::level::info, "x"));
+    CHECK(plain(at, spdlog::level::err, "") == alone(at, spdlog::level::err, ""));
+  }
+  CHECK(plain(t + 1s, spdlog::level::info, "a=1") != first);
+  CHECK(f->clone() != nullptr);
+}
+
 TEST_CASE("lines that may wait leave with the next one that may not, or at a flush, in their order") {
   int ends[2];
   REQUIRE(::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
@@ -122,24 +151,33 @@ TEST_CASE("lines that may wait leave with the next one that may not, or at a flu
   spdlog::logger log("test", sink);
   log.set_pattern("%v");
   bool must = false;
+  spdlog::log_clock::time_point now{std::chrono::hours(1)};
+  auto const line = [&](std::string const& text) { log.log(now, spdlog::source_loc{}, spdlog::level::info, text); };
   auto const patient = [&](std::string const& text) {
     gathering_sink::may_wait const waits;
-    log.info(text);
+    line(text);
     must = gathering_sink::may_wait::must_flush();
   };
+  patient("at once");
+  CHECK_FALSE(must);  // none was written shortly before
+  CHECK(arrived() == "at once\n");
+  now += gathering_sink::max_wait;
+  patient("and this");
+  CHECK(arrived() == "and this\n");
+  now += gathering_sink::max_wait / 2;
   patient("a");
   CHECK(must);  // the first to wait
   patient("b");
   CHECK_FALSE(must);
   CHECK(arrived() == "");
-  log.info("now");
+  line("now");
   CHECK(arrived() == "a\nb\nnow\n");
   patient("c");
   CHECK_FALSE(must);  // the flush that was promised before is still to come
   CHECK(arrived() == "");
   log.flush();
   CHECK(arrived() == "c\n");
-  patient("d");
+  patient("d");  // the clock was set back
   CHECK(must);
   patient(std::string(gathering_sink::max_held, 'x'));
   CHECK(arrived().starts_with("d\nxxx"));  // too much to hold

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace gateway {
 
@@ -47,7 +48,7 @@ inline std::string in_quotes(std::string_view text) {
   return out;
 }
 
-/// Appends the fields of one line to `out`, in the format. Keys are literals of ours; a value may be anything.
+/// Appends the fields of one line to `out`, in the format. Keys are literals of ours, of at most 28 characters; a value may be anything.
 class log_fields {
 public:
   log_fields(log_format format, std::string& out) : format_(format), out_(out) {}
@@ -99,15 +100,20 @@ private:
   template <class Integer>
   void append(Integer n) {
     std::array<char, 20> digits;
-    out_.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), n).ptr);
+    char const* const end = std::to_chars(digits.data(), digits.data() + digits.size(), n).ptr;
+    out_.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
   }
   void begin(std::string_view key) {
-    if (!first_) out_ += format_ == log_format::json ? ',' : ' ';
-    first_ = false;
-    if (format_ == log_format::json)
-      out_.append("\"").append(key).append("\":");
-    else
-      out_.append(key).append("=");
+    std::array<char, 32> lead;  // put together here: the line is appended to once
+    key = key.substr(0, lead.size() - 4);
+    char* to = lead.data();
+    bool const json = format_ == log_format::json;
+    if (!std::exchange(first_, false)) *to++ = json ? ',' : ' ';
+    if (json) *to++ = '"';
+    to = std::copy(key.begin(), key.end(), to);
+    if (json) *to++ = '"';
+    *to++ = json ? ':' : '=';
+    out_.append(lead.data(), static_cast<std::size_t>(to - lead.data()));
   }
 
   log_format format_;

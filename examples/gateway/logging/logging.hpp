@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -57,6 +58,35 @@ public:
   std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<priority_flag>(); }
 };
 
+/// Keeps what comes before a line's fields, which is the same for a second. Of lines that end with their fields and show
+/// no less than seconds.
+class second_formatter final : public spdlog::formatter {
+public:
+  explicit second_formatter(std::unique_ptr<spdlog::formatter> whole) : whole_(std::move(whole)) {}
+  void format(spdlog::details::log_msg const& line, spdlog::memory_buf_t& out) override {
+    auto const second = std::chrono::floor<std::chrono::seconds>(line.time);
+    if (lead_.size() == 0 || second != second_ || line.level != level_) {
+      spdlog::details::log_msg bare = line;
+      bare.payload = {};
+      lead_.clear();
+      whole_->format(bare, lead_);
+      lead_.resize(lead_.size() - 1);  // the line's end
+      second_ = second;
+      level_ = line.level;
+    }
+    out.append(lead_.begin(), lead_.end());
+    out.append(line.payload.begin(), line.payload.end());
+    out.push_back('\n');
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<second_formatter>(whole_->clone()); }
+
+private:
+  std::unique_ptr<spdlog::formatter> whole_;
+  spdlog::memory_buf_t lead_;
+  std::chrono::sys_seconds second_{};
+  spdlog::level::level_enum level_ = spdlog::level::off;
+};
+
 /// Whether this descriptor leads to the journal, by what systemd says in JOURNAL_STREAM. Source: systemd.exec(5).
 inline bool leads_to_journal(int fd, char const* journal_stream) {
   unsigned long long device = 0, inode = 0;
@@ -78,7 +108,8 @@ inline std::unique_ptr<spdlog::formatter> formatter(log_format how, bool for_jou
   pattern += how == log_format::json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
                                      : "time=\"%Y-%m-%dT%H:%M:%S%z\" level=%l %v";
   f->set_pattern(pattern);
-  return f;
+  if (how == log_format::json) return f;
+  return std::make_unique<second_formatter>(std::move(f));
 }
 
 }  // namespace logging
