@@ -70,7 +70,8 @@ class Rows(Bench):
 
     def hits(self, plain, size, clients, row):
         """The object is in all caches and in the page cache; the clients are connected."""
-        proxies = [proxy for proxy in self.caches if plain or proxy.tls]
+        many_large = size > MIB and clients > 1
+        proxies = [proxy for proxy in self.caches if (plain or proxy.tls) and (proxy.many_large or not many_large)]
         self.start_proxies(proxies)
         query, path = self.new_artifact(size)
         urls = {proxy: proxy.artifact(query, path, plain) for proxy in proxies}
@@ -165,7 +166,7 @@ class Rows(Bench):
         """Everybody wants an object that is not there. Without TLS on both sides, or with it on both."""
         size = self.o.cold * MIB
         for proxy in self.caches:
-            if not proxy.followers or not (plain or proxy.tls):
+            if not proxy.many_large or not (plain or proxy.tls):
                 continue
             proxy.start(plain_upstream=plain)
             query, path = self.new_artifact(size, rate=self.o.rate * MIB)
@@ -183,11 +184,9 @@ class Rows(Bench):
     def cut(self, copies, cuts, next_copies):
         size = self.o.cold * MIB
         for proxy in self.caches:
-            if not proxy.tls:
-                continue
             proxy.start()
             query, path = self.new_artifact(size, cut=size // 2)
-            url = proxy.artifact(query, path)
+            url = proxy.artifact(query, path, not proxy.tls)
             before = self.settled(proxy.plain_upstream)
             _, answer = self.load(proxy, url, "--pattern")
             between = self.settled(proxy.plain_upstream)
