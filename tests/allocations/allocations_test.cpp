@@ -101,11 +101,13 @@ asio::awaitable<void> rewrite(net::worker* w, std::size_t* taken, std::string* h
   call.want_identity = true;
   proxy::forward_head what;
   what.framing = x.request_framing();
+  std::string room;
+  room.reserve(4096);
   *taken = counted([&] {
-    x.scratch().clear();
-    proxy::append_forward_head(x.scratch(), x, forward, call, what);
+    room.clear();
+    proxy::append_forward_head(room, x, forward, call, what);
   });
-  *head = x.scratch();
+  *head = room;
 }
 
 struct counts_calls {

@@ -159,9 +159,6 @@ public:
   notes_t& notes() noexcept { return notes_; }
   notes_t const& notes() const noexcept { return notes_; }
 
-  /// A string that keeps its capacity from request to request, for whoever builds an upstream head. One user at a time.
-  std::string& scratch() noexcept { return scratch_; }
-
   // For a tunnel: the raw stream, what came behind the request, and what passed.
   any_stream& stream() noexcept { return stream_; }
   std::string_view take_unread() noexcept { return in_.take_unread(); }
@@ -205,7 +202,6 @@ private:
   any_stream stream_;
   request_reader in_;
   response_writer out_;
-  std::string scratch_;
   bool aborted_ = false, keep_alive_ = true, draining_ = false, lingers_ = false, beside_ = false,
        cut_ = false;
   std::uint64_t served_ = 0, tunnel_in_ = 0, tunnel_out_ = 0;

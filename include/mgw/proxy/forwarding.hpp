@@ -93,6 +93,7 @@ private:
   forward_options const& options_;
   std::optional<upstream::client_exchange> up_;
   std::string body_;  // what was taken of the request's body before the first attempt
+  std::string unsent_;  // of the head and that body
   bool body_whole_ = true;
   bool held_ = false;  // by hold_body or hold_no_body
   bool died_unanswered_ = false;
@@ -100,6 +101,8 @@ private:
   std::optional<upload> upload_;  // of a body that is not held whole
 };
 
+/// The head, and the body where it is whole: there until another one is built on this thread. Nearly always it is sent at
+/// once, and no connection needs room of its own for it.
 inline std::string_view forwarding::build_head(forward_call const& call) {
   forward_head head;
   head.framing = x_.request_framing();
@@ -110,7 +113,9 @@ inline std::string_view forwarding::build_head(forward_call const& call) {
   head.expect = !body_whole_ && x_.awaits_continue();
   head.upgrade = upgrade_ = asked_upgrade(x_, options_);
   head.proxy = up_->proxy();
-  std::string& out = x_.scratch();
+  constexpr std::size_t most_kept = std::size_t{64} << 10;
+  thread_local std::string out;
+  if (out.capacity() > most_kept) out = std::string();
   out.clear();
   append_forward_head(out, x_, options_, call, head);
   if (body_whole_) out.append(body_);
@@ -245,7 +250,10 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
   up_.emplace(x_.worker().deadlines, std::move(*c.connection), options_.exchange);
   std::string_view head = build_head(call);
   std::error_code sent = up_->send_now(head);
-  if (!sent && !head.empty()) sent = co_await up_->send(head);
+  if (!sent && !head.empty()) {
+    head = unsent_ = head;
+    sent = co_await up_->send(head);
+  }
   if (!sent && !body_whole_) {
     out = co_await ask_and_listen();
   } else {
