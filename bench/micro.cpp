@@ -262,7 +262,8 @@ asio::awaitable<void> rewrite(benchmark::State* state, net::worker* w) {
   auto ends = test::memory_stream::pair(w->io.get_executor());
   std::string const text = request(1024);
   asio::const_buffer const bytes = asio::buffer(text);
-  (void)co_await ends.first.write_some(const_buffers(&bytes, 1));
+  const_buffers const sent(&bytes, 1);
+  (void)co_await ends.first.write_some(sent);
   proxy::peer_info peer;
   peer.address = {asio::ip::make_address("192.168.100.200"), 65535};
   peer.tls = true;

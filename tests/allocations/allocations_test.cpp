@@ -3,6 +3,7 @@
 #include <mgw/cache/disk_store.hpp>
 #include <mgw/core/recent.hpp>
 #include <mgw/http/framing.hpp>
+#include <mgw/http/hop_by_hop.hpp>
 #include <mgw/http/request_parser.hpp>
 #include <mgw/http/target.hpp>
 #include <mgw/mender/artifact_link.hpp>
@@ -82,11 +83,17 @@ std::string const& request() {
   return text;
 }
 
-/// An exchange whose request is there, at a head for the upstream each time.
-asio::awaitable<void> rewrite(net::worker* w, std::size_t* taken, std::string* head) {
+/// What rewriting the heads of one relayed call took, and what came of it.
+struct rewritten {
+  std::size_t request = 1, response = 1;
+  std::string head;
+};
+
+asio::awaitable<void> rewrite(net::worker* w, rewritten* out) {
   auto ends = test::memory_stream::pair(w->io.get_executor());
   asio::const_buffer const bytes = asio::buffer(request());
-  (void)co_await ends.first.write_some(const_buffers(&bytes, 1));
+  const_buffers const sent(&bytes, 1);
+  (void)co_await ends.first.write_some(sent);
   proxy::peer_info peer;
   peer.address = {asio::ip::make_address("192.168.100.200"), 65535};
   peer.tls = true;
@@ -103,11 +110,19 @@ asio::awaitable<void> rewrite(net::worker* w, std::size_t* taken, std::string* h
   what.framing = x.request_framing();
   std::string room;
   room.reserve(4096);
-  *taken = counted([&] {
-    room.clear();
-    proxy::append_forward_head(room, x, forward, call, what);
+  out->request = counted([&] { proxy::append_forward_head(room, x, forward, call, what); });
+  out->head = room;
+  // As proxy::forwarding does it.
+  http::framing framing;
+  framing.kind = http::body_kind::length;
+  framing.length = 200;
+  out->response = counted([&] {
+    x.start(200, "OK");
+    for (auto const& f : x.request().fields)
+      if (!http::is_hop_by_hop(f.name, x.request().fields)) x.parsed_field(f);
+    x.field("Via", proxy::via(1, forward.pseudonym));
+    x.end_head(framing);
   });
-  *head = room;
 }
 
 struct counts_calls {
@@ -124,7 +139,8 @@ struct counts_calls {
 asio::awaitable<void> dispatch(net::worker* w, std::size_t* taken, int* calls) {
   auto ends = test::memory_stream::pair(w->io.get_executor());
   asio::const_buffer const bytes = asio::buffer(request());
-  (void)co_await ends.first.write_some(const_buffers(&bytes, 1));
+  const_buffers const sent(&bytes, 1);
+  (void)co_await ends.first.write_some(sent);
   proxy::server_options const options;
   proxy::exchange x(any_stream(std::move(ends.second)), proxy::peer_info(), options, *w);
   bool const there = co_await x.next_request();
@@ -182,16 +198,16 @@ TEST_CASE("a router hands on a request without the heap") {
   CHECK(calls == 2);
 }
 
-TEST_CASE("a request's head is rewritten for the upstream without the heap") {
+TEST_CASE("the heads of a relayed call are rewritten without the heap") {
   net::worker w(0);
-  std::size_t taken = 1;
-  std::string head;
-  test::run_io(w.io, rewrite(&w, &taken, &head));
-  CHECK(taken == 0);
-  CHECK(head.find("X-Forwarded-For: 192.168.100.200\r\n") != std::string::npos);
-  CHECK(head.find("Via: 1.1 mgw-") != std::string::npos);
-  CHECK(head.find("10.0.0.1") == std::string::npos);
-  CHECK(head.find("Connection:") == std::string::npos);
+  rewritten r;
+  test::run_io(w.io, rewrite(&w, &r));
+  CHECK(r.request == 0);
+  CHECK(r.response == 0);
+  CHECK(r.head.find("X-Forwarded-For: 192.168.100.200\r\n") != std::string::npos);
+  CHECK(r.head.find("Via: 1.1 mgw-") != std::string::npos);
+  CHECK(r.head.find("10.0.0.1") == std::string::npos);
+  CHECK(r.head.find("Connection:") == std::string::npos);
 }
 
 TEST_CASE("a link that was opened before and its object are found without the heap") {
