@@ -49,8 +49,29 @@ struct recording_sink {
   }
 };
 
-asio::awaitable<void> run(listed_source* from, recording_sink* to, pump_result* out) { *out = co_await pump(*from, *to); }
+/// Takes the last bytes with the end.
+struct gathering_sink : recording_sink {
+  using recording_sink::commit;
+  asio::awaitable<std::error_code> commit(std::string_view last) {
+    std::string const taken(last);
+    std::error_code const ec = co_await recording_sink::commit();
+    if (!ec) bytes += taken;
+    co_return ec;
+  }
+};
 
+asio::awaitable<void> run(listed_source* from, recording_sink* to, pump_result* out) { *out = co_await pump(*from, *to); }
+asio::awaitable<void> run_gathered(listed_source* from, gathering_sink* to, chunk begun, pump_result* out) {
+  *out = co_await pump(*from, *to, begun);
+}
+
+pump_result pumped(listed_source& from, gathering_sink& to, chunk begun) {
+  asio::io_context io;
+  pump_result r;
+  asio::co_spawn(io, run_gathered(&from, &to, begun, &r), asio::detached);
+  io.run();
+  return r;
+}
 pump_result pumped(listed_source& from, recording_sink& to) {
   asio::io_context io;
   pump_result r;
@@ -98,6 +119,36 @@ TEST_CASE("whichever operation of the sink fails, the source is left alone") {
     CHECK(to.aborts == 1);
     CHECK(from.reads <= n);
   }
+}
+
+TEST_CASE("what was read before is sent first, and the last bytes go with the end where the sink takes them so") {
+  for (std::size_t fail_at = 0; fail_at <= 3; ++fail_at) {
+    CAPTURE(fail_at);
+    listed_source from{{"b", "c"}};
+    gathering_sink to;
+    to.fail_at = fail_at;
+    chunk begun;
+    begun.bytes = "a";
+    auto const r = pumped(from, to, begun);
+    bool const whole = fail_at == 0;
+    CHECK(static_cast<bool>(r) == whole);
+    CHECK(to.operations == (whole ? 3 : fail_at));  // two writes, and the end
+    CHECK(to.commits == (whole ? 1 : 0));
+    CHECK(to.aborts == (whole ? 0 : 1));
+    if (whole) CHECK(to.bytes == "abc");
+    CHECK(r.bytes == (whole ? 3 : fail_at - 1));
+  }
+  listed_source from{{"never read"}};
+  gathering_sink to;
+  chunk all;
+  all.bytes = "all";
+  all.end = true;
+  auto const r = pumped(from, to, all);
+  CHECK(static_cast<bool>(r));
+  CHECK(r.bytes == 3);
+  CHECK(to.bytes == "all");
+  CHECK(to.operations == 1);
+  CHECK(from.reads == 0);
 }
 
 }  // namespace mgw::body::pump_test

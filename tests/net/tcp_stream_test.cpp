@@ -178,7 +178,7 @@ asio::awaitable<void> cancel() {
   co_await read_into(a, r);  // with nothing pending, the cancel is not lost
   CHECK(r.ec == asio::error::operation_aborted);
   std::array<char, 8> buffer{};
-  r = co_await a.await_read(asio::buffer(buffer));
+  r.n = co_await a.await_read(asio::buffer(buffer), r.ec);
   CHECK(r.ec == asio::error::operation_aborted);
   std::error_code ec;
   co_await write_all(a, "x", ec);

@@ -61,6 +61,28 @@ struct streams {
     if (finishes) (void)co_await x.finish();
   }
 };
+/// Sends "first " and at the end "last", with a date that does not change; without a coroutine where that goes.
+struct ends_with_bytes {
+  http::body_kind kind;
+  bool begins, now;
+  std::size_t length;
+  ends_with_bytes(http::body_kind k, bool b, bool n, std::size_t l) : kind(k), begins(b), now(n), length(l) {}
+  asio::awaitable<void> operator()(exchange& x) const {
+    x.start(200);
+    x.field("Date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    http::framing f;
+    f.kind = kind;
+    f.length = length;
+    x.end_head(f);
+    std::error_code ec;
+    if (begins) ec = co_await x.write("first ");
+    if (ec) co_return;
+    bool done = false;
+    if (now) done = x.finish_now("last", ec);
+    if (now && !done) ec = co_await x.finish_rest("last");
+    if (!now) ec = co_await x.finish("last");
+  }
+};
 struct throws {
   asio::awaitable<void> operator()(exchange& x) const {
     (void)x;
@@ -227,6 +249,69 @@ TEST_CASE("RFC 9112 7.1: a streamed body is chunked, and ends with its last chun
   auto const cut = ask(streams(3, false), "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
   CHECK(cut.answer.ends_with("piece\r\n"));
   CHECK(count(cut.answer, "HTTP/1.1 200") == 1);
+}
+
+TEST_CASE("the last bytes of a body and its end come whole, however little the client takes at a time") {
+  using http::body_kind;
+  for (auto const kind : {body_kind::chunked, body_kind::length, body_kind::until_close})
+    for (bool const begins : {false, true})
+      for (bool const now : {false, true})
+        for (auto const* request : {"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n",
+                                    "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"}) {
+          CAPTURE(static_cast<int>(kind));
+          CAPTURE(begins);
+          CAPTURE(now);
+          CAPTURE(request);
+          ends_with_bytes const handler(kind, begins, now, begins ? 10 : 4);
+          auto const whole = ask(handler, request);
+          bool const chunked = kind == body_kind::chunked && std::string_view(request).find("1.1") != std::string_view::npos;
+          std::string body = begins ? "first last" : "last";
+          if (chunked) body = std::string(begins ? "6\r\nfirst \r\n" : "") + "4\r\nlast\r\n0\r\n\r\n";
+          if (std::string_view(request).starts_with("HEAD")) body = "";
+          CHECK(whole.answer.ends_with("\r\n\r\n" + body));
+          CHECK(whole.end == asio::error::eof);
+          for (std::size_t n = 1; n <= whole.answer.size(); ++n) {
+            if (n > 8 && n + body.size() + 4 < whole.answer.size()) continue;  // in the middle of the head
+            test::memory_options memory;
+            memory.capacity = n;
+            auto const waits = ask(handler, request, {}, memory);
+            memory.capacity = whole.answer.size() + 100;
+            memory.max_write = n;
+            auto const pieces = ask(handler, request, {}, memory);
+            bool const same = waits.answer == whole.answer && pieces.answer == whole.answer;
+            if (!same) CAPTURE(n);
+            REQUIRE(same);
+          }
+        }
+}
+
+TEST_CASE("a body that ends with another length than was promised is an error, and nothing follows it") {
+  std::string const requests = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+  for (std::size_t const length : {9U, 11U})
+    for (bool const now : {false, true}) {
+      auto const o = ask(ends_with_bytes(http::body_kind::length, true, now, length), requests);
+      CHECK(o.answer.ends_with("\r\n\r\nfirst "));
+      CHECK(count(o.answer, "HTTP/1.1 200") == 1);
+      CHECK(o.observed == 1);
+    }
+}
+
+TEST_CASE("whichever write fails, a body that ends with its last bytes is not taken for whole") {
+  for (auto const kind : {http::body_kind::chunked, http::body_kind::length}) {
+    bool went_through = false;
+    for (std::size_t n = 0; !went_through; ++n) {
+      REQUIRE(n < 200);
+      test::fail_at f(n);
+      test::memory_options memory;
+      memory.fail = &f;
+      memory.max_write = 16;
+      memory.capacity = 24;
+      auto const o = ask(ends_with_bytes(kind, true, true, 10), "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", {}, memory);
+      went_through = !f.fired();
+      CHECK(o.observed <= 1);
+      if (went_through) CHECK(o.answer.ends_with(kind == http::body_kind::length ? "first last" : "4\r\nlast\r\n0\r\n\r\n"));
+    }
+  }
 }
 
 TEST_CASE("RFC 9112 6.1: HTTP/1.0 clients get no chunks, and a kept connection only if they ask") {

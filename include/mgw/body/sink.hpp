@@ -17,6 +17,8 @@ namespace mgw::body {
 /// | `k.commit()` | awaitable<std::error_code>; once; on error the sink is aborted |
 /// | `k.abort()` | noexcept, idempotent, no effect after a commit |
 ///
+/// Not required: `k.commit(last)`, the same with the last bytes, which may then leave together with what ends the body.
+///
 /// Model: proxy::response_body.
 template <class K>
 concept BodySink = requires(K& k, std::string_view bytes) {

@@ -88,8 +88,8 @@ private:
     };
     return o;
   }
-  asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, std::unique_ptr<proxy::forwarding>& f,
-                                               route_match route) const;
+  asio::awaitable<proxy::forward_outcome> send(proxy::exchange& x, proxy::forwarding& f, proxy::forward_call call,
+                                               route_match route, std::chrono::steady_clock::time_point until) const;
   asio::awaitable<proxy::forward_outcome> try_once(proxy::exchange& x, proxy::forwarding& f, proxy::forward_call call,
                                                    route_match route,
                                                    std::chrono::steady_clock::time_point until) const;
@@ -110,8 +110,17 @@ inline asio::awaitable<void> device_relay::operator()(proxy::exchange& x, route_
   read_device_id(x.request().fields.value("Authorization"), x.notes().device);
   if (x.notes().request_id.empty())  // whoever routed it may have given it one
     read_request_id(x.request().fields.value("X-MEN-RequestID"), x.notes().request_id);
-  std::unique_ptr<proxy::forwarding> f;
-  proxy::forward_outcome const sent = co_await send(x, f, route);
+  proxy::forward_call call;
+  call.extra = {"X-MEN-RequestID", x.notes().request_id};
+  call.may_repeat = route.retry_whole_body;
+  call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
+  auto const until = std::chrono::steady_clock::now() + o.status_hold;
+  auto const f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
+  proxy::forward_outcome sent;
+  if (route.what == call::status || route.what == call::auth_request)
+    sent = co_await send(x, *f, call, route, until);
+  else
+    sent = co_await try_once(x, *f, call, route, until);
   if (sent.ec == mender_error::overloaded) {
     bool const honoured =
         route.what == call::next_v1 || route.what == call::next_v2 || route.what == call::inventory || route.what == call::log;
@@ -162,40 +171,35 @@ inline asio::awaitable<void> device_relay::answer_auth(proxy::exchange& x, proxy
   co_await f.relay(token);
 }
 
-inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchange& x,
-                                                                  std::unique_ptr<proxy::forwarding>& f,
-                                                                  route_match route) const {
+/// What is asked of us beside relaying: authorization of its device, and further tries of a status report.
+inline asio::awaitable<proxy::forward_outcome> device_relay::send(proxy::exchange& x, proxy::forwarding& f,
+                                                                  proxy::forward_call call, route_match route,
+                                                                  std::chrono::steady_clock::time_point until) const {
   auto const& o = shared_->options;
-  proxy::forward_call call;
-  call.may_repeat = route.retry_whole_body;
-  call.want_identity = route.what == call::next_v1 || route.what == call::next_v2;
-  call.extra = {"X-MEN-RequestID", x.notes().request_id};
   std::function<asio::awaitable<void>(std::string_view)> authorize;
   if (route.what == call::auth_request && o.authorize) {
     authorize = [&x, &o](std::string_view body) { return o.authorize(x, body); };
     call.before = &authorize;
   }
-  f = std::make_unique<proxy::forwarding>(x, *upstreams_, o.forward);
   if (route.what == call::auth_request && (o.admits || o.answered)) {
-    proxy::forward_outcome const held = co_await f->hold_body(max_tenant_request);
+    proxy::forward_outcome const held = co_await f.hold_body(max_tenant_request);
     if (held.ec) co_return held;
   }
   if (route.what == call::auth_request && o.admits) {
-    auto const body = f->repeatable() ? std::optional<std::string_view>(f->held_body()) : std::nullopt;
+    auto const body = f.repeatable() ? std::optional<std::string_view>(f.held_body()) : std::nullopt;
     if (!o.admits(x, body)) co_return proxy::client_fault(mender_error::other_tenant, 401);
   }
-  auto const until = std::chrono::steady_clock::now() + o.status_hold;
   std::optional<proxy::backoff> pauses;
   held_report me;
   std::optional<proxy::held_requests::place> held;
   for (;;) {
-    proxy::forward_outcome const sent = co_await try_once(x, *f, call, route, until);
-    int const status = sent.ec ? 0 : f->response().status;
-    if (call.before != nullptr && !sent.ec && !f->repeatable())
+    proxy::forward_outcome const sent = co_await try_once(x, f, call, route, until);
+    int const status = sent.ec ? 0 : f.response().status;
+    if (call.before != nullptr && !sent.ec && !f.repeatable())
       o.warn("an auth request of more than " + std::to_string(o.forward.whole_body / 1024) +
              " KiB is relayed, and nobody is authorized by it");
     bool const lost = sent.ec ? !sent.client_failed : (status == 429 || (status >= 502 && status <= 504));
-    bool again = route.what == call::status && lost && f->repeatable() && !x.draining() && !x.client_gone();
+    bool again = route.what == call::status && lost && f.repeatable() && !x.draining() && !x.client_gone();
     std::chrono::milliseconds pause{0};
     if (again) {
       if (!pauses) pauses.emplace(o.status_pause, std::chrono::seconds(30));

@@ -54,15 +54,11 @@ public:
     r.n = co_await socket_.async_read_some(into, asio::redirect_error(asio::use_awaitable, r.ec));
     co_return r;
   }
-  /// The same for a caller whose try_read has just said would_block: one recv(2) less.
-  asio::awaitable<io_result> await_read(asio::mutable_buffer into) {
-    io_result r;
-    if (cancelled_) {
-      r.ec = asio::error::operation_aborted;
-      co_return r;
-    }
-    r.n = co_await socket_.async_read_some(into, asio::redirect_error(asio::use_awaitable, r.ec));
-    co_return r;
+  /// The same for a caller whose try_read has just said would_block: one recv(2) less, and no coroutine frame of ours.
+  /// `ec` lives until it completes.
+  asio::awaitable<std::size_t> await_read(asio::mutable_buffer into, std::error_code& ec) {
+    if (cancelled_) return refuse(ec);
+    return socket_.async_read_some(into, asio::redirect_error(asio::use_awaitable, ec));
   }
   /// One sendmsg(2) for up to 16 buffers; what is over is for the next call.
   asio::awaitable<io_result> write_some(const_buffers from) {
@@ -114,6 +110,11 @@ public:
 
 private:
   static constexpr std::size_t max_buffers = 16;
+
+  static asio::awaitable<std::size_t> refuse(std::error_code& ec) {
+    ec = asio::error::operation_aborted;
+    co_return std::size_t{0};
+  }
 
   asio::ip::tcp::socket socket_;
   asio::ip::tcp::endpoint remote_;

@@ -281,8 +281,8 @@ asio::awaitable<std::error_code> tls_stream<Next>::fill(state& s, bool bulk) {
   asio::mutable_buffer room = s.engine.waiting_room();
   if (bulk) room = s.engine.bulk_room();
   io_result r;
-  if constexpr (requires { s.next.await_read(room); })
-    r = co_await s.next.await_read(room);
+  if constexpr (requires { s.next.await_read(room, r.ec); })
+    r.n = co_await s.next.await_read(room, r.ec);
   else
     r = co_await s.next.read_some(room);
   co_return arrived(s, r);
@@ -356,8 +356,9 @@ asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into
     // As in fill(), whose frame is saved.
     bool const bulk = s.engine.inside_record();
     asio::mutable_buffer const room = bulk ? s.engine.bulk_room() : s.engine.waiting_room();
-    if constexpr (requires { s.next.await_read(room); })
-      r = co_await s.next.await_read(room);
+    r.ec.clear();
+    if constexpr (requires { s.next.await_read(room, r.ec); })
+      r.n = co_await s.next.await_read(room, r.ec);
     else
       r = co_await s.next.read_some(room);
     r.ec = arrived(s, r);

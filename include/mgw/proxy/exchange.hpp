@@ -99,8 +99,12 @@ public:
   asio::awaitable<std::error_code> write(std::string_view bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> write(const_buffers bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> flush() { return write(std::string_view{}); }
-  /// The body is whole. Error: fewer bytes were written than the framing promised.
-  asio::awaitable<std::error_code> finish() { return out_.finish(); }
+  /// The body is whole; `last`: its last bytes, which leave together with what ends it. Error: fewer bytes were written
+  /// than the framing promised, or more.
+  asio::awaitable<std::error_code> finish(std::string_view last = {}) { return out_.finish(last); }
+  /// The same without a coroutine, where the connection takes all at once. False: `finish_rest(last)` has to go on.
+  bool finish_now(std::string_view last, std::error_code& ec) { return out_.finish_now(last, ec); }
+  asio::awaitable<std::error_code> finish_rest(std::string_view last) { return out_.finish_rest(last); }
   /// A whole small response, with a field more if that has a name.
   asio::awaitable<std::error_code> respond(int status, std::string_view content_type, std::string_view body,
                                            std::string_view field_name = {}, std::string_view field_value = {});
@@ -169,6 +173,8 @@ public:
   asio::awaitable<bool> next_request();
   /// Ends the exchange; true if the connection can serve another request.
   asio::awaitable<bool> end_exchange();
+  /// The same without a coroutine, where nothing is left to wait for. Nothing: that has to be called.
+  std::optional<bool> end_now();
   /// Shuts down so that the peer can still read what was sent (RFC 9112 9.6).
   asio::awaitable<void> linger();
   /// Nothing is asked any more: what is under way ends, an idle connection is closed, and one on which nothing was asked
@@ -195,6 +201,7 @@ private:
   asio::awaitable<bool> refuse(http::parse_error why);
   asio::awaitable<body::chunk> continue_and_read();
   void note_timeout();
+  bool settle();
 
   server_options const& options_;
   net::worker& worker_;
@@ -277,9 +284,7 @@ inline asio::awaitable<std::error_code> exchange::respond(int status, std::strin
   f.kind = http::body_kind::length;
   f.length = body.size();
   end_head(f);
-  std::error_code ec;
-  if (request().method != "HEAD" && !body.empty()) ec = co_await write(body);
-  if (!ec) ec = co_await finish();
+  std::error_code const ec = co_await finish(body);
   co_return ec;
 }
 
@@ -309,6 +314,20 @@ inline void exchange::note_timeout() {
     notes_.failure = "the request body fell silent";
 }
 
+/// What is to be told of the exchange is told. True: the connection could go on.
+inline bool exchange::settle() {
+  note_timeout();
+  if (options_.observer) options_.observer(*this);
+  lingers_ = finished() && !aborted_ && !out_.broken();
+  return lingers_ && !in_.broken();
+}
+
+inline std::optional<bool> exchange::end_now() {
+  if (beside_ || !in_.body_done()) return std::nullopt;
+  wake_ = nullptr;
+  return settle() && keep_alive_;
+}
+
 inline asio::awaitable<bool> exchange::end_exchange() {
   wake_ = nullptr;
   if (beside_) {
@@ -316,10 +335,8 @@ inline asio::awaitable<bool> exchange::end_exchange() {
     interrupt();
     co_await join();
   }
-  note_timeout();
-  if (options_.observer) options_.observer(*this);
-  lingers_ = finished() && !aborted_ && !out_.broken();
-  if (!lingers_ || in_.broken()) co_return false;
+  bool const sound = settle();
+  if (!sound) co_return false;
   // A request body that nobody read: a small rest is drained, so that the connection lives on.
   for (std::uint64_t drained = 0; !in_.body_done();) {
     if (!keep_alive_ || awaits_continue() || drained > options_.max_drain) co_return false;

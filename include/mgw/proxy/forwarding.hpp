@@ -258,7 +258,13 @@ inline asio::awaitable<forward_outcome> forwarding::attempt(forward_call const& 
     out = co_await ask_and_listen();
   } else {
     if (sent) up_->request_cut();
-    out.ec = co_await hear_out();  // even after a failed write there may be an answer: an early refusal
+    out.ec = co_await up_->next_head(x_.request().method);  // even after a failed write: there may be an early refusal
+    if (!out.ec && up_->interim()) {
+      out.ec = co_await relay_interim();
+      if (!out.ec) out.ec = co_await hear_out();
+    } else if (!out.ec) {
+      out.ec = judge_switch();
+    }
     if (out.ec && sent) out.ec = sent;
   }
   if (!out.ec && up_->proxy() != nullptr && up_->head().status == 407) {  // said to us, not to the client
@@ -358,7 +364,16 @@ inline asio::awaitable<void> forwarding::relay(std::string_view first) {
     if (said && status != 204 && (x_.request().method == "HEAD" || status == 304)) x_.field("Content-Length", length);
   }
   x_.end_head(framing);
-  if (up_->would_wait()) (void)co_await x_.flush();  // a head may come long before its body
+  body::chunk c = up_->received_body();
+  if (c.end && !c.ec && first.empty() && !upload_) {  // a small answer, which came whole: no coroutine for it
+    std::error_code ec;
+    bool const done = x_.finish_now(c.bytes, ec);
+    if (!done) ec = co_await x_.finish_rest(c.bytes);
+    if (ec && !c.bytes.empty()) x_.abort();
+    co_return;
+  }
+  bool const nothing = c.bytes.empty() && !c.end && !c.ec;
+  if (nothing && up_->would_wait()) (void)co_await x_.flush();  // a head may come long before its body
   response_body to(x_);
   std::error_code lost;
   if (!first.empty()) lost = co_await to.write(first);
@@ -367,7 +382,7 @@ inline asio::awaitable<void> forwarding::relay(std::string_view first) {
     if (upload_) co_await upload_->stop();
     co_return;
   }
-  body::pump_result const r = co_await body::pump(*up_, to);
+  body::pump_result const r = co_await body::pump(*up_, to, c);
   if (r.source_error && !x_.head_sent()) {
     if (upload_) co_await upload_->stop();
     forward_outcome bad;

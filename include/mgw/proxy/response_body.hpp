@@ -16,6 +16,7 @@ public:
   explicit response_body(exchange& x) noexcept : x_(x) {}
   asio::awaitable<std::error_code> write(std::string_view bytes) { return x_.write(bytes); }
   asio::awaitable<std::error_code> commit() { return x_.finish(); }
+  asio::awaitable<std::error_code> commit(std::string_view last) { return x_.finish(last); }
   void abort() noexcept { x_.abort(); }
 
 private:

@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace mgw::proxy {
 
@@ -66,7 +67,11 @@ public:
     one_ = asio::buffer(bytes);
     return write(const_buffers(&one_, 1));
   }
-  asio::awaitable<std::error_code> finish();
+  /// The body is whole; `last`: its last bytes, which leave together with what ends it.
+  asio::awaitable<std::error_code> finish(std::string_view last = {});
+  /// The same where the connection takes all at once, as nearly always. False: `finish_rest(last)` has to go on.
+  bool finish_now(std::string_view last, std::error_code& ec);
+  asio::awaitable<std::error_code> finish_rest(std::string_view last);
   /// Sends complete bytes beside the response: an interim one. Precondition: its head is not out.
   asio::awaitable<std::error_code> send(std::string_view bytes);
 
@@ -85,6 +90,17 @@ public:
   std::uint64_t body_bytes() const noexcept { return body_out_; }
 
 private:
+  /// What one write sends: head, chunk size, pieces, chunk end, last chunk.
+  struct gathered {
+    std::uint64_t const total;  // of the pieces
+    http::chunk_head const chunk;
+    std::array<asio::const_buffer, max_pieces + 4> parts;
+    std::size_t n = 0;
+    explicit gathered(std::uint64_t size) noexcept : total(size), chunk(size) {}
+    void add(asio::const_buffer b) noexcept { parts[n++] = b; }
+    std::span<asio::const_buffer> all() noexcept { return std::span(parts).first(n); }
+  };
+  std::error_code gather(gathered& out, const_buffers bytes, bool last);
   std::error_code send_now(std::span<asio::const_buffer>& buffers);
   asio::awaitable<std::error_code> send_all(std::span<asio::const_buffer> buffers);
   std::error_code sent(io_result r, std::span<asio::const_buffer>& buffers);
@@ -99,6 +115,7 @@ private:
   int status_ = 0;
   bool head_ready_ = false, head_out_ = false, finished_ = false, broken_ = false, dated_ = false;
   std::uint64_t body_out_ = 0, bytes_ = 0;
+  std::size_t unsent_ = 0;  // between finish_now and finish_rest
   std::chrono::steady_clock::time_point first_out_{};
 };
 
@@ -181,51 +198,76 @@ inline asio::awaitable<std::error_code> response_writer::send(std::string_view b
   co_return ec;
 }
 
-inline asio::awaitable<std::error_code> response_writer::write(const_buffers bytes) {
-  std::array<asio::const_buffer, max_pieces + 3> out;  // head, chunk size, pieces, chunk end
-  std::size_t n = 0;
-  if (!head_out_) {
-    out[n++] = asio::buffer(head_);
-    head_out_ = true;
-  }
+/// Error: more than was promised, or at the end less. The next response would be misread.
+inline std::error_code response_writer::gather(gathered& out, const_buffers bytes, bool last) {
   assert(bytes.size() <= max_pieces);
-  std::uint64_t total = 0;
-  for (auto const& b : bytes) total += b.size();
-  bool const carries = framing_.kind != http::body_kind::none && total != 0;
-  if (framing_.kind == http::body_kind::length && total > framing_.length - body_out_) {
-    broken_ = true;  // more than was promised: the next response would be misread
-    co_return std::make_error_code(std::errc::message_size);
+  if (!std::exchange(head_out_, true)) out.add(asio::buffer(head_));
+  std::uint64_t const left = framing_.length - body_out_;
+  if (framing_.kind == http::body_kind::length && (out.total > left || (last && out.total != left))) {
+    broken_ = true;
+    return std::make_error_code(std::errc::message_size);
   }
-  http::chunk_head const chunk(total);
-  if (carries) {
-    if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(chunk.view());
-    for (auto const& b : bytes) out[n++] = b;
-    if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(http::chunk_end);
-    body_out_ += total;
+  if (framing_.kind == http::body_kind::none) return {};
+  bool const chunked = framing_.kind == http::body_kind::chunked;
+  if (out.total != 0) {
+    if (chunked) out.add(asio::buffer(out.chunk.view()));
+    for (auto const& b : bytes) out.add(b);
+    if (chunked) out.add(asio::buffer(http::chunk_end));
+    body_out_ += out.total;
   }
-  std::span<asio::const_buffer> rest = std::span(out).first(n);
-  std::error_code ec = send_now(rest);
+  if (last && chunked) out.add(asio::buffer(http::last_chunk));
+  return {};
+}
+
+inline asio::awaitable<std::error_code> response_writer::write(const_buffers bytes) {
+  gathered out(asio::buffer_size(bytes));
+  std::uint64_t const before = body_out_;
+  std::error_code ec = gather(out, bytes, false);
+  if (ec) co_return ec;
+  std::span<asio::const_buffer> rest = out.all();
+  ec = send_now(rest);
   if (!ec && !rest.empty()) ec = co_await send_all(rest);
-  if (ec && carries) body_out_ -= total;
+  if (ec) body_out_ = before;
   co_return ec;
 }
 
-inline asio::awaitable<std::error_code> response_writer::finish() {
-  std::array<asio::const_buffer, 2> out;
-  std::size_t n = 0;
-  if (!head_out_) {
-    out[n++] = asio::buffer(head_);
-    head_out_ = true;
+inline bool response_writer::finish_now(std::string_view last, std::error_code& ec) {
+  asio::const_buffer const one = asio::buffer(last);
+  gathered out(last.size());
+  std::uint64_t const before = body_out_;
+  ec = gather(out, const_buffers(&one, 1), true);
+  if (ec) return true;
+  std::span<asio::const_buffer> rest = out.all();
+  ec = send_now(rest);
+  if (!ec && !rest.empty()) {
+    body_out_ = before;
+    unsent_ = asio::buffer_size(rest);
+    return false;
   }
-  if (framing_.kind == http::body_kind::length && body_out_ != framing_.length) {
-    broken_ = true;
-    co_return std::make_error_code(std::errc::message_size);
-  }
-  if (framing_.kind == http::body_kind::chunked) out[n++] = asio::buffer(http::last_chunk);
-  std::span<asio::const_buffer> rest = std::span(out).first(n);
-  std::error_code ec = send_now(rest);
-  if (!ec && !rest.empty()) ec = co_await send_all(rest);
   finished_ = !ec;
+  if (ec) body_out_ = before;
+  return true;
+}
+
+/// Gathers the same again, and leaves out what has gone already.
+inline asio::awaitable<std::error_code> response_writer::finish_rest(std::string_view last) {
+  asio::const_buffer const one = asio::buffer(last);
+  gathered out(last.size());
+  std::uint64_t const before = body_out_;
+  head_out_ = false;
+  std::error_code ec = gather(out, const_buffers(&one, 1), true);
+  std::span<asio::const_buffer> rest = out.all();
+  drop_front(rest, asio::buffer_size(rest) - unsent_);
+  if (!ec) ec = co_await send_all(rest);
+  finished_ = !ec;
+  if (ec) body_out_ = before;
+  co_return ec;
+}
+
+inline asio::awaitable<std::error_code> response_writer::finish(std::string_view last) {
+  std::error_code ec;
+  bool const done = finish_now(last, ec);
+  if (!done) ec = co_await finish_rest(last);
   co_return ec;
 }
 

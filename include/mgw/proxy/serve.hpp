@@ -7,6 +7,7 @@
 #include <asio/awaitable.hpp>
 
 #include <exception>
+#include <optional>
 #include <string>
 
 namespace mgw::proxy {
@@ -29,8 +30,9 @@ asio::awaitable<void> serve(exchange& x, H const& handler, log_sink const& log) 
       x.abort();
       if (log) log(log_level::error, "a handler failed: " + failure);
     }
-    bool const again = co_await x.end_exchange();
-    if (!again) break;
+    std::optional<bool> again = x.end_now();
+    if (!again) again = co_await x.end_exchange();
+    if (!*again) break;
   }
   co_await x.linger();
 }
