@@ -63,7 +63,7 @@ def grammar():
 def node(*args, good=(0,), stdin_text=''):
     # The grammar is one large function: to optimize it takes a minute, to run it as it is a second.
     done = subprocess.run(['node', '--liftoff-only', *map(str, args)], input=stdin_text, capture_output=True, text=True,
-                          timeout=120)
+                          timeout=300)
     check(done.returncode in good, f'{done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}')
     return done.stdout
 
@@ -110,8 +110,9 @@ LINES = {  # files that a user may have, of all ways to write them: byte for byt
 
 def before(**more):
     """A Windows on which others have a port proxy, a rule and a task, too."""
-    return {'files': {}, 'directories': ['C:\\Program Files'], 'firewall': {'Web': {}}, 'hyperv': {'Other': {}}, 'tasks': {'Backup': {}},
-            'proxies': {'0.0.0.0/8080': '10.0.0.5/80'}, 'services': {'iphlpsvc': {'StartType': 'Manual', 'Status': 'Stopped'}},
+    return {'files': {}, 'directories': ['C:\\Program Files'], 'firewall': {'Web': {}}, 'hyperv': {'Other': {}},
+            'tasks': {'Backup': {}}, 'proxies': {'0.0.0.0/8080': '10.0.0.5/80'},
+            'services': {'iphlpsvc': {'StartType': 'Manual', 'Status': 'Stopped'}},
             'seconds': 0, 'shutdowns': 0, 'address': '172.20.1.2', 'build': 22631, 'wsl_version': ['WSL-Version: 2.0.9.0'], **more}
 
 
