@@ -5,11 +5,10 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import time
 
-from support import POLL, Origin, Skip, check, link, request, start_gateway, until
+from support import POLL, Origin, Skip, check, free_port, link, request, start_gateway, until
 
 NAME = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*\Z')
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)\Z')
@@ -138,9 +137,7 @@ def test_numbers_are_what_was_done(bench):
 
 
 def test_upstream_errors_are_counted_by_kind(bench):
-    with socket.create_server(('127.0.0.1', 0)) as nobody:
-        port = nobody.getsockname()[1]
-    gateway = with_metrics(bench, f'http://127.0.0.1:{port}', WORKERS='1')
+    gateway = with_metrics(bench, f'http://127.0.0.1:{free_port()}', WORKERS='1')  # where nobody is
     for _ in range(3):
         check(request(bench.pki, gateway.port, 'GET', NEXT).status == 502, 'not refused')
     name = 'mgw_api_upstream_errors_total'

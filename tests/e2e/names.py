@@ -1,7 +1,7 @@
 """The upstream's name, as the machine looks it up (/etc/hosts, one of its own): addresses that change, and that lead nowhere."""
 import socket
 
-from support import BIN, POLL, Forwarder, Origin, Skip, check, gateway_environment, request, until
+from support import BIN, POLL, Forwarder, Origin, Skip, check, free_port, gateway_environment, request, until
 
 NEEDS_CLIENT = True  # that is: root, and mount namespaces
 NAME = 'mender.test'
@@ -13,7 +13,7 @@ class At(Forwarder):
     def __init__(self, port, address, own_port=0):
         super().__init__(port, 1 << 40)
         self.listener.close()
-        self.listener = socket.create_server((address, own_port))
+        self.listener = socket.create_server((address, own_port or free_port()))
         self.port = self.listener.getsockname()[1]
 
 

@@ -1,7 +1,7 @@
 """What the end-to-end tests share: a test CA, processes that end, a forwarder that cuts, an origin, an HTTP client.
 
 Python 3 standard library and Debian's openssl, mender-client and mender-artifact. Everything listens on loopback at ports
-the kernel chose, keeps its files in one temporary directory per test, and is ended by its own process id.
+the kernel chose (or free_port), keeps its files in one temporary directory per test, and is ended by its own process id.
 """
 import contextlib
 import hashlib
@@ -440,7 +440,7 @@ class Origin:
             def handle_error(self, request, address):
                 pass
 
-        self.server = Server(('127.0.0.1', 0), Handler)
+        self.server = Server(('127.0.0.1', free_port()), Handler)  # once it is gone, nobody else is there
         self.url = f'http://127.0.0.1:{self.server.server_address[1]}'
 
     def __enter__(self):
