@@ -166,7 +166,7 @@ private:
   std::shared_ptr<fetch_job> find_recent(exchange& x, cache::key const& k);
   asio::awaitable<std::shared_ptr<fetch_job>> find(exchange& x, cache::key const& k, fetch_source const& source);
   asio::awaitable<void> find_unended(exchange& x, cache::key const& k, fetch_source const& source, followed& out);
-  asio::awaitable<void> pass(exchange& x, cache::key k, fetch_source source, link_promise& promise, followed const& begun);
+  asio::awaitable<void> pass(exchange& x, cache::key k, fetch_source source, link_promise& promise, followed& begun);
   std::unique_ptr<ahead_reader> ahead_of(exchange& x, std::shared_ptr<fetch_job> const& job, cache::fill const& object);
   static asio::awaitable<void> run_fill(tee_to_cache& self, std::shared_ptr<fetch_job> job, net::worker& worker);
   bool waits_for_reading(cache::key const& k) const { return cache::opens_slowly(*store_, k) && !flights_.find(k) && !disk_.hung(); }
@@ -376,12 +376,14 @@ asio::awaitable<void> tee_to_cache<Store>::serve(exchange& x, cache::key k, fetc
 /// Past the store, behind what has been sent.
 template <cache::CacheStore Store>
 asio::awaitable<void> tee_to_cache<Store>::pass(exchange& x, cache::key k, fetch_source source, link_promise& promise,
-                                                followed const& begun) {
+                                                followed& begun) {
   x.notes().cache = "bypass";
+  body_position at;
+  if (begun.reader) at = begun.reader->position();
+  begun.reader.reset();  // gives its blocks back
   origin_request origin(*upstreams_.of(x.worker()), x.worker().deadlines, options_.fetch, counters_);
   auto own = std::make_unique<pass_through>(x, origin, k, std::move(source), links_, options_.fetch, options_.reader, promise,
-                                            room_->held, pass_through_,
-                                            begun.reader ? begun.reader->position() : body_position());
+                                            room_->held, pass_through_, std::move(at));
   if (begun.job) links_.offer(k, begun.job->newest());
   if (auto told = told_.newest(k)) links_.offer(k, *std::move(told));
   if (disk_.hung()) own->doubt_refusals();
