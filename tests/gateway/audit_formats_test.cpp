@@ -111,10 +111,17 @@ TEST_CASE("the table shows what came of it, and nothing in it but printable char
   record no("authorization");
   no.add("identity", "{\"mac\":\"02\"}").add("granted", false).add("why", "its signature is not good");
   t.add(read_back(no));
+  record level("log_level");
+  level.add("from", "info").add("to", "debug").add("by", "SIGUSR1");
+  t.add(read_back(level));
+  record anew("configuration_read");
+  anew.add("done", true).add("changed", changed_log_level("warn")).add("restart", "Workers, HTTPS.Listen");
+  t.add(read_back(anew));
   std::string const text = t.text(0);
   for (std::string_view const part_of :
        {"whole, 2.0 KiB", "bytes 0 to 100 of 2048: the client left", "not granted: its signature is not good",
-        "2026-12-23T04:26:40 ", "release-2", "{\"mac\":\"02\"}"}) {
+        "2026-12-23T04:26:40 ", "release-2", "{\"mac\":\"02\"}", "info to debug by SIGUSR1",
+        "done, changed: Log.Level, at the next start: Workers, HTTPS.Listen"}) {
     CAPTURE(part_of);
     CHECK(text.find(part_of) != text.npos);
   }

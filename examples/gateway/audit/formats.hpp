@@ -42,6 +42,15 @@ inline std::string object_names(boost::json::object const& fields) {
     if (o.is_object()) (out += out.empty() ? "" : ", ") += first_of(o.get_object(), "name", "key");
   return out;
 }
+/// Which settings a record says have changed.
+inline std::string changed_keys(boost::json::object const& fields) {
+  std::string out;
+  auto const* const changed = fields.if_contains("changed");
+  if (changed == nullptr || !changed->is_object()) return out;
+  for (auto const& [key, value] : changed->get_object())
+    (out += out.empty() ? "changed: " : ", ") += std::string(key);
+  return out;
+}
 /// What a table says of a record in its last column.
 inline std::string outcome(boost::json::object const& fields) {
   std::string const event = text_in(fields, "event");
@@ -55,9 +64,12 @@ inline std::string outcome(boost::json::object const& fields) {
     out = flag_in(fields, "granted") ? "granted" : "not granted";
   } else if (fields.contains("done")) {
     out = flag_in(fields, "done") ? "done" : "not done";
-  } else if (auto const* const changed = fields.if_contains("changed"); changed != nullptr && changed->is_object()) {
-    for (auto const& [key, value] : changed->get_object())
-      (out += out.empty() ? "changed: " : ", ") += std::string(key);
+    if (std::string const keys = changed_keys(fields); !keys.empty()) out += ", " + keys;
+    if (std::string const later = text_in(fields, "restart"); !later.empty()) out += ", at the next start: " + later;
+  } else if (event == "log_level") {
+    out = text_in(fields, "from") + " to " + text_in(fields, "to") + " by " + text_in(fields, "by");
+  } else if (fields.contains("changed")) {
+    out = changed_keys(fields);
     if (out.empty()) out = "unchanged";
   }
   std::string const more = first_of(fields, "why", "records", "bytes", "version", "previous");
