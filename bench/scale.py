@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Measures whether a request costs the same however much there is: connections, objects in the cache, known devices, workers.
+
+  bench/scale.py [--rounds N] [--connections N] [--objects N] [--devices N]
+
+CPU of the gateway for each request, medians; bench/README.md says how. It needs what bench/run.sh builds, and wrk."""
+import argparse
+import base64
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+import harness  # noqa: E402
+import peers  # noqa: E402
+import start  # noqa: E402
+from harness import CALL  # noqa: E402
+from peers import HEADER  # noqa: E402
+
+OF_MANY = '''local n, i = %d, 0
+request = function()
+  i = i %% n + 1
+  return wrk.format("GET", nil, {["Authorization"] = "Bearer " .. tokens[i]})
+end
+'''
+
+
+class Gateway(peers.Gateway):
+    """With so many objects in its cache, from the start, and so many workers."""
+    made = 0
+
+    def __init__(self, bench, objects=0, workers=1):
+        super().__init__(bench)
+        self.objects, self.workers = objects, workers
+        Gateway.made += 1
+        self.name = f'mgw{Gateway.made}-'
+
+    def command(self, environment):
+        command = super().command(environment)
+        environment.update(WORKERS=str(self.workers), LIMITS_MAX_CONNECTIONS='20000', ADMIN_LISTEN='127.0.0.1:0')
+        start.make(pathlib.Path(self.directory) / 'cache', self.objects)
+        return command
+
+    def start(self, **how):
+        super().start(**how)
+        if self.workers > 1:  # wherever there is room: beside the load, too
+            every = range(os.cpu_count())
+            for thread in os.listdir(f'/proc/{self.process.pid}/task'):
+                os.sched_setaffinity(int(thread), every)
+
+
+class Scale(harness.Bench):
+    def calls_cpu(self, proxy, *options):
+        """Microseconds of CPU for a relayed call, 32 clients."""
+        before = proxy.cpu()
+        done = subprocess.run(['wrk', '-t1', '-c32', '-d2s', *(options or ('-H', HEADER)), proxy.url(CALL)], capture_output=True,
+                              text=True, check=True, preexec_fn=self.on_load_core).stdout
+        cpu = proxy.cpu() - before
+        if 'Non-2xx' in done or 'Socket errors' in done:
+            self.failures.append(' '.join(done.split()))
+        return cpu / int(re.search(r'(\d+) requests in', done).group(1)) * 1e6
+
+    def hits_cpu(self, proxy, url):
+        """The same for a hit of 1 KiB, eight clients."""
+        cpu, answer = self.load_kept_alive(proxy, url, '--clients', '8', '--requests', str(self.o.requests // 8), '--pattern',
+                                           '--header', HEADER)
+        return cpu / answer['requests'] * 1e6
+
+    def say(self, what, *figures):
+        medians = [statistics.median(f) for f in figures]
+        print(f'{what:62}' + ''.join(f'{m:8.1f}' for m in medians) + f'   x {medians[-1] / medians[0]:.2f}', flush=True)
+
+    def run(self):
+        self.print_machine()
+        self.make_certificate()
+        self.start_origin(self.cert, self.key)
+        self.start_plain_origin()
+        print(f'\nµs of CPU for each request {"few":>41}{"many":>8}')
+        self.connections()
+        self.objects()
+        self.devices()
+        self.workers()
+
+    def in_pairs(self, few, many):
+        """Measures both in each round, so that what else the machine does is with both."""
+        pairs = [(few(), many()) for _ in range(self.o.rounds)]
+        return [p[0] for p in pairs], [p[1] for p in pairs]
+
+    def two(self, **how):
+        self.relays = [Gateway(self), Gateway(self, **how)]
+        for proxy in self.relays:
+            proxy.start()
+            self.calls_cpu(proxy)
+        return self.relays
+
+    def end(self):
+        self.stop_proxies(self.relays)
+
+    def connections(self):
+        few, many = self.two()
+        for proxy, n in ((few, 10), (many, self.o.connections)):
+            proxy.idle = self.start_load(proxy.url(CALL), '--idle', str(n), '--header', HEADER)
+            proxy.idle.stdout.readline()
+        self.say(f'a relayed call, beside 10 and {self.o.connections} idle connections',
+                 *self.in_pairs(lambda: self.calls_cpu(few), lambda: self.calls_cpu(many)))
+        for proxy in (few, many):
+            self.finish_load(proxy, proxy.idle)
+        self.end()
+
+    def objects(self):
+        few, many = self.two(objects=self.o.objects)
+        query, path = self.new_artifact(1024)
+        urls = [proxy.artifact(query, path) for proxy in (few, many)]
+        for proxy, url in zip((few, many), urls):
+            self.load(proxy, url, '--pattern')
+        self.say(f'a hit of 1 KiB, of 1 and of {self.o.objects + 1} objects',
+                 *self.in_pairs(lambda: self.hits_cpu(few, urls[0]), lambda: self.hits_cpu(many, urls[1])))
+        self.end()
+
+    def devices(self):
+        scripts = []
+        for n in (1, self.o.devices):
+            tokens = [self.token(i) for i in range(n)]
+            scripts.append(os.path.join(self.work, f'{n}.lua'))
+            with open(scripts[-1], 'w') as f:
+                f.write('tokens = {' + ','.join(f'"{t}"' for t in tokens) + '}\n' + OF_MANY % n)
+        few, many = self.two()
+        self.say(f'a relayed call, by 1 and by {self.o.devices} devices',
+                 *self.in_pairs(lambda: self.calls_cpu(few, '-s', scripts[0]), lambda: self.calls_cpu(many, '-s', scripts[1])))
+        self.end()
+
+    @staticmethod
+    def token(device):
+        part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip('=')
+        return f'{part({"alg": "RS256"})}.{part({"sub": f"6f64d0a1-0000-4000-8000-{device:012}"})}.c2lnbmF0dXJl'
+
+    def workers(self):
+        few, many = self.two(workers=2)
+        self.say('a relayed call, 1 and 2 workers', *self.in_pairs(lambda: self.calls_cpu(few), lambda: self.calls_cpu(many)))
+        self.end()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    p.add_argument('--programs', default='build/release/bin')
+    p.add_argument('--directory')
+    p.add_argument('--rounds', type=int, default=5)
+    p.add_argument('--requests', type=int, default=8000, help='hits in each round')
+    p.add_argument('--connections', type=int, default=min(16_000, limit // 2 - 1000), help='idle ones: 16,000, or what descriptors allow')
+    p.add_argument('--objects', type=int, default=10_000)
+    p.add_argument('--devices', type=int, default=100_000)
+    o = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    work = tempfile.mkdtemp(prefix='mgw-bench-scale.', dir=o.directory)
+    bench = Scale(o, work)
+    try:
+        bench.run()
+    finally:
+        bench.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    for f in bench.failures:
+        print('went wrong: ' + f)
+
+
+if __name__ == '__main__':
+    main()
