@@ -4,8 +4,13 @@ import json
 import os
 import platform
 import re
+import resource
+import shutil
+import signal
 import ssl
 import subprocess
+import sys
+import tempfile
 import time
 
 from peers import DEVICES, HEADER, PATH, Ats, Gateway, Haproxy, Nginx, Squid, Varnish, end, get
@@ -195,6 +200,22 @@ class Bench:
                 Ats: ("traffic_server", "-V")}
         found = [f"{kind.name} {version(*command)}" for kind, command in said.items() if kind.installed()]
         return ", ".join([*found, own_version()])
+
+
+def measure(kind, o, name):
+    """Runs a Bench of this kind in a directory of its own, and says what went wrong."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    work = tempfile.mkdtemp(prefix=f"mgw-bench-{name}.", dir=o.directory)
+    bench = kind(o, work)
+    try:
+        bench.run()
+    finally:
+        bench.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    for f in bench.failures:
+        print("went wrong: " + f)
 
 
 def first_line(*command):

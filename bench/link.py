@@ -13,10 +13,8 @@ artifacts came through, and the rate at which an object from the cache arrives m
 """
 import argparse
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
@@ -78,15 +76,7 @@ def main():
     p.add_argument('--cap', type=int, default=7, metavar='MIB', help='what is set in the proxies, in a second')
     p.add_argument('--queue', type=int, default=1024, metavar='KIB', help='what the link buffers')
     o = p.parse_args()
-    work = tempfile.mkdtemp(prefix='mgw-bench-link.', dir=o.directory)
-    bench = Bench(o, work)
-    try:
-        bench.run()
-    finally:
-        bench.stop()
-        shutil.rmtree(work, ignore_errors=True)
-    for f in bench.failures:
-        print('went wrong: ' + f)
+    harness.measure(Bench, o, 'link')
 
 
 if __name__ == '__main__':

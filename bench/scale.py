@@ -11,12 +11,9 @@ import os
 import pathlib
 import re
 import resource
-import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
 import harness  # noqa: E402
@@ -151,7 +148,6 @@ class Scale(harness.Bench):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     p.add_argument('--programs', default='build/release/bin')
     p.add_argument('--directory')
     p.add_argument('--rounds', type=int, default=5)
@@ -160,16 +156,7 @@ def main():
     p.add_argument('--objects', type=int, default=10_000)
     p.add_argument('--devices', type=int, default=100_000)
     o = p.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    work = tempfile.mkdtemp(prefix='mgw-bench-scale.', dir=o.directory)
-    bench = Scale(o, work)
-    try:
-        bench.run()
-    finally:
-        bench.stop()
-        shutil.rmtree(work, ignore_errors=True)
-    for f in bench.failures:
-        print('went wrong: ' + f)
+    harness.measure(Scale, o, 'scale')
 
 
 if __name__ == '__main__':

@@ -14,13 +14,9 @@ same requests cost more of the process's CPU time then, divided by the scrapes, 
 import argparse
 import http.client
 import os
-import resource
-import shutil
-import signal
 import ssl
 import statistics
 import sys
-import tempfile
 import threading
 import time
 
@@ -135,18 +131,7 @@ def main():
     p.add_argument('--requests', type=int, default=30_000, help='in each round')
     p.add_argument('--devices', type=int, default=200)
     o = p.parse_args()
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    work = tempfile.mkdtemp(prefix='mgw-bench-scrape.', dir=o.directory)
-    bench = Bench(o, work)
-    try:
-        bench.run()
-    finally:
-        bench.stop()
-        shutil.rmtree(work, ignore_errors=True)
-    for f in bench.failures:
-        print('went wrong: ' + f)
+    harness.measure(Bench, o, 'scrape')
 
 
 if __name__ == '__main__':
