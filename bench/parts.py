@@ -14,15 +14,13 @@ import io
 import os
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 
-from harness import GIB, MIB, Bench, own_version
+from harness import GIB, MIB, Bench, measure, own_version
 from peers import Gateway, end
 
 OFF = dict(ARTIFACTS_PROXY_CACHE_VERIFY="off")
@@ -39,14 +37,7 @@ def main():
     p.add_argument("--rounds", type=int, help="how often each figure is taken (5; 3)")
     o = p.parse_args()
     o.size, o.rounds = o.size or (64 if o.quick else 512), o.rounds or (3 if o.quick else 5)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    work = tempfile.mkdtemp(prefix="mgw-parts.", dir=o.directory)
-    bench = Parts(o, work)
-    try:
-        bench.run()
-    finally:
-        bench.stop()
-        shutil.rmtree(work, ignore_errors=True)
+    measure(Parts, o, "parts")
 
 
 # ---- artifacts --------------------------------------------------------------------------------------------------------
@@ -146,8 +137,6 @@ class Parts(Bench):
         print(f"artifacts with a payload of {self.o.size} MiB; gzip makes one byte of {unpacked:.2f}", flush=True)
         sha256 = self.sha256()
         print_table([part_rows(self.measure(scheme), sha256, unpacked) for scheme in ("http", "https")])
-        for f in self.failures:
-            print("went wrong: " + f)
 
     def versions(self):
         return own_version()
