@@ -50,6 +50,11 @@ class Objects(support.Origin):
         with self.lock:
             return number, self.current.get(number, 0)
 
+    def far_sent(self, number):
+        """Of any generation: once one is complete in the cache, a newer one is never asked for."""
+        with self.lock:
+            return any(n == number and size > 1 << 19 for (n, _), size in self.sent.items())
+
     def replace(self, number):
         with self.lock:
             self.current[number] = self.current.get(number, 0) + 1
@@ -192,7 +197,7 @@ class Clients:
         try:
             while not self.ending:
                 with self.lock:
-                    if self.origin.sent.get(self.origin.latest(self.newest), 0) > (1 << 19):  # so two or three are fetched at a time
+                    if self.origin.far_sent(self.newest):  # so two or three are fetched at a time
                         self.newest += 1
                     number = self.newest if dice.random() < 0.7 else dice.randint(0, self.newest)
                     if number == self.newest and dice.random() < 0.3:
