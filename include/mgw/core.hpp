@@ -11,6 +11,7 @@
 #include <mgw/core/progress.hpp>
 #include <mgw/core/recent.hpp>
 #include <mgw/core/result.hpp>
+#include <mgw/core/ring.hpp>
 #include <mgw/core/seldom.hpp>
 #include <mgw/core/seldom_each.hpp>
 #include <mgw/core/units.hpp>

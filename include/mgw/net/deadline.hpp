@@ -1,5 +1,7 @@
 #pragma once
 
+#include <mgw/core/ring.hpp>
+
 #include <asio/any_io_executor.hpp>
 #include <asio/steady_timer.hpp>
 
@@ -37,8 +39,8 @@ public:
   deadline_queue(deadline_queue const&) = delete;
   deadline_queue& operator=(deadline_queue const&) = delete;
   ~deadline_queue() {
-    for (link& slot : slots_)
-      while (slot.next != &slot) slot.next->unlink();
+    for (ring_link& slot : slots_)
+      while (!slot.alone()) slot.next->unlink();
   }
 
   /// Expires what is due at `now`. The timer calls it; a test may, with times of its own.
@@ -49,26 +51,7 @@ public:
 private:
   friend class deadline;
 
-  /// An intrusive list's link; alone it is a circle of one.
-  struct link {
-    link* prev = this;
-    link* next = this;
-    link() noexcept = default;
-    link(link const&) = delete;
-    link& operator=(link const&) = delete;
-    void unlink() noexcept {
-      prev->next = next;
-      next->prev = prev;
-      prev = next = this;
-    }
-    void insert_before(link& where) noexcept {
-      prev = where.prev;
-      next = &where;
-      prev->next = this;
-      where.prev = this;
-    }
-  };
-  struct node : link {
+  struct node : ring_link {
     std::int64_t due = 0;   // the tick at which it expires
     std::int64_t slot = 0;  // the tick at which it is looked at: never after `due`
     void (*cancel)(void*) noexcept = nullptr;
@@ -98,7 +81,7 @@ private:
   std::int64_t done_ = 0;  // the last tick that was looked at
   std::size_t armed_ = 0;
   bool ticking_ = false;
-  std::array<link, slot_count> slots_;
+  std::array<ring_link, slot_count> slots_;
 };
 
 /// Cancels a stream when its time has come. Arming is a store and at most a few links: no allocation, no system call.
@@ -130,7 +113,7 @@ public:
   void arm_at(deadline_queue::clock::time_point due) { queue_.arm(node_, due); }
   void disarm() noexcept {
     // A node that the queue's destructor unlinked is alone; the queue must not be touched then.
-    if (node_.next != &node_) queue_.disarm(node_);
+    if (!node_.alone()) queue_.disarm(node_);
   }
   bool expired() const noexcept { return node_.expired; }
 
@@ -180,17 +163,17 @@ inline void deadline_queue::start_timer() {
 
 inline void deadline_queue::advance(clock::time_point now) {
   std::int64_t const up_to = tick_after(now + std::chrono::nanoseconds(1)) - 1;  // rounded down
-  link due;
+  ring_link due;
   for (std::int64_t t = up_to - done_ > slot_count ? up_to - slot_count + 1 : done_ + 1; t <= up_to; ++t) {
-    link& slot = slots_[static_cast<std::size_t>(t % slot_count)];
-    while (slot.next != &slot) {
-      link* const l = slot.next;
+    ring_link& slot = slots_[static_cast<std::size_t>(t % slot_count)];
+    while (!slot.alone()) {
+      ring_link* const l = slot.next;
       l->unlink();
       l->insert_before(due);
     }
   }
   if (up_to > done_) done_ = up_to;
-  while (due.next != &due) {  // one at a time: a cancel may disarm or destroy others of the list
+  while (!due.alone()) {  // one at a time: a cancel may disarm or destroy others of the list
     node& n = static_cast<node&>(*due.next);
     n.unlink();
     if (n.due > done_) {
