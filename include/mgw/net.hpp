@@ -10,6 +10,7 @@
 #include <mgw/net/openssl_ptr.hpp>
 #include <mgw/net/own_addresses.hpp>
 #include <mgw/net/peer_certificate.hpp>
+#include <mgw/net/poller.hpp>
 #include <mgw/net/serial_list.hpp>
 #include <mgw/net/silence_limit.hpp>
 #include <mgw/net/tcp_stream.hpp>

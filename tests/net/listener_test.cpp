@@ -109,7 +109,7 @@ namespace {
 int option_of(tcp_stream& s, int level, int name) {
   int value = -1;
   socklen_t size = sizeof value;
-  ::getsockopt(s.socket().native_handle(), level, name, &value, &size);
+  ::getsockopt(s.native_handle(), level, name, &value, &size);
   return value;
 }
 

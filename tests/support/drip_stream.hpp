@@ -21,6 +21,7 @@ public:
 
   asio::awaitable<io_result> read_some(asio::mutable_buffer into) { return next_.read_some(cut(into)); }
   asio::awaitable<io_result> write_some(const_buffers from) { return next_.write_some(from); }
+  asio::awaitable<bool> readable() { return next_.readable(); }
   io_result try_read(asio::mutable_buffer into) { return next_.try_read(cut(into)); }
   io_result try_write(const_buffers from) { return next_.try_write(from); }
   asio::awaitable<std::error_code> shutdown() { return next_.shutdown(); }

@@ -70,6 +70,15 @@ public:
     }
     co_return r;
   }
+  asio::awaitable<bool> readable() {
+    auto const e = p_;
+    std::uint64_t const before = e->interruptions;
+    while (e->nothing_to_read() && e->interruptions == before) {
+      std::error_code ignored;
+      co_await e->readable.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    co_return !e->cancelled && e->interruptions == before;
+  }
   asio::awaitable<io_result> write_some(const_buffers from) {
     auto const e = p_;
     io_result r = try_write(from);
@@ -169,6 +178,7 @@ private:
       if (ec) break_off(ec, asio::error::connection_reset);
       return ec;
     }
+    bool nothing_to_read() const noexcept { return !state() && !eof && consumed == incoming.size(); }
     io_result read(asio::mutable_buffer into) {
       if (auto const ec = state()) return {ec, 0};
       std::size_t const n = std::min({into.size(), with.max_read, incoming.size() - consumed});

@@ -18,6 +18,7 @@ class any_stream {
     virtual ~base() = default;
     virtual asio::awaitable<io_result> read_some(asio::mutable_buffer into) = 0;
     virtual asio::awaitable<io_result> write_some(const_buffers from) = 0;
+    virtual asio::awaitable<bool> readable() = 0;
     virtual io_result try_read(asio::mutable_buffer into) = 0;
     virtual io_result try_write(const_buffers from) = 0;
     virtual asio::awaitable<std::error_code> shutdown() = 0;
@@ -32,6 +33,7 @@ class any_stream {
     explicit box(S stream) : s(std::move(stream)) {}
     asio::awaitable<io_result> read_some(asio::mutable_buffer into) override { return s.read_some(into); }
     asio::awaitable<io_result> write_some(const_buffers from) override { return s.write_some(from); }
+    asio::awaitable<bool> readable() override { return s.readable(); }
     io_result try_read(asio::mutable_buffer into) override { return s.try_read(into); }
     io_result try_write(const_buffers from) override { return s.try_write(from); }
     asio::awaitable<std::error_code> shutdown() override { return s.shutdown(); }
@@ -52,6 +54,7 @@ public:
 
   asio::awaitable<io_result> read_some(asio::mutable_buffer into) { return p_->read_some(into); }
   asio::awaitable<io_result> write_some(const_buffers from) { return p_->write_some(from); }
+  asio::awaitable<bool> readable() { return p_->readable(); }
   io_result try_read(asio::mutable_buffer into) { return p_->try_read(into); }
   io_result try_write(const_buffers from) { return p_->try_write(from); }
   asio::awaitable<std::error_code> shutdown() { return p_->shutdown(); }

@@ -26,6 +26,7 @@ using const_buffers = std::span<asio::const_buffer const>;
 /// |---|---|
 /// | `s.read_some(b)` | awaitable<io_result>; pre: `b` is not empty; post: n > 0 or ec; end of stream is asio::error::eof, a truncated one any other code |
 /// | `s.write_some(bs)` | awaitable<io_result>; may write less than asked; the buffers live until it completes |
+/// | `s.readable()` | awaitable<bool>; pre: `try_read` has just said would_block; true when it may have something to say (now and then it still has nothing), false if interrupted or cancelled; unlike `read_some`, it holds no room while it waits |
 /// | `s.try_read(b)`, `s.try_write(bs)` | the same without waiting; ec is asio::error::would_block where they would have to |
 /// | `s.shutdown()` | awaitable<std::error_code>; tells the peer that no more will be written (TLS: close_notify), never waits for the peer |
 /// | `s.cancel()` | noexcept, sticky: pending and all later operations end with operation_aborted |
@@ -41,6 +42,7 @@ template <class S>
 concept Stream = std::movable<S> && requires(S& s, asio::mutable_buffer in, const_buffers out) {
   { s.read_some(in) } -> std::same_as<asio::awaitable<io_result>>;
   { s.write_some(out) } -> std::same_as<asio::awaitable<io_result>>;
+  { s.readable() } -> std::same_as<asio::awaitable<bool>>;
   { s.try_read(in) } -> std::same_as<io_result>;
   { s.try_write(out) } -> std::same_as<io_result>;
   { s.shutdown() } -> std::same_as<asio::awaitable<std::error_code>>;

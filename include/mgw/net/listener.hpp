@@ -165,7 +165,6 @@ inline std::error_code listener::probe_peers(std::chrono::seconds timeout) {
 
 template <class F>
 asio::awaitable<void> listener::run(F on_connection) {
-  auto const protocol = local_.protocol();
   while (!stopped_) {
     std::error_code ec;
     co_await acceptor_.async_wait(asio::ip::tcp::acceptor::wait_read, asio::redirect_error(asio::use_awaitable, ec));
@@ -175,14 +174,8 @@ asio::awaitable<void> listener::run(F on_connection) {
         ec = system_error(errno);
         break;
       }
-      asio::ip::tcp::socket socket(acceptor_.get_executor());
-      socket.assign(protocol, fd, ec);
-      if (ec) {
-        ::close(fd);
-        break;
-      }
       try {
-        on_connection(tcp_stream(std::move(socket)));
+        on_connection(tcp_stream(acceptor_.get_executor(), fd));
       } catch (std::bad_alloc const&) {
         ec = asio::error::no_memory;
       }

@@ -27,10 +27,9 @@ enum class tls_role { server, client };
 
 /// One TLS connection without I/O: ciphertext goes in and out through lent buffers, plaintext through the caller's.
 ///
-/// An SSL object over a BIO of ours. A waiting connection is given 512 bytes inside the engine to receive into; the
-/// larger blocks are lent by the thread for as long as they hold something:
+/// An SSL object over a BIO of ours. The blocks are lent by the thread for as long as they hold something:
 /// ```
-/// waiting_room() / bulk_room()  ->  received(n)  ->  handshake() read()  ->  your buffer
+/// room()  ->  received(n)  ->  handshake() read()  ->  your buffer
 /// your buffers  ->  write()  ->  output()  ->  sent(n)
 /// ```
 /// Errors: std::bad_alloc from the constructor; all else is in step::ec. After an error it stays failed.
@@ -58,17 +57,10 @@ public:
   /// Makes the close_notify, once. Nothing before the handshake is done.
   void close() noexcept;
 
-  /// Room to receive into while waiting: small, and the engine's own.
-  asio::mutable_buffer waiting_room() noexcept;
-  static constexpr std::size_t waiting_size = 512;  // of it
-  /// Room for what comes behind a waiting room that was filled, whose bytes move to a lent block. Then
-  /// received_rest(n). Precondition: none of them was read.
-  asio::mutable_buffer rest_room();
-  void received_rest(std::size_t n) noexcept { in_end_ += n; }
   /// Room for a whole record, lent. Given back by received(0), or when the input has been used up.
-  /// Precondition of both: the last step wanted input, so that none is left here.
-  asio::mutable_buffer bulk_room();
-  /// `n` bytes have been put into the room that was asked for last.
+  /// Precondition: the last step wanted input, so that none is left here.
+  asio::mutable_buffer room();
+  /// `n` bytes have been put into the room.
   void received(std::size_t n) noexcept;
   /// The transport ended: the BIO says so to OpenSSL once the input is used up.
   void received_eof() noexcept { peer_closed_ = true; }
@@ -107,9 +99,8 @@ private:
   static BIO_METHOD const* bio_method();
   static tls_engine& of(BIO* bio) noexcept { return *static_cast<tls_engine*>(BIO_get_data(bio)); }
 
-  std::array<char, waiting_size> small_;
-  lent_buffer bulk_;          // held while it has unread input or is being received into
-  std::size_t in_begin_ = 0;  // unread input, of bulk_ if that is held, else of small_
+  lent_buffer in_;            // held while it has unread input or is being received into
+  std::size_t in_begin_ = 0;  // unread input
   std::size_t in_end_ = 0;
   bool peer_closed_ = false;
   std::size_t head_ = 0;  // unsent output: [head_, tail_) of the blocks as if they were one
@@ -186,29 +177,16 @@ inline tls_engine::step tls_engine::outcome(int returned) noexcept {
   return s;
 }
 
-inline asio::mutable_buffer tls_engine::waiting_room() noexcept {
+inline asio::mutable_buffer tls_engine::room() {
   assert(in_begin_ == in_end_);
-  bulk_.reset();
-  return asio::buffer(small_);
-}
-
-inline asio::mutable_buffer tls_engine::rest_room() {
-  assert(in_begin_ == 0 && in_end_ == waiting_size && !bulk_);
-  bulk_ = lent_buffer::take();
-  std::memcpy(bulk_.data(), small_.data(), in_end_);
-  return {bulk_.data() + in_end_, lent_buffer::capacity - in_end_};
-}
-
-inline asio::mutable_buffer tls_engine::bulk_room() {
-  assert(in_begin_ == in_end_);
-  if (!bulk_) bulk_ = lent_buffer::take();
-  return {bulk_.data(), lent_buffer::capacity};
+  if (!in_) in_ = lent_buffer::take();
+  return {in_.data(), lent_buffer::capacity};
 }
 
 inline void tls_engine::received(std::size_t n) noexcept {
   in_begin_ = 0;
   in_end_ = n;
-  if (n == 0) bulk_.reset();
+  if (n == 0) in_.reset();
 }
 
 inline std::size_t tls_engine::output(std::span<asio::const_buffer, blocks> parts) const noexcept {
@@ -233,11 +211,11 @@ inline void tls_engine::sent(std::size_t n) noexcept {
 inline int tls_engine::take_input(char* to, std::size_t size) noexcept {
   std::size_t const n = std::min(size, in_end_ - in_begin_);
   if (n == 0) return peer_closed_ ? 0 : -1;
-  std::memcpy(to, (bulk_ ? bulk_.data() : small_.data()) + in_begin_, n);
+  std::memcpy(to, in_.data() + in_begin_, n);
   in_begin_ += n;
   if (in_begin_ == in_end_) {
     in_begin_ = in_end_ = 0;
-    bulk_.reset();
+    in_.reset();
   }
   return static_cast<int>(n);
 }

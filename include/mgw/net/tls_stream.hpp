@@ -62,6 +62,7 @@ public:
 
   asio::awaitable<io_result> read_some(asio::mutable_buffer into);
   asio::awaitable<io_result> write_some(const_buffers from);
+  asio::awaitable<bool> readable();
   io_result try_read(asio::mutable_buffer into);
   /// After would_block the same bytes must be offered first next time, here or to write_some: they may have been
   /// encrypted, and are counted as written when the stream below has taken them all.
@@ -102,8 +103,6 @@ private:
     std::size_t encrypted = 0;     // plaintext bytes that are in the output already but not yet counted as written
     bool flushing = false;         // somebody is in next.write_some
     bool read_wants_room = false;  // OpenSSL must answer before it reads on, and the output is full
-    std::error_code late_error;    // of a read whose bytes came first
-    bool asked = false;            // we wrote last: the peer's answer will hardly be here yet
     bool cancelled = false;
     bool named = false;
     tls_engine engine;
@@ -118,11 +117,11 @@ private:
     return ec == asio::error::operation_aborted && !s.cancelled;
   }
   static asio::awaitable<void> wait_for_flush(state& s);
+  static bool owes_output(state const& s) noexcept;
+  static asio::awaitable<bool> flush_first(state& s);
   static std::error_code try_fill(state& s);
-  static asio::awaitable<std::error_code> fill(state& s, bool bulk);
   static io_result encrypt(state& s, const_buffers from);
   static std::error_code arrived(state& s, io_result r) noexcept;
-  static void take_rest(state& s);
 
   std::unique_ptr<state> p_;
 };
@@ -261,31 +260,10 @@ std::error_code tls_stream<Next>::arrived(state& s, io_result r) noexcept {
   return r.ec;
 }
 
-/// The small room was filled: the rest of the record is most likely here, and OpenSSL gets the whole in one go.
-template <Stream Next>
-void tls_stream<Next>::take_rest(state& s) {
-  io_result const r = s.next.try_read(s.engine.rest_room());
-  s.engine.received_rest(r.n);
-  if (r.ec != asio::error::would_block) s.late_error = r.ec;
-}
-
 template <Stream Next>
 std::error_code tls_stream<Next>::try_fill(state& s) {
-  if (s.late_error) return arrived(s, io_result{std::exchange(s.late_error, {}), 0});
-  return arrived(s, s.next.try_read(s.engine.bulk_room()));
-}
-
-/// Waits for input. Precondition: try_fill has just said would_block, or would hardly say anything else.
-template <Stream Next>
-asio::awaitable<std::error_code> tls_stream<Next>::fill(state& s, bool bulk) {
-  asio::mutable_buffer room = s.engine.waiting_room();
-  if (bulk) room = s.engine.bulk_room();
-  io_result r;
-  if constexpr (requires { s.next.await_read(room, r.ec); })
-    r.n = co_await s.next.await_read(room, r.ec);
-  else
-    r = co_await s.next.read_some(room);
-  co_return arrived(s, r);
+  asio::mutable_buffer const room = s.engine.room();
+  return arrived(s, s.next.try_read(room));
 }
 
 template <Stream Next>
@@ -304,8 +282,11 @@ asio::awaitable<std::error_code> tls_stream<Next>::handshake() {
     if (step.needs == tls_engine::want::nothing) co_return ec;
     if (step.needs == tls_engine::want::output_room) continue;
     ec = try_fill(s);
-    // A server's answer is long and comes at once; a client that says nothing yet is given no block.
-    if (ec == asio::error::would_block) ec = co_await fill(s, client);
+    while (ec == asio::error::would_block) {
+      bool const ready = co_await s.next.readable();
+      ec = asio::error::operation_aborted;
+      if (ready) ec = try_fill(s);
+    }
     if (ec) co_return ec;
   }
 }
@@ -336,36 +317,34 @@ io_result tls_stream<Next>::try_read(asio::mutable_buffer into) {
   }
 }
 
+/// What reading produced is flushed before we wait. Not what a try_write left over: its caller comes back for that, and two
+/// peers that both wait for room before they read would wait for each other.
+template <Stream Next>
+bool tls_stream<Next>::owes_output(state const& s) noexcept {
+  bool const ours = s.engine.has_output() && !s.flushing && s.encrypted == 0;
+  return ours || s.read_wants_room;
+}
+
+template <Stream Next>
+asio::awaitable<bool> tls_stream<Next>::flush_first(state& s) {
+  std::error_code const ec = co_await flush(s);
+  co_return ec != asio::error::operation_aborted;
+}
+
+template <Stream Next>
+asio::awaitable<bool> tls_stream<Next>::readable() {
+  return owes_output(*p_) ? flush_first(*p_) : p_->next.readable();
+}
+
 template <Stream Next>
 asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into) {
-  state& s = *p_;
-  for (;;) {
-    io_result r{asio::error::would_block, 0};
-    bool const known = s.engine.has_input() || s.read_wants_room || s.read_error || s.late_error;
-    bool const in_vain = std::exchange(s.asked, false) && !known;
-    if (!in_vain) r = try_read(into);
-    if (r.ec != asio::error::would_block) co_return r;
-    // What reading produced is flushed before we wait. Not what a try_write left over: its caller comes back for that,
-    // and two peers that both wait for room before they read would wait for each other.
-    bool const ours = s.engine.has_output() && !s.flushing && s.encrypted == 0;
-    if (ours || s.read_wants_room) {
-      r.ec = co_await flush(s);
-      if (r.ec) co_return r;
-      continue;
-    }
-    // As in fill(), whose frame is saved.
-    bool const bulk = s.engine.inside_record();
-    asio::mutable_buffer const room = bulk ? s.engine.bulk_room() : s.engine.waiting_room();
-    r.ec.clear();
-    if constexpr (requires { s.next.await_read(room, r.ec); })
-      r.n = co_await s.next.await_read(room, r.ec);
-    else
-      r = co_await s.next.read_some(room);
-    r.ec = arrived(s, r);
-    if (!r.ec && !bulk && r.n == tls_engine::waiting_size) take_rest(s);
-    r.n = 0;
-    if (r.ec) co_return r;
+  io_result r = try_read(into);
+  while (r.ec == asio::error::would_block) {
+    bool const ready = co_await readable();
+    r.ec = asio::error::operation_aborted;
+    if (ready) r = try_read(into);
   }
+  co_return r;
 }
 
 /// Encrypts as much of `from` as the output has room for.
@@ -403,7 +382,6 @@ io_result tls_stream<Next>::try_write(const_buffers from) {
   }
   std::error_code const ec = try_flush(s);
   if (ec) return {ec, 0};
-  s.asked = true;
   return {{}, std::min(std::exchange(s.encrypted, 0), asio::buffer_size(from))};
 }
 

@@ -3,6 +3,7 @@
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/error.hpp>
 #include <mgw/net/listener.hpp>
+#include <mgw/net/poller.hpp>
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
@@ -30,7 +31,10 @@ namespace mgw::net {
 /// One thread's part of the program: its io_context and its deadlines. A connection lives and dies on one worker.
 class worker {
 public:
-  explicit worker(std::size_t i) : index(i), deadlines(io.get_executor()), busy_(io.get_executor()) {}
+  /// Errors: std::system_error for want of descriptors.
+  explicit worker(std::size_t i) : index(i), deadlines(io.get_executor()), busy_(io.get_executor()) {
+    poller::of(io.get_executor());  // now rather than with the first connection
+  }
   worker(worker const&) = delete;
   worker& operator=(worker const&) = delete;
 

@@ -14,7 +14,6 @@
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -88,6 +87,7 @@ private:
     return {block_.data() + begin_, end_ - begin_};
   }
   void forget();
+  io_result try_first();
   void settle_body_block() noexcept;
   http::parse_error judge();
   asio::awaitable<std::error_code> fill();
@@ -140,22 +140,29 @@ inline void request_reader::forget() {
   bytes_ = end_ - begin_;
 }
 
+/// Looks for the first bytes of a request; a block is held only if there are some.
+inline io_result request_reader::try_first() {
+  if (!block_) block_ = lent_buffer::take();
+  io_result const r = stream_.try_read(asio::buffer(block_.data(), lent_buffer::capacity));
+  end_ = r.n;
+  if (r.n == 0) block_.reset();
+  return r;
+}
+
 inline asio::awaitable<request_reader::outcome> request_reader::next(std::chrono::milliseconds patience) {
   forget();
   if (begin_ == end_) {
-    begin_ = end_ = 0;
-    block_.reset();
-    std::array<char, 256> first;  // small enough for a recycled coroutine frame
-    idle_ = true;
+    begin_ = 0;
     limit_.arm(patience);
-    io_result const r = co_await stream_.read_some(asio::buffer(first));
-    idle_ = false;
+    io_result r = try_first();
+    while (r.ec == asio::error::would_block) {
+      idle_ = true;
+      bool const ready = co_await stream_.readable();
+      idle_ = false;
+      r.ec = asio::error::operation_aborted;
+      if (ready) r = try_first();
+    }
     if (r.n == 0) co_return outcome::closed;
-    block_ = lent_buffer::take();
-    std::memcpy(block_.data(), first.data(), r.n);
-    end_ = r.n;
-    if (r.n == first.size())  // a longer head, most of them: the rest is here already
-      end_ += stream_.try_read(asio::buffer(block_.data() + end_, lent_buffer::capacity - end_)).n;
     bytes_ = end_;
   } else if (begin_ != 0) {  // a pipelined request moves to the front
     std::memmove(block_.data(), block_.data() + begin_, end_ - begin_);
