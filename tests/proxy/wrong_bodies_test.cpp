@@ -58,6 +58,11 @@ std::string numbers(std::size_t first, std::size_t last, std::size_t total = siz
 std::string from(std::size_t first) {
   return "bytes=" + std::to_string(first) + "-";
 }
+/// The object under a length of ten bytes more, and no such range of it.
+mishap announces_more(std::string_view body, test::origin::seen_request const& r) {
+  if (r.value("Range").empty()) return answer(200, "ETag: \"v1\"\r\n", framing_kind::length, body, body.size() + 10);
+  return answer(416, "Content-Range: bytes */" + std::to_string(body.size()) + "\r\n", framing_kind::length, "", 0);
+}
 mishap cut(std::size_t n) {
   mishap m;
   m.cut_after = n;
@@ -384,6 +389,46 @@ TEST_CASE("another length under the object's name is believed when it comes twic
     }
     CHECK(s.origin.count() == 4);
     s.check_whole(test::get(s.g.port(), "/o"));
+  }
+}
+
+// Each time costs a transfer. In the end nobody would be served, and the link never free.
+TEST_CASE_TEMPLATE("an upstream that never sends what it announces is left alone when nobody follows the object", Rig,
+                   MGW_EVERY_RIG) {
+  site<Rig> s;
+  s.origin.standing([&](test::origin::seen_request const& r) { return announces_more(s.body, r); });
+  reply const r = test::get(s.g.port(), "/o");
+  CHECK_FALSE(r.whole);
+  CHECK((r.body == s.body.substr(0, r.body.size())));
+  CHECK(eventually([&] { return s.g.tee().fills() == 0; }));
+  CHECK_FALSE(s.g.stored("/o"));
+  s.origin.heal();
+  s.check_whole(test::get(s.g.port(), "/o"));
+}
+
+TEST_CASE("an upstream that never sends what it announces is asked again after growing pauses, whatever bytes come") {
+  constexpr std::size_t objects = 7;
+  std::string const body = test::pattern(size);
+  test::origin origin(body);
+  for (std::size_t n = 0; n < 2 * objects; ++n) {
+    test::origin::seen_request r;
+    if (n % 2 == 1) r.head = test::message_head::parse("GET /o HTTP/1.1\r\nRange: " + from(size) + "\r\n\r\n");
+    origin.script(n, announces_more(body, r));
+  }
+  test::temporary_directory directory;
+  test::caching_options options;
+  options.tee.fetch.whole_only = true;  // so its client is held
+  test::caching_gateway g(directory.path(), origin.authority(), std::move(options));
+  reply const r = test::get(g.port(), "/o");
+  CHECK((r.whole && r.body == body));
+  auto const lines = g.log().with("replaced again before it was whole; next try in ");
+  REQUIRE(lines.size() == objects - 1);
+  for (std::size_t n = 0; n < lines.size(); ++n) {
+    CAPTURE(lines[n]);
+    int const pause = std::stoi(lines[n].substr(lines[n].find(" in ") + 4));
+    int const due = n == 0 ? 2 : n == 1 ? 4 : n == 2 ? 8 : 10;
+    CHECK(pause > due / 2);
+    CHECK(pause <= due + 1);
   }
 }
 

@@ -53,6 +53,7 @@ namespace mgw::proxy {
 /// | the same strong ETag, but another total or more bytes than that | doubts it once, tries again, and compares what it took |
 /// | no ETag where the part has a strong one, and another length or other bytes: a page of somebody in between | doubts it eight times |
 /// | another ETag, total or other bytes; 412, other 416 | the object was replaced: readers are cut; what comes next is another generation, unless its strong ETag is the same and no byte was seen to differ |
+/// | the same again before that one is whole | each time costs a transfer: the fill ends if nobody follows it, else it goes on after a growing pause |
 /// | 403 while a newer link is known | tries that one |
 /// | 403 or 400 to a link whose signature has expired | the same, or else pauses until there is a newer one |
 /// | other 4xx | a definite refusal |
@@ -72,7 +73,8 @@ public:
         fetch_options const& options, fetch_counters& counters, net::worker& worker, std::shared_ptr<upstream::pool> pool)
       : job_(std::move(job)), store_(objects), turn_(turns, job_->executor(), job_->host()), disk_(*job_, threads, turn_), options_(options),
         counters_(counters), pool_(std::move(pool)), origin_(*pool_, worker.deadlines, options, counters),
-        backoff_(options.backoff_first, options.backoff_max), writer_(*job_, objects, book, disk_, options, counters, worker.io) {}
+        backoff_(options.backoff_first, options.backoff_max), generations_(options.backoff_first, options.backoff_max),
+        writer_(*job_, objects, book, disk_, options, counters, worker.io) {}
 
   /// Until the object is complete, refused, abandoned or the job is stopped. A part is kept for later where it can be.
   asio::awaitable<void> run();
@@ -103,6 +105,7 @@ private:
   asio::awaitable<bool> begin();
   asio::awaitable<answer> step();
   asio::awaitable<bool> settle(answer const& a);
+  asio::awaitable<bool> begin_anew(answer const& a);
   asio::awaitable<answer> attempt(fetch_source const& source);
   asio::awaitable<answer> judge(upstream::client_exchange& up, bool asked_for_rest);
   answer judge_refused_link(http::response_head const& head, fetch_source const& source, bool waited);
@@ -142,10 +145,12 @@ private:
   std::shared_ptr<upstream::pool> pool_;
   origin_request origin_;
   backoff backoff_;
+  backoff generations_;  // pauses between them; not reset: bytes that come are no progress if they are dropped
   fill_writer<Store> writer_;
 
   std::string host_;  // who was asked last
   std::optional<std::uint64_t> unconfirmed_end_;  // where a close-delimited body ended, if nothing else told its length
+  bool was_replaced_ = false;
   unsigned doubts_ = 0;                    // how often what was told contradicted it since, by what may have been a fault
   std::optional<std::uint64_t> compared_;  // what is stored behind this byte may be wrong: it is asked for again
   bool whole_ = false;
@@ -210,6 +215,10 @@ asio::awaitable<void> fetch<Store>::run() {
       bool const on = co_await stand_by();
       if (!on) break;
       continue;
+    }
+    if (a.what == verdict::changed) {
+      bool const on = co_await begin_anew(a);
+      if (!on) break;
     }
     if (a.what != verdict::fault || (!off && off_the_link()) || disk_.late()) continue;
     counters_.faults.fetch_add(1, std::memory_order_relaxed);
@@ -289,6 +298,17 @@ asio::awaitable<bool> fetch<Store>::settle(answer const& a) {
     case verdict::fault: break;
   }
   co_return false;
+}
+
+/// Before the next generation: at once for the first. False: nobody follows the fill, and it ends.
+template <cache::CacheStore Store>
+asio::awaitable<bool> fetch<Store>::begin_anew(answer const& a) {
+  if (!std::exchange(was_replaced_, true)) co_return true;
+  auto const length = generations_.next();
+  job_->tell(fetch_job::stage::retrying, a.why);
+  log(log_level::warn, "replaced again before it was whole; next try in " + std::to_string(length.count()) + " ms, if anybody follows it");
+  co_await pause(length);
+  co_return !job_->end_if_unread();
 }
 
 template <cache::CacheStore Store>
