@@ -478,6 +478,19 @@ def test_sigterm_finishes_what_is_served(bench):
     check(gateway.child.returncode == 0, f'exit status {gateway.child.returncode}')
 
 
+def test_what_a_stop_cuts_has_its_line(bench):
+    size = 64 << 20  # more than the sockets between can hold
+    _, gateway = with_origin(bench, Blob(size), DRAIN_TIMEOUT='1s', AUDIT_PATH=str(bench.path('audit')))
+    with Connection(bench.pki, gateway.port) as connection:
+        connection.send('GET', link(bench.pki, gateway.port))
+        check(connection.read_head().status == 200, 'not served')
+        check(gateway.stop(20) == 0, 'exit status')
+    lines = [line for line in gateway.log.splitlines() if 'method="GET"' in line]
+    check(len(lines) == 1 and 'status=200' in lines[0] and 'cut=true reason="the gateway was stopped"' in lines[0], f'{lines}')
+    told = [r for r in map(json.loads, bench.path('audit').read_text().splitlines()) if r['event'] == 'delivery']
+    check(len(told) == 1 and told[0]['whole'] is False and told[0]['why'] == 'the gateway was stopped', f'{told}')
+
+
 def refuses(bench, port):
     try:
         with Connection(bench.pki, port, timeout=5):

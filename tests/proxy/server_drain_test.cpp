@@ -50,6 +50,17 @@ server_options patient() {
   return o;
 }
 
+/// Promises more than comes before the server is stopped.
+asio::awaitable<void> begin(exchange& x) {
+  x.start(200);
+  http::framing f;
+  f.kind = http::body_kind::length;
+  f.length = 10;
+  x.end_head(f);
+  (void)co_await x.write("begun");
+  (void)co_await x.read_body();
+}
+
 /// All that comes, up to the end.
 template <class Connection>
 std::string rest_of(Connection& c) {
@@ -127,6 +138,23 @@ TEST_CASE("a connection past the limit ends an idle one at once, also if nothing
   while (!got.ends_with("well.") && second.receive(got)) {
   }
   CHECK(got.ends_with("well."));
+}
+
+TEST_CASE("a request that a stop cuts is told, too") {
+  test::gateway g(2);
+  std::uint16_t const port = g.start(begin, patient());
+  blocking_socket idle = blocking_socket::connect(port), cut = blocking_socket::connect(port);
+  REQUIRE(cut.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"));
+  std::string got;
+  while (!got.ends_with("begun")) REQUIRE(cut.receive(got));
+  REQUIRE(eventually([&] { return g.server().connections() == 2; }));
+  CHECK(g.records().empty());
+  g.stop();
+  auto const told = g.records();
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].status == 200);
+  CHECK_FALSE(told[0].finished);
+  CHECK(told[0].failure == "the gateway was stopped");
 }
 
 }  // namespace mgw::proxy::server_drain_test

@@ -194,6 +194,8 @@ public:
     if (wake_) wake_(wake_arg_);
   }
   bool was_cut() const noexcept { return cut_; }
+  /// Its worker's thread has ended, and it with it: a request that was under way is told as cut. Any thread then.
+  void end_unserved();
   /// It waits for the first byte of a request.
   bool idle() const noexcept { return in_.idle(); }
 
@@ -210,7 +212,7 @@ private:
   request_reader in_;
   response_writer out_;
   bool aborted_ = false, keep_alive_ = true, draining_ = false, lingers_ = false, beside_ = false,
-       cut_ = false;
+       cut_ = false, under_way_ = false;
   std::uint64_t served_ = 0, tunnel_in_ = 0, tunnel_out_ = 0;
   notes_t notes_;
   void (*wake_)(void*) noexcept = nullptr;
@@ -238,6 +240,7 @@ inline asio::awaitable<bool> exchange::next_request() {
     co_return answered;
   }
   if (cut_) co_return false;  // while what was read waited for us
+  under_way_ = true;
   keep_alive_ = http::keeps_alive(request()) && !draining_ && ++served_ < options_.max_requests;
   co_return true;
 }
@@ -316,10 +319,18 @@ inline void exchange::note_timeout() {
 
 /// What is to be told of the exchange is told. True: the connection could go on.
 inline bool exchange::settle() {
+  under_way_ = false;
   note_timeout();
   if (options_.observer) options_.observer(*this);
   lingers_ = finished() && !aborted_ && !out_.broken();
   return lingers_ && !in_.broken();
+}
+
+inline void exchange::end_unserved() {
+  if (!under_way_) return;
+  if (notes_.failure.empty()) notes_.failure = "the gateway was stopped";
+  abort();
+  (void)settle();
 }
 
 inline std::optional<bool> exchange::end_now() {

@@ -39,6 +39,7 @@ struct server_options {
   /// Called when there are `max_connections` and none is idle; true: a handler is about to end one. Any worker's thread.
   std::function<bool()> make_room;
   /// Called once when an exchange has ended, on its thread: the access log, metrics. Must not throw or block.
+  /// For those that a stop has cut `server::close` calls it.
   std::function<void(exchange const&)> observer;
   /// Called when a TLS client was sent away since its certificate is not good, or it has none, on its thread. Must not
   /// throw or block.

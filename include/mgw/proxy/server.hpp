@@ -136,8 +136,13 @@ public:
   }
   /// Nothing beyond `drain`: what still runs is cut with the workers.
   void stop() noexcept {}
-  /// Closes the listeners. After the workers' threads have ended, before their contexts go.
-  void close() noexcept { listeners_.clear(); }
+  /// Closes the listeners, and tells the observer of requests that were cut. After the workers' threads have ended,
+  /// before their contexts go.
+  void close() {
+    listeners_.clear();
+    for (auto const& live : live_)
+      for (exchange* x : live) x->end_unserved();
+  }
 
 private:
   net::listener_options listening_options() {
