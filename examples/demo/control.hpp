@@ -29,6 +29,7 @@ namespace demo {
 /// | `POST /demo/rate?bytes_per_s=N` | of all transfers together; 0: no limit |
 /// | `POST /demo/management?status=N`, `?role=narrow`, `?sessions=end` | all calls of the management API answer N (0: as they should); its user may only preauthorize (`?role=full`: all); its sessions end |
 /// | `POST /demo/management?how=hang`, `drop`, `hold`, `open` | its calls get no answer, or an end without one; they are done, but the answer waits for the next such call (`hold` again: one by one); all is well |
+/// | `POST /demo/deploy` | the deployment begins, after `--deploy-later` |
 /// | `POST /demo/abort` | the deployment is aborted: status reports get 409 |
 /// | `POST /demo/run?command=TEXT` | typed into a terminal of each connected device (409: there is none); the output is in the stats |
 class control {
@@ -57,6 +58,8 @@ public:
         using mode = management::mode;
         management_.set(how == "hang" ? mode::hang : how == "drop" ? mode::drop : how == "hold" ? mode::hold : mode::open);
       }
+    } else if (path == "/demo/deploy") {
+      rollout_.begin();
     } else if (path == "/demo/abort") {
       rollout_.abort();
     } else if (path == "/demo/run") {

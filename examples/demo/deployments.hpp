@@ -22,6 +22,7 @@ class deployments {
 public:
   struct options {
     bool configured = false;  ///< there is an artifact to deploy
+    bool begun = true;        ///< false: `begin` starts the deployment
     std::string artifact_name;
     std::vector<std::string> device_types;
     std::string artifact_id;
@@ -29,7 +30,7 @@ public:
     std::chrono::seconds link_life{86'400};
   };
   deployments(options o, link_signer const& links)
-      : options_(std::move(o)), links_(links), id_(mgw::mender::make_request_id()) {}
+      : options_(std::move(o)), links_(links), id_(mgw::mender::make_request_id()), begun_(options_.begun) {}
 
   /// What a device says it has: the body of a POST (v1: the provides; v2: inside `device_provides`), or the query.
   struct provides {
@@ -63,7 +64,7 @@ public:
       co_return;
     }
     auto const& types = options_.device_types;
-    bool const meant = options_.configured && !aborted() && has.artifact_name != options_.artifact_name &&
+    bool const meant = options_.configured && running() && has.artifact_name != options_.artifact_name &&
                        std::find(types.begin(), types.end(), has.device_type) != types.end();
     if (!meant) {
       co_await answer(x, 204);
@@ -103,6 +104,10 @@ public:
       co_await refuse(x, 404, "not a deployment of this device");
   }
 
+  void begin() {
+    std::lock_guard const lock(mutex_);
+    begun_ = true;
+  }
   void abort() {
     std::lock_guard const lock(mutex_);
     aborted_ = true;
@@ -116,6 +121,10 @@ public:
 private:
   static constexpr std::size_t max_reports = 32;  // of one device; a device is one that authenticated
 
+  bool running() const {
+    std::lock_guard const lock(mutex_);
+    return begun_ && !aborted_;
+  }
   bool aborted() const {
     std::lock_guard const lock(mutex_);
     return aborted_;
@@ -153,7 +162,7 @@ private:
   link_signer const& links_;
   std::string id_;
   mutable std::mutex mutex_;
-  bool aborted_ = false;
+  bool begun_, aborted_ = false;
   std::map<std::string, std::vector<std::string>> reports_;
 };
 

@@ -32,6 +32,7 @@ struct device_options {
   std::uint64_t expected_size = 0;             ///< 0: not known
   std::uint64_t rate = 0;                      ///< bytes per second that a device takes; 0: as they come
   std::chrono::milliseconds retry_wait{1000};  ///< the stock client waits 60 s
+  std::chrono::milliseconds poll_interval{0};  ///< 0: one poll, and without a deployment it has failed
   unsigned max_tries = 10;                     ///< resumes of one download, and repeats of one call
 };
 
@@ -40,13 +41,13 @@ struct device_report {
   std::string name;
   std::uint64_t bytes = 0;  ///< of the artifact that arrived
   unsigned requests = 0;    ///< for the artifact: 1 + resumes
-  double seconds = 0;       ///< from the first request to the last
+  double seconds = 0;       ///< from the first request to the last; with an interval, from the offer on
   std::string sha256;
   std::string failure;  ///< empty: updated
 };
 
-/// A simulated device that updates once, as the stock C++ client does: it authorizes itself, sends its inventory,
-/// polls, downloads without Authorization, resumes with an exact Range, and reports every step.
+/// A simulated device that updates once, as the stock C++ client does: it enrols (authorizes itself, sends its
+/// inventory), polls, downloads without Authorization, resumes with an exact Range, and reports every step.
 ///
 /// Where the stock client would fail the deployment, or hang, so does this one. Thread rule: the client's thread.
 class device {
@@ -58,25 +59,35 @@ public:
   device(device const&) = delete;
   device& operator=(device const&) = delete;
 
-  asio::awaitable<void> run() {
-    auto const begun = std::chrono::steady_clock::now();
-    bool updated = co_await update();
+  /// The first calls, after a while. False: there is nothing to do any more, see `report`.
+  asio::awaitable<bool> enrol(std::chrono::milliseconds after) {
+    if (after.count() != 0) co_await sleep(after);
+    begun_ = clock::now();
+    bool ok = co_await authorize();
+    if (ok) ok = co_await send_inventory();
+    take_time();
+    co_return ok;
+  }
+  /// The rest. Precondition: enrolled.
+  asio::awaitable<void> update() {
+    bool const updated = co_await install();
     if (!updated && !deployment_.empty()) (void)co_await report_status("failure");
-    report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    take_time();
   }
   device_report const& report() const noexcept { return report_; }
 
 private:
+  using clock = std::chrono::steady_clock;
+
   bool fail(std::string why) {
     if (report_.failure.empty()) report_.failure = std::move(why);
     return false;
   }
+  void take_time() { report_.seconds = std::chrono::duration<double>(clock::now() - begun_).count(); }
   std::string api(std::string_view path) const { return options_.server + "/api/devices/" + std::string(path); }
 
-  asio::awaitable<bool> update() {
-    bool ok = co_await authorize();
-    if (ok) ok = co_await send_inventory();
-    if (ok) ok = co_await poll();
+  asio::awaitable<bool> install() {
+    bool ok = co_await poll();
     if (ok) ok = co_await report_status("downloading");
     if (ok) ok = co_await download();
     if (ok) ok = co_await report_status("installing");
@@ -127,8 +138,23 @@ private:
     co_return true;
   }
 
-  /// POST v2, and where the server has none, GET v1.
+  /// Until there is a deployment: once, or at every interval. What answers a poll wrongly is left to the next poll.
   asio::awaitable<bool> poll() {
+    bool const waits = options_.poll_interval.count() != 0;
+    auto next = clock::now();
+    for (unsigned failures = 0;;) {
+      response const r = co_await ask_for_deployment();
+      if (r.status == 200) co_return accept_offer(r);
+      if (!waits && r.status == 204) co_return fail("there is no deployment for this device");
+      failures = r.status == 204 ? 0 : failures + 1;
+      if (!waits || failures > options_.max_tries) co_return fail(describe("deployments/next", r));
+      bool const sent_away = r.status == 429 && r.retry_after.count() != 0;  // newer clients come when they are told to
+      next = sent_away ? clock::now() + r.retry_after : next + options_.poll_interval;
+      co_await sleep(std::chrono::duration_cast<std::chrono::milliseconds>(next - clock::now()));
+    }
+  }
+  /// POST v2, and where the server has none, GET v1.
+  asio::awaitable<response> ask_for_deployment() {
     json::object provides;
     provides["artifact_name"] = options_.artifact_name;
     provides["device_type"] = options_.device_type;
@@ -137,24 +163,32 @@ private:
     outgoing v2("POST", api("v2/deployments/device/deployments/next"));
     v2.token = token_;
     v2.body = json::serialize(body);
-    response r = co_await call(std::move(v2));
+    response r = co_await send_poll(std::move(v2));
     if (r.status == 404) {
       outgoing v1("GET", api("v1/deployments/device/deployments/next?artifact_name=") + options_.artifact_name +
                              "&device_type=" + options_.device_type);
       v1.token = token_;
-      r = co_await call(std::move(v1));
+      r = co_await send_poll(std::move(v1));
     }
-    if (r.status == 204) co_return fail("there is no deployment for this device");
-    auto const offer = r.status == 200 ? parse_object(r.body) : std::nullopt;
-    if (!offer) co_return fail(describe("deployments/next", r));
+    co_return r;
+  }
+  /// Repeated only where no other poll follows.
+  asio::awaitable<response> send_poll(outgoing request) {
+    if (options_.poll_interval.count() != 0) return client_.send(std::move(request));
+    return call(std::move(request));
+  }
+  bool accept_offer(response const& r) {
+    auto const offer = parse_object(r.body);
+    if (!offer) return fail(describe("deployments/next", r));
     json::error_code ec;
     json::value const whole(*offer);
     json::value const* const uri = whole.find_pointer("/artifact/source/uri", ec);
     deployment_ = member(*offer, "id");
     if (deployment_.empty() || uri == nullptr || !uri->is_string())
-      co_return fail("an offer without id or link: " + r.body);
+      return fail("an offer without id or link: " + r.body);
     link_.assign(uri->get_string().data(), uri->get_string().size());
-    co_return true;
+    if (options_.poll_interval.count() != 0) begun_ = clock::now();
+    return true;
   }
 
   asio::awaitable<bool> report_status(std::string status) {
@@ -242,6 +276,7 @@ private:
   std::string mac_;
   device_key key_;
   std::string token_, deployment_, link_, last_break_;
+  clock::time_point begun_;
   device_report report_;
 };
 

@@ -46,7 +46,9 @@ public:
 
   /// True if every device got the right bytes and could report it.
   bool run() {
-    for (device& d : devices_) asio::co_spawn(context_, run_one(*this, d), asio::detached);
+    unsigned i = 0;
+    for (device& d : devices_)  // spread evenly over an interval, as the polls of a fleet are
+      asio::co_spawn(context_, run_one(*this, d, options_.poll_interval * i++ / size_), asio::detached);
     if (shows_progress_) show_progress();
     context_.run();
     std::printf("fleet: %u of %u updated, %llu bytes delivered\n", updated_, size_,
@@ -55,9 +57,19 @@ public:
   }
 
 private:
-  static asio::awaitable<void> run_one(fleet& self, device& d) {
-    co_await d.run();
+  static asio::awaitable<void> run_one(fleet& self, device& d, std::chrono::milliseconds after) {
+    bool const enrolled = co_await d.enrol(after);
+    self.began(enrolled);
+    if (enrolled) co_await d.update();
     self.ended(d.report());
+  }
+  void began(bool enrolled) {
+    ++begun_;
+    if (enrolled) ++enrolled_;
+    if (begun_ != size_ || options_.poll_interval.count() == 0) return;
+    clear_line();
+    std::printf("fleet: %u of %u enrolled\n", enrolled_, size_);
+    std::fflush(stdout);
   }
   void ended(device_report const& r) {
     ++ended_;
@@ -93,7 +105,7 @@ private:
   asio::io_context& context_;
   http_client& client_;
   device_options const& options_;
-  unsigned size_, ended_ = 0, updated_ = 0;
+  unsigned size_, begun_ = 0, enrolled_ = 0, ended_ = 0, updated_ = 0;
   std::list<device> devices_;
   asio::steady_timer ticks_;
   bool shows_progress_;
@@ -113,7 +125,7 @@ asio::awaitable<void> fetch(http_client& client, outgoing request, int& exit_cod
 struct settings {
   device_options device;
   std::string ca, get, post;
-  unsigned devices = 20, retry_wait = 1000;
+  unsigned devices = 20, retry_wait = 1000, poll_interval = 0;
 };
 
 void add_options(CLI::App& app, settings& s) {
@@ -126,6 +138,8 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--expect-size", s.device.expected_size, "size of the artifact in bytes");
   app.add_option("--connections-rate", s.device.rate, "bytes per second that a device takes; 0: as they come");
   app.add_option("--retry-wait", s.retry_wait, "milliseconds between two tries (the stock client: 60000)")
+      ->capture_default_str();
+  app.add_option("--poll-interval", s.poll_interval, "milliseconds between two polls of a device; 0: it polls once")
       ->capture_default_str();
   app.add_option("--max-tries", s.device.max_tries, "resumes of one download, repeats of one call")
       ->capture_default_str();
@@ -146,6 +160,7 @@ int run(settings& s) {
   }
   while (s.device.server.ends_with('/')) s.device.server.pop_back();
   s.device.retry_wait = std::chrono::milliseconds(s.retry_wait);
+  s.device.poll_interval = std::chrono::milliseconds(s.poll_interval);
   fleet devices(context, client, s.device, s.devices);
   return devices.run() ? 0 : 1;
 }

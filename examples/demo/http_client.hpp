@@ -2,6 +2,7 @@
 
 #include <mgw/http/serializer.hpp>
 #include <mgw/http/uri.hpp>
+#include <mgw/mender/overload.hpp>
 #include <mgw/net/deadline.hpp>
 #include <mgw/net/tls_context.hpp>
 #include <mgw/upstream/client_exchange.hpp>
@@ -39,6 +40,7 @@ struct opened {
 struct response {
   int status = 0;
   std::string body, failure;
+  std::chrono::milliseconds retry_after{0};  ///< what the field of that name asks for
 };
 
 /// Makes requests like the stock C++ client: a new connection for every request, no resumption, no redirects.
@@ -100,6 +102,8 @@ public:
       }
     }
     out.status = answer.status();
+    if (auto const wait = mgw::mender::retry_after(answer.exchange->head().fields.value("Retry-After")))
+      out.retry_after = *wait;
     co_return out;
   }
 

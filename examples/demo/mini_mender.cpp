@@ -44,7 +44,7 @@ struct settings {
   unsigned link_life = 86'400, token_life = 604'800;
   std::uint64_t rate = 0;
   unsigned cut_every = 0;
-  bool no_v2 = false, verbose = false;
+  bool no_v2 = false, deploy_later = false, verbose = false;
   std::size_t max_attributes = 100;
   std::uint64_t ping_ms = 30'000;
   std::string manager, manager_password;
@@ -91,6 +91,7 @@ struct mini_mender {
   static deployments::options rollout_options(settings const& s, std::string const& artifact_id) {
     deployments::options o;
     o.configured = !s.artifact.empty();
+    o.begun = !s.deploy_later;
     o.artifact_name = s.artifact_name;
     o.device_types = s.device_types;
     o.artifact_id = artifact_id;
@@ -223,6 +224,7 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--cut-every", s.cut_every, "break a transfer after so many percent of the artifact")
       ->check(CLI::Range(0, 100));
   app.add_flag("--no-v2", s.no_v2, "answer 404 to deployments/next v2, as the open source server does");
+  app.add_flag("--deploy-later", s.deploy_later, "no deployment before POST /demo/deploy");
   app.add_option("--max-attributes", s.max_attributes, "attributes that a device may have")->capture_default_str();
   app.add_option("--ping-interval", s.ping_ms, "milliseconds between two pings of a WebSocket")
       ->check(CLI::Range(1, 3'600'000))
