@@ -203,7 +203,7 @@ class Bench:
 
 
 def measure(kind, o, name):
-    """Runs a Bench of this kind in a directory of its own, and says what went wrong."""
+    """Runs a Bench of this kind in a directory of its own; says, and returns, what went wrong."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -216,6 +216,7 @@ def measure(kind, o, name):
         shutil.rmtree(work, ignore_errors=True)
     for f in bench.failures:
         print("went wrong: " + f)
+    return bench.failures
 
 
 def first_line(*command):

@@ -20,7 +20,8 @@ HIT = 0.57 / GIB  # of an artifact, to one device, over TLS
 FILL = (2.22 - 0.57 + 0.16) / GIB  # over the link into the cache, and to the verifier
 VERIFIER = 0.68 / GIB  # the verifier's own, payload not compressed
 # Bytes:
-START, DOWNLOAD, IDLE = 16e6, 0.2e6, 21e3  # memory: at the start, of each download at the same time, of an idle connection
+START = 16e6  # memory of the gateway, without a verifier
+DOWNLOAD, WAITING, IDLE = 0.2e6, 80e3, 21e3  # of a download that is slow itself, of one that waits for the link, of other connections
 LOG, AUDIT = 367, 340  # a line, a record
 POLL, INVENTORY = 2130, 3480  # over the link, both ways, TLS, TCP and IP included
 LINE = 10  # seconds that a call waits for its turn, where there are too many
@@ -82,17 +83,31 @@ class Site:
     def last(self):
         return max(self.first(), *self.limits().values())
 
+    def sharing(self):
+        """Seconds that the local network or the cores take for all downloads."""
+        limits = self.limits()
+        return max(limits["local network"], limits["cores"])
+
     def median(self):
-        """Half of the devices; none before the first."""
-        return max(self.first(), self.last() / 2)
+        """Half of the devices. Those that share the network or the cores get the last bytes at about the same time."""
+        limits = self.limits()
+        return max(self.first(), self.poll_interval / 2, limits["requests per second"] / 2, self.sharing() - self.poll_interval / 2)
+
+    def in_line(self):
+        """Calls that wait for their turn, where there are more of them than may go upstream."""
+        come = self.devices / self.poll_interval
+        return come * LINE if 0 < self.requests_per_second < come * UPSTREAM_CALLS else 0
+
+    def slow(self):
+        """Downloads at the same time where devices come faster than the local network or the cores serve them."""
+        return self.devices * max(0, 1 - self.poll_interval / self.sharing())
 
     def together(self):
-        """Connections: of those that wait for the artifact, and of the calls that stand in line."""
-        too_many = self.requests_per_second and self.devices / self.poll_interval * UPSTREAM_CALLS > self.requests_per_second
-        return min(self.devices, self.waiting() + (self.devices / self.poll_interval * LINE if too_many else 0))
+        """Connections."""
+        return max(self.waiting() + self.in_line(), self.slow())
 
     def memory(self):
-        return START + DOWNLOAD * self.together()
+        return START + max(WAITING * self.waiting() + IDLE * self.in_line(), DOWNLOAD * self.slow())
 
     def cache(self):
         return 2 * self.artifact
@@ -128,9 +143,10 @@ def main():
     for what, text in (
             ("calls in a second", f"{site.calls_per_second():.1f}"),
             ("cores while polling", f"{site.polling_cpu():.4f}"),
-            ("cores while updating", f"{busy:.2f}, {site.update_cpu():.1f} s of CPU in all"),
-            ("memory", f"{site.memory() / MIB:.0f} MiB, {site.together():.0f} connections at the same time"),
-            ("disk", f"{site.cache() / MIB:.0f} MiB cache, {site.logs() / MIB:.1f} MiB logs"),
+            ("cores while updating", f"{busy:.2f}; {site.update_cpu():.1f} s of CPU in all"),
+            ("memory", f"{site.memory() / MIB:.0f} MiB"),
+            ("connections", f"{site.together():.0f} at the same time"),
+            ("disk", f"{site.cache() / MIB:.0f} MiB for the cache, {site.logs() / MIB:.1f} MiB for the logs"),
             ("link, polling", f"{site.polling_link() * 86400 / MIB:.0f} MiB a day"),
             ("link, update", f"{site.update_link() / MIB:.1f} MiB"),
             ("first device after", f"{site.first():.0f} s"),

@@ -36,7 +36,7 @@ QUEUE = 256 << 10  # of the link
 
 
 class Gateway(peers.Gateway):
-    """As it is installed: whatever is not about this machine has its default."""
+    """With an audit log and without a status page; whatever else is not about this machine has its default."""
 
     def command(self, environment):
         command = super().command(environment)

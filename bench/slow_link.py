@@ -5,18 +5,21 @@ The queue holds so much before the origin is held back, as the buffers of modems
 import asyncio
 import multiprocessing
 import os
+import signal
 import socket
 import time
 
 
 class Link:
     """The link to `origin_port`, in a process of its own on `core`. `port` is where proxies find it; `passed.value` counts
-    the bytes that came out of the queue. Leaving the context ends it."""
+    the bytes that came out of the queue, `returned.value` those the other way. Leaving the context ends it."""
 
     def __init__(self, origin_port, rate, queue, core):
         listening = socket.create_server(("127.0.0.1", 0))
-        self.port, self.passed = listening.getsockname()[1], multiprocessing.Value("Q", 0, lock=False)
-        self.process = multiprocessing.Process(target=run_link, daemon=True, args=(listening, origin_port, rate, queue, self.passed))
+        self.port = listening.getsockname()[1]
+        self.passed, self.returned = (multiprocessing.Value("Q", 0, lock=False) for _ in range(2))
+        self.process = multiprocessing.Process(target=run_link, daemon=True,
+                                               args=(listening, origin_port, rate, queue, self.passed, self.returned))
         self.process.start()
         os.sched_setaffinity(self.process.pid, {core})
         listening.close()
@@ -29,7 +32,9 @@ class Link:
         self.process.join()
 
 
-def run_link(listening, origin_port, rate, queue, passed):
+def run_link(listening, origin_port, rate, queue, passed, returned):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     async def main():
         line, held = asyncio.Queue(), 0
         space = asyncio.Condition()
@@ -62,6 +67,7 @@ def run_link(listening, origin_port, rate, queue, passed):
 
         async def up(reader, writer):
             while data := await reader.read(16384):
+                returned.value += len(data)
                 writer.write(data)
                 await writer.drain()
             writer.close()

@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 NAMESPACE = 'MGW_E2E_NAMESPACE'  # the scratch directory of the process that runs in its own mount namespace
 # Tests that mostly wait, and files of such: they run beside the others, which run one after another.
 CONCURRENT = ('client_commit', 'client_cut', 'client_outage', 'disk_trouble.disk_hangs', 'disk_trouble.end_while_the_disk_hangs',
-              'real_clients', 'scripted_clients', 'squid', 'long_clients',
+              'real_clients', 'scripted_clients', 'simulation', 'squid', 'long_clients',
               'status_page.connection_lost_and_found_again', 'status_page.real_gateway', 'status_page.without_events_it_asks')
 MODULES = pathlib.Path('/usr/share/mender/modules/v3')
 CONFIGURE = '''#!/bin/sh
