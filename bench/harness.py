@@ -59,6 +59,8 @@ class Bench:
         for kind in (Varnish, Squid, Ats):
             if kind not in others:
                 print(f"not installed, and so not measured: {kind.program}", flush=True)
+        if Varnish in others and not Varnish.tls:
+            print("not installed, and so not measured: hitch, TLS before Varnish", flush=True)
 
     # -- what is there besides proxies
 
@@ -199,6 +201,8 @@ class Bench:
         said = {Nginx: ("nginx", "-v"), Haproxy: ("haproxy", "-v"), Varnish: ("varnishd", "-V"), Squid: ("squid", "-v"),
                 Ats: ("traffic_server", "-V")}
         found = [f"{kind.name} {version(*command)}" for kind, command in said.items() if kind.installed()]
+        if Varnish.tls:
+            found.append(f"hitch {version('hitch', '--version')}")
         return ", ".join([*found, own_version()])
 
 

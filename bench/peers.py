@@ -63,6 +63,11 @@ def end(process):
             process.wait()
 
 
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(child) for child in f.read().split()]
+
+
 def get(url):
     """A small answer, over TLS, whoever shows whichever certificate."""
     context = ssl.create_default_context()
@@ -199,10 +204,7 @@ class Nginx(Proxy):
                 "-g", user + "daemon off;"]
 
     def pids(self):
-        pid = self.process.pid
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            children = [int(child) for child in f.read().split()]
-        return [child for child in children if b"worker process" in open(f"/proc/{child}/cmdline", "rb").read()]
+        return [child for child in children(self.process.pid) if b"worker process" in open(f"/proc/{child}/cmdline", "rb").read()]
 
 
 class Haproxy(Proxy):
@@ -223,30 +225,53 @@ class Haproxy(Proxy):
 
 
 class Varnish(Proxy):
-    """Without TLS, on either side; with the writer of its access log, since what it writes itself goes to a ring in memory."""
-    name, program, tls = "varnish", "varnishd", False
+    """With a plain upstream, and TLS by hitch before it, where that is installed; with the writer of its access log, since what it
+    writes itself goes to a ring in memory."""
+    name, program = "varnish", "varnishd"
+    tls = shutil.which("hitch", path=PATH) is not None
+
+    def __init__(self, bench):
+        super().__init__(bench)
+        self.log = self.hitch = None
 
     def start(self, counted=False, plain_upstream=True, awaited=True):
-        super().start(counted, True, awaited)
-        core, place = self.bench.proxy_core, os.path.join(self.directory, "varnish")
-        self.log = subprocess.Popen([shutil.which("varnishncsa", path=PATH), "-n", place, "-w", os.path.join(self.directory, "access.log")],
-                                    stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        super().start(counted, True, False)
+        if awaited:
+            wait_for_port(self.plain_port, self.process)
+        self.log = self.beside("varnishncsa", "-n", os.path.join(self.directory, "varnish"), "-w", os.path.join(self.directory, "access.log"))
+        if self.tls:
+            user = ("--user=root", "--group=root") if os.geteuid() == 0 else ()  # as the others
+            self.hitch = self.beside("hitch", f"--config={self.fill_in('hitch.conf.in')}", *user)
+            if awaited:
+                wait_for_port(self.port, self.hitch)
+
+    def beside(self, program, *arguments):
+        """A program that has a part in it, on the same core."""
+        core = self.bench.proxy_core
+        with open(os.path.join(self.directory, f"{program}.log"), "wb") as log:
+            return subprocess.Popen([shutil.which(program, path=PATH), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                     preexec_fn=lambda: os.sched_setaffinity(0, {core}))
 
     def command(self, environment):
+        tls = ["-a", f"{self.directory}/tls.sock,PROXY"] if self.tls else []
         return [shutil.which("varnishd", path=PATH), "-F", "-j", "none", "-n", os.path.join(self.directory, "varnish"), "-T", "none",
-                "-a", f"127.0.0.1:{self.plain_port}", "-f", self.fill_in("varnish.vcl.in"), "-s", "malloc,2G", "-s", "Transient=malloc,256M",
-                "-p", "thread_pools=1", "-p", "thread_pool_min=100"]
+                "-a", f"127.0.0.1:{self.plain_port}", *tls, "-f", self.fill_in("varnish.vcl.in"), "-s", "malloc,2G",
+                "-s", "Transient=malloc,256M", "-p", "thread_pools=1", "-p", "thread_pool_min=100"]
 
     def stop(self):
         super().stop()
-        end(getattr(self, "log", None))
-        self.log = None
+        for process in (self.log, self.hitch):
+            end(process)
+        self.log = self.hitch = None
 
     def pids(self):
-        pid = self.process.pid
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            return [int(child) for child in f.read().split()] + ([self.log.pid] if getattr(self, "log", None) else [])
+        """Varnish's child, the log's writer and hitch's worker."""
+        found = children(self.process.pid)
+        if self.log:
+            found.append(self.log.pid)
+        if self.hitch:
+            found += children(self.hitch.pid)
+        return found
 
 
 class Squid(Proxy):

@@ -33,6 +33,7 @@ if [ -n "$packages" ] && [ "$(id -u)" != 0 ]; then
 fi
 # What is measured beside it where it is installed.
 need varnishd varnish
+need hitch hitch
 need squid squid
 need traffic_server trafficserver
 [ -e /usr/include/benchmark/benchmark.h ] || packages="$packages libbenchmark-dev"
