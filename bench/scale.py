@@ -108,7 +108,10 @@ class Scale(harness.Bench):
             proxy.idle.stdout.readline()
         self.say(f'a relayed call, beside 10 and {self.o.connections} idle connections',
                  *self.in_pairs(lambda: self.calls_cpu(few), lambda: self.calls_cpu(many)))
-        for proxy in (few, many):
+        for proxy, n in ((few, 10), (many, self.o.connections)):
+            held = len(os.listdir(f'/proc/{proxy.process.pid}/fd'))
+            if held < n:
+                self.failures.append(f'{n} connections were to be idle, and the gateway has {held} descriptors open')
             self.finish_load(proxy, proxy.idle)
         self.end()
 
@@ -145,14 +148,19 @@ class Scale(harness.Bench):
         self.end()
 
 
+def idle_connections():
+    """16,000; or what the gateway takes under the hard limit of descriptors, two for each connection and a hundred, less those of
+    the load (examples/gateway/open_files.hpp)."""
+    return min(16_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100) // 2 - 50)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     p.add_argument('--programs', default='build/release/bin')
     p.add_argument('--directory')
     p.add_argument('--rounds', type=int, default=5)
     p.add_argument('--requests', type=int, default=8000, help='hits in each round')
-    p.add_argument('--connections', type=int, default=min(16_000, limit // 2 - 1000), help='idle ones: 16,000, or what descriptors allow')
+    p.add_argument('--connections', type=int, default=idle_connections(), help='idle ones: 16,000, or what descriptors allow')
     p.add_argument('--objects', type=int, default=10_000)
     p.add_argument('--devices', type=int, default=100_000)
     o = p.parse_args()
