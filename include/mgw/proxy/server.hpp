@@ -183,8 +183,14 @@ private:
     void operator()(net::tcp_stream s) const {
       admission place(self, worker, s.remote().address());
       if (!place) return;  // closed: better than serving none
-      asio::co_spawn(worker.io.get_executor(), connection(self, worker, std::move(place), std::move(s), tls),
-                     asio::detached);
+      if (tls != nullptr) {
+        asio::co_spawn(worker.io.get_executor(), handshake(self, worker, std::move(place), std::move(s), *tls),
+                       asio::detached);
+        return;
+      }
+      peer_info peer;
+      peer.address = s.remote();
+      self.serve(worker, std::move(place), any_stream(std::move(s)), std::move(peer));
     }
   };
   /// A connection's place among the limits, from when it is accepted to its end; false if there is none.
@@ -250,29 +256,25 @@ private:
     if (ended == 0 && options_.make_room) (void)options_.make_room();
   }
 
-  static asio::awaitable<void> connection(server& self, net::worker& worker, admission place, net::tcp_stream tcp,
-                                          net::tls_context const* tls) {
-    admission const held(std::move(place));  // to the end of this body, also if a parameter lives longer
+  static asio::awaitable<void> handshake(server& self, net::worker& worker, admission place, net::tcp_stream tcp,
+                                         net::tls_context const& tls) {
+    admission held(std::move(place));  // to the end of this body, also if a parameter lives longer
     peer_info peer;
     peer.address = tcp.remote();
-    if (tls == nullptr) {
-      co_await exchanges(self, worker, any_stream(std::move(tcp)), peer);
-      co_return;
-    }
     peer.tls = true;
-    std::uint64_t const judged_by = tls->clients() ? tls->clients()->generation() : 0;
-    net::tls_stream<net::tcp_stream> secured(std::move(tcp), *tls, net::tls_role::server);
+    std::uint64_t const judged_by = tls.clients() ? tls.clients()->generation() : 0;
+    net::tls_stream<net::tcp_stream> secured(std::move(tcp), tls, net::tls_role::server);
     std::error_code ec;
     {
       net::deadline limit(worker.deadlines, secured);
       limit.arm(self.options_.handshake_timeout);
       ec = co_await secured.handshake();
     }
-    if (!ec && tls->clients()) {
+    if (!ec && tls.clients()) {
       peer.certificate = net::peer_certificate::of(secured.native());
       // Its place among the live ones comes later than the judgement: what has changed since is made up for here.
-      bool const changed = tls->clients()->generation() != judged_by;
-      if (!peer.certificate || (changed && !tls->clients()->admits(*peer.certificate)))
+      bool const changed = tls.clients()->generation() != judged_by;
+      if (!peer.certificate || (changed && !tls.clients()->admits(*peer.certificate)))
         ec = net::verify_error(X509_V_ERR_CERT_REJECTED);
     }
     if (ec) {
@@ -289,23 +291,35 @@ private:
       co_return;
     }
     self.handshakes_.fetch_add(1, std::memory_order_relaxed);
-    co_await exchanges(self, worker, any_stream(std::move(secured)), peer);
+    self.serve(worker, std::move(held), any_stream(std::move(secured)), std::move(peer));
   }
 
-  static asio::awaitable<void> exchanges(server& self, net::worker& worker, any_stream stream, peer_info peer) {
-    auto x = std::make_unique<exchange>(std::move(stream), std::move(peer), self.options_, worker);
-    auto& live = self.live_[worker.index];
-    auto const place = live.insert(live.end(), x.get());
-    struct removes {
-      std::list<exchange*>& from;
-      std::list<exchange*>::iterator at;
-      removes(std::list<exchange*>& l, std::list<exchange*>::iterator i) : from(l), at(i) {}
-      removes(removes const&) = delete;
-      removes& operator=(removes const&) = delete;
-      ~removes() { from.erase(at); }
-    } const removed(live, place);
-    if (self.draining_.load()) x->drain();
-    co_await proxy::serve(*x, self.handler_, self.log_);
+  /// A connection whose exchanges are served, from when it can be told to end.
+  struct open_connection {
+    admission place;
+    exchange x;
+    std::list<exchange*>& live;
+    std::list<exchange*>::iterator const at;
+
+    open_connection(server& self, net::worker& worker, admission a, any_stream stream, peer_info peer)
+        : place(std::move(a)),
+          x(std::move(stream), std::move(peer), self.options_, worker),
+          live(self.live_[worker.index]),
+          at(live.insert(live.end(), &x)) {
+      if (self.draining_.load()) x.drain();
+    }
+    open_connection(open_connection const&) = delete;
+    open_connection& operator=(open_connection const&) = delete;
+    ~open_connection() { live.erase(at); }
+  };
+  /// A coroutine of its own: nothing of the handshake is kept while it waits.
+  void serve(net::worker& worker, admission place, any_stream stream, peer_info peer) {
+    auto c = std::make_unique<open_connection>(*this, worker, std::move(place), std::move(stream), std::move(peer));
+    asio::co_spawn(worker.io.get_executor(), exchanges(*this, std::move(c)), asio::detached);
+  }
+  static asio::awaitable<void> exchanges(server& self, std::unique_ptr<open_connection> c) {
+    std::unique_ptr<open_connection> const held(std::move(c));  // to the end of this body, also if a parameter lives longer
+    co_await proxy::serve(held->x, self.handler_, self.log_);
   }
 
   net::worker_pool& workers_;
