@@ -158,10 +158,7 @@ inline asio::awaitable<void> device_relay::answer_auth(proxy::exchange& x, proxy
   if (said.status == 200) {
     std::error_code const ec = co_await f.read_whole(token, max_token);
     if (ec && ec != http::parse_error::body_too_large) {
-      proxy::forward_outcome failure;
-      failure.ec = ec;
-      failure.hop = upstream::hop::response;
-      failure.status = 502;
+      proxy::forward_outcome const failure = proxy::broken_answer(ec);
       co_await proxy::answer_failure(x, o.forward, failure);
       co_return;
     }

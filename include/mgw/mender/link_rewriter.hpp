@@ -73,10 +73,7 @@ inline asio::awaitable<void> link_rewriter::answer(proxy::exchange& x, proxy::fo
     co_return;
   }
   if (ec) {
-    proxy::forward_outcome failure;
-    failure.ec = ec;
-    failure.hop = upstream::hop::response;
-    failure.status = 502;
+    proxy::forward_outcome const failure = proxy::broken_answer(ec);
     co_await proxy::answer_failure(x, options_.forward, failure);
     co_return;
   }

@@ -85,4 +85,13 @@ inline forward_outcome client_fault(std::error_code ec, int status) {
   return out;
 }
 
+/// The upstream's answer cannot be read to its end.
+inline forward_outcome broken_answer(std::error_code ec) {
+  forward_outcome out;
+  out.ec = ec;
+  out.hop = upstream::hop::response;
+  out.status = 502;
+  return out;
+}
+
 }  // namespace mgw::proxy
