@@ -2,6 +2,7 @@
 
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
+#include <asio/error.hpp>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -50,6 +51,18 @@ concept Stream = std::movable<S> && requires(S& s, asio::mutable_buffer in, cons
   { s.interrupt() } noexcept;
   { s.reset() } noexcept;
 };
+
+/// `read_some` of a stream that has the other two: looks, and waits as long as there is nothing.
+template <class S>
+asio::awaitable<io_result> read_when_ready(S& s, asio::mutable_buffer into) {
+  io_result r = s.try_read(into);
+  while (r.ec == asio::error::would_block) {
+    bool const ready = co_await s.readable();
+    r.ec = asio::error::operation_aborted;
+    if (ready) r = s.try_read(into);
+  }
+  co_return r;
+}
 
 /// What a stream says of the bytes its peer has got; nothing if it cannot say it.
 template <Stream S>

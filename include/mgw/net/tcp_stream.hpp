@@ -47,15 +47,7 @@ public:
   /// The same for a connected, non-blocking socket, which it takes over, also if this throws.
   tcp_stream(asio::any_io_executor const& executor, int descriptor);
 
-  asio::awaitable<io_result> read_some(asio::mutable_buffer into) {
-    io_result r = try_read(into);
-    while (r.ec == asio::error::would_block) {
-      bool const ready = co_await readable();
-      r.ec = asio::error::operation_aborted;
-      if (ready) r = try_read(into);
-    }
-    co_return r;
-  }
+  asio::awaitable<io_result> read_some(asio::mutable_buffer into) { return read_when_ready(*this, into); }
   /// One send(2) or sendmsg(2) for up to 16 buffers; what is over is for the next call.
   asio::awaitable<io_result> write_some(const_buffers from) {
     io_result r = try_write(from);

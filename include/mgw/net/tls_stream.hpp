@@ -60,7 +60,7 @@ public:
   /// Once, first. Bounded by nobody here: the caller's deadline cancels it.
   asio::awaitable<std::error_code> handshake();
 
-  asio::awaitable<io_result> read_some(asio::mutable_buffer into);
+  asio::awaitable<io_result> read_some(asio::mutable_buffer into) { return read_when_ready(*this, into); }
   asio::awaitable<io_result> write_some(const_buffers from);
   asio::awaitable<bool> readable();
   io_result try_read(asio::mutable_buffer into);
@@ -334,17 +334,6 @@ asio::awaitable<bool> tls_stream<Next>::flush_first(state& s) {
 template <Stream Next>
 asio::awaitable<bool> tls_stream<Next>::readable() {
   return owes_output(*p_) ? flush_first(*p_) : p_->next.readable();
-}
-
-template <Stream Next>
-asio::awaitable<io_result> tls_stream<Next>::read_some(asio::mutable_buffer into) {
-  io_result r = try_read(into);
-  while (r.ec == asio::error::would_block) {
-    bool const ready = co_await readable();
-    r.ec = asio::error::operation_aborted;
-    if (ready) r = try_read(into);
-  }
-  co_return r;
 }
 
 /// Encrypts as much of `from` as the output has room for.
