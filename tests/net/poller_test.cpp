@@ -67,6 +67,11 @@ asio::awaitable<void> after(poller::watched& w, F then) {
   then();
 }
 
+asio::awaitable<void> wait_and_say(poller::watched& w, bool& begun) {
+  begun = true;
+  (void)co_await w.wait(side::read);
+}
+
 }  // namespace
 
 TEST_CASE("a poller wakes who waits for a socket, and keeps what it was told of the others") {
@@ -111,6 +116,54 @@ TEST_CASE("a socket is read to its end, however its bytes and its end came") {
     CHECK(told == std::vector<int>{1, 2});
     CHECK(l.receive(8) == 0);
   }
+}
+
+TEST_CASE("what came while nobody waited is looked for, also right after somebody waits again") {
+  asio::io_context io(1);
+  link parked(io), other(io);
+  for (link* l : {&parked, &other}) CHECK(l->receive(8) == -1);
+  parked.send("x");
+  bool begun = false;
+  asio::co_spawn(io, wait_and_say(*other.near, begun), asio::detached);
+  while (!begun) io.run_one();  // it waits, but nobody has looked yet
+  CHECK(parked.near->may(side::read));
+  other.near->interrupt();
+  io.run();
+}
+
+TEST_CASE("an interruption ends the waiting of who is about to be told, and loses no byte") {
+  asio::io_context io(1);
+  link first(io), second(io);
+  for (link* l : {&first, &second}) CHECK(l->receive(8) == -1);
+  std::vector<int> told;
+  auto const interrupts = [&second] { second.near->interrupt(); };
+  asio::co_spawn(io, after(*first.near, interrupts), asio::detached);
+  asio::co_spawn(io, wait_for(*second.near, told, 2), asio::detached);
+  io.poll();
+  first.send("x");
+  second.send("y");
+  io.run();
+  CHECK(told == std::vector<int>{-2});
+  CHECK(second.receive(8) == 1);
+}
+
+TEST_CASE("who doubts what is known looks") {
+  asio::io_context io(1);
+  link waits(io), parked(io);
+  for (link* l : {&waits, &parked}) CHECK(l->receive(8) == -1);
+  bool seen = true;
+  auto const looks = [&] {
+    parked.send("late");  // behind the look
+    seen = parked.near->may(side::read);
+    parked.near->doubt(side::read);
+  };
+  asio::co_spawn(io, after(*waits.near, looks), asio::detached);
+  io.poll();
+  waits.send("x");
+  io.run();
+  CHECK_FALSE(seen);
+  CHECK(parked.near->may(side::read));
+  CHECK(parked.receive(8) == 4);
 }
 
 TEST_CASE("many sockets that are ready at once are all told") {

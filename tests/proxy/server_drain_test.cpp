@@ -157,4 +157,22 @@ TEST_CASE("a request that a stop cuts is told, too") {
   CHECK(told[0].failure == "the gateway was stopped");
 }
 
+TEST_CASE("an answer that was out when a stop came is told as whole") {
+  test::gateway g;
+  auto const waits = [](exchange& x) -> asio::awaitable<void> {
+    (void)co_await x.respond(200, "text/plain", "whole");
+    (void)co_await x.read_body();
+  };
+  std::uint16_t const port = g.start(waits, patient());
+  blocking_socket client = blocking_socket::connect(port);
+  REQUIRE(client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"));
+  std::string got;
+  while (!got.ends_with("whole")) REQUIRE(client.receive(got));
+  g.stop();
+  auto const told = g.records();
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].finished);
+  CHECK(told[0].failure.empty());
+}
+
 }  // namespace mgw::proxy::server_drain_test

@@ -36,7 +36,8 @@ using const_buffers = std::span<asio::const_buffer const>;
 ///
 /// Not required: `s.acknowledged()`, noexcept, optional<int64_t>: a number that grows as the peer gets what was written,
 /// however much of that still lies between them. With it, a deadline of a writer sees what gets on inside of a write, and
-/// behind its end; without it, the ends of writes alone.
+/// behind its end; without it, the ends of writes alone. `s.look_again()`, noexcept: the next `try_read` finds what is there
+/// then, where the stream otherwise believes what it was told a moment ago.
 ///
 /// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
 template <class S>
@@ -62,6 +63,12 @@ asio::awaitable<io_result> read_when_ready(S& s, asio::mutable_buffer into) {
     if (ready) r = s.try_read(into);
   }
   co_return r;
+}
+
+/// Lets the next `try_read` find what is there then.
+template <class S>
+void look_again(S& s) noexcept {
+  if constexpr (requires { s.look_again(); }) s.look_again();
 }
 
 /// What a stream says of the bytes its peer has got; nothing if it cannot say it.

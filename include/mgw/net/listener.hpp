@@ -113,6 +113,7 @@ inline result<asio::ip::tcp::endpoint> parse_listen_address(std::string_view tex
 
 inline listener::listener(asio::io_context& io, asio::ip::tcp::endpoint address, listener_options chosen)
     : acceptor_(io), pause_(io), on_pause_(chosen.on_pause) {
+  poller::of(io.get_executor());  // now rather than with the first connection
   std::error_code ec = open(address, chosen);
   bool const no_ipv6 = ec == asio::error::address_family_not_supported || ec == system_error(EADDRNOTAVAIL);
   if (no_ipv6 && address.address() == asio::ip::address_v6::any())
@@ -128,6 +129,7 @@ inline listener::listener(asio::io_context& io, asio::ip::tcp::endpoint address,
 
 inline listener::listener(asio::io_context& io, int listening, listener_options chosen)
     : acceptor_(io), pause_(io), on_pause_(chosen.on_pause) {
+  poller::of(io.get_executor());  // now rather than with the first connection
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   std::error_code ec;

@@ -51,6 +51,9 @@ public:
 
 private:
   class waiter;
+  class told_by_asio;
+  template <class T>
+  class wait_room;
   static constexpr int at_once = 128;  // sockets that are served before others of Asio's handlers have their turn
 
   void shutdown() override;
@@ -61,10 +64,12 @@ private:
   void kick() noexcept;
 
   asio::posix::basic_stream_descriptor<asio::io_context::executor_type> epoll_;
+  alignas(std::max_align_t) std::byte wait_room_[256];  // of Asio's wait: what wakes everybody must not fail for want of memory
   ring_link waiting_, due_;  // of waiter: those that wait, and those that are to be told now
   bool armed_ = false;       // Asio tells us when a socket is ready: whenever somebody waits
   bool kicked_ = false;      // it is about to do so in any case
   bool serving_ = false;
+  bool current_ = false;     // the last look found all there was, and the next one is due: what is known is believed
 };
 
 /// Who waits for one side of a socket: a handler in room of its own, so that waiting allocates nothing here.
@@ -90,7 +95,10 @@ public:
     };
   }
   void become_due(ring_link& list, bool ready) noexcept {
-    if (std::exchange(due_, true)) return;  // what ended the waiting first counts
+    if (std::exchange(due_, true)) {
+      ready_ = ready_ && ready;  // an interruption counts, also of who was about to be told otherwise
+      return;
+    }
     ready_ = ready;
     unlink();
     insert_before(list);
@@ -110,13 +118,55 @@ private:
   alignas(std::max_align_t) std::byte room_[32];
 };
 
+/// Gives the poller's own room to Asio's wait for it: there is one at a time.
+template <class T>
+class poller::wait_room {
+public:
+  using value_type = T;
+  explicit wait_room(poller& of) noexcept : of_(&of) {}
+  template <class U>
+  wait_room(wait_room<U> const& o) noexcept : of_(o.of_) {}
+  T* allocate(std::size_t n) const noexcept {
+    static_assert(sizeof(T) <= sizeof of_->wait_room_ && alignof(T) <= alignof(std::max_align_t));
+    assert(n == 1);
+    (void)n;
+    return reinterpret_cast<T*>(of_->wait_room_);
+  }
+  void deallocate(T*, std::size_t) const noexcept {}
+  template <class U>
+  bool operator==(wait_room<U> const& o) const noexcept {
+    return of_ == o.of_;
+  }
+
+private:
+  template <class U>
+  friend class wait_room;
+  poller* of_;
+};
+
+/// The handler of that wait.
+class poller::told_by_asio {
+public:
+  using allocator_type = wait_room<void>;
+  explicit told_by_asio(poller& p) noexcept : poller_(&p) {}
+  allocator_type get_allocator() const noexcept { return allocator_type(*poller_); }
+  void operator()(std::error_code) const {
+    poller_->armed_ = poller_->kicked_ = false;
+    poller_->look();
+    poller_->serve();
+  }
+
+private:
+  poller* poller_;
+};
+
 /// A socket that a poller watches; closes it. Not movable. Thread rule: the poller's.
 class poller::watched {
 public:
   /// Takes over `descriptor`, which is non-blocking. Errors: std::bad_alloc.
   watched(poller& by, int descriptor) : poller_(by), descriptor_(descriptor) {
     epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
     event.data.ptr = this;
     if (::epoll_ctl(poller_.epoll_.native_handle(), EPOLL_CTL_ADD, descriptor_, &event) != 0)
       throw std::bad_alloc();  // a connection less, as for any other memory
@@ -137,12 +187,14 @@ public:
 
   int descriptor() const noexcept { return descriptor_; }
   /// False: an attempt would find nothing, as far as the poller was told.
-  bool may(side s) const noexcept { return of(s).ready || !(poller_.armed_ || poller_.serving_); }
+  bool may(side s) const noexcept { return of(s).ready || !poller_.current_; }
   /// An attempt has just found nothing: EAGAIN.
   void found_nothing(side s) noexcept { of(s).ready = false; }
+  /// The next attempt is made in any case: for who has to know what is there now, not when the poller looked last.
+  void doubt(side s) noexcept { of(s).ready = true; }
   /// A read brought less than it had room for: there is no more, unless the peer's end is there already.
   void found_last() noexcept {
-    if (!ended_) of(side::read).ready = false;
+    if (!short_reads_) of(side::read).ready = false;
   }
   /// Until an attempt may find something (true; now and then it still finds nothing), or interrupt() (false).
   /// Precondition: nobody waits for this side.
@@ -184,14 +236,15 @@ private:
     if (x.waiting.pending()) x.waiting.become_due(poller_.due_, true);
   }
   void note(std::uint32_t events) noexcept {
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) ended_ = true;
-    if ((events & EPOLLIN) != 0 || ended_) now_ready(side::read);
+    // Behind urgent data a read stops short of what there is: as before an end, short reads say nothing from then on.
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) short_reads_ = true;
+    if ((events & EPOLLIN) != 0 || short_reads_) now_ready(side::read);
     if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) now_ready(side::write);
   }
 
   poller& poller_;
   int descriptor_;
-  bool ended_ = false;  // the peer has sent its last byte, or the connection broke
+  bool short_reads_ = false;  // there may be more behind one: the peer's end, a failure, urgent data
   std::array<one_side, 2> sides_;
 };
 
@@ -214,11 +267,7 @@ inline void poller::shutdown() {
 /// Lets Asio tell us of the next socket that is ready, now or later.
 inline void poller::arm() {
   if (armed_ || serving_) return;
-  epoll_.async_wait(asio::posix::descriptor_base::wait_read, [this](std::error_code) {
-    armed_ = kicked_ = false;
-    look();
-    serve();
-  });
+  epoll_.async_wait(asio::posix::descriptor_base::wait_read, told_by_asio(*this));
   armed_ = true;
 }
 
@@ -233,6 +282,7 @@ inline void poller::kick() noexcept {
 inline void poller::look() noexcept {
   std::array<epoll_event, at_once> found;
   int const n = ::epoll_wait(epoll_.native_handle(), found.data(), at_once, 0);
+  current_ = n >= 0 && n < at_once;
   for (int i = 0; i < n; ++i)
     static_cast<watched*>(found[static_cast<std::size_t>(i)].data.ptr)->note(found[static_cast<std::size_t>(i)].events);
 }
@@ -250,8 +300,12 @@ inline void poller::serve() {
 
 inline void poller::settle() {
   serving_ = false;
+  bool const current = std::exchange(current_, false);
   bool const some_left = !due_.alone();
-  if (some_left || !waiting_.alone()) arm();
+  if (some_left || !waiting_.alone()) {
+    arm();
+    current_ = current;
+  }
   if (some_left) kick();
 }
 

@@ -61,6 +61,7 @@ public:
   asio::awaitable<bool> readable() { return cancelled_ ? refuse() : socket_->wait(poller::side::read); }
   io_result try_read(asio::mutable_buffer into);
   io_result try_write(const_buffers from);
+  void look_again() noexcept { socket_->doubt(poller::side::read); }
   /// Sends FIN.
   asio::awaitable<std::error_code> shutdown() {
     std::error_code ec;

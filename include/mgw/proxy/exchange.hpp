@@ -328,8 +328,10 @@ inline bool exchange::settle() {
 
 inline void exchange::end_unserved() {
   if (!under_way_) return;
-  if (notes_.failure.empty()) notes_.failure = "the gateway was stopped";
-  abort();
+  if (!finished()) {
+    if (notes_.failure.empty()) notes_.failure = "the gateway was stopped";
+    abort();
+  }
   (void)settle();
 }
 
