@@ -220,6 +220,7 @@ public:
   }
 
   static bool fits(exchange_case const& c, way w) {
+    if (w == way::drip && !c.not_dripped.empty()) return false;
     if (w != way::cached) return true;
     if (!c.not_cached.empty() || !c.fails.empty()) return false;
     auto const asks = [](std::string_view s) { return s.starts_with("GET ") || s.starts_with("HEAD "); };

@@ -61,6 +61,7 @@ struct exchange_case {
   std::vector<expected_detail> details;
   std::optional<std::size_t> connections;
   std::string not_cached;  // why it does not run behind a cache
+  std::string not_dripped;  // why it does not run byte by byte
   std::string fails;       // why the right expectation does not hold yet
 };
 
@@ -280,9 +281,9 @@ inline exchange_case case_of(std::string name, std::vector<entry> const& entries
       c.details.push_back(std::move(d));
     } else if (key == "connections") {
       c.connections = number(e.value, e.line);
-    } else if (key == "fails" || key == "not cached") {
+    } else if (key == "fails" || key == "not cached" || key == "not dripped") {
       if (e.value.empty() || !e.block.empty()) throw table_error(e.line, "'" + e.key + "' says why");
-      (key == "fails" ? c.fails : c.not_cached) = e.value;
+      (key == "fails" ? c.fails : key == "not cached" ? c.not_cached : c.not_dripped) = e.value;
     } else {
       throw table_error(e.line, "unknown key '" + e.key + "'");
     }

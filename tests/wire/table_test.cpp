@@ -51,6 +51,7 @@ constexpr std::string_view whole =
     "  |!X\n"
     "connections: 3\n"
     "not cached: because\n"
+    "not dripped: since\n"
     "fails: not yet\n";
 
 }  // namespace
@@ -78,6 +79,7 @@ TEST_CASE("a table is read as it is written") {
   CHECK(c.details.at(0).response == 1);
   CHECK(c.connections == 3u);
   CHECK(c.not_cached == "because");
+  CHECK(c.not_dripped == "since");
   CHECK(c.fails == "not yet");
 }
 
