@@ -21,7 +21,7 @@ FILL = (2.22 - 0.57 + 0.16) / GIB  # over the link into the cache, and to the ve
 VERIFIER = 0.68 / GIB  # the verifier's own, payload not compressed
 # Bytes:
 START = 16e6  # memory of the gateway, without a verifier
-DOWNLOAD, WAITING, IDLE = 0.2e6, 80e3, 21e3  # of a download that is slow itself, of one that waits for the link, of other connections
+DOWNLOAD, WAITING, IDLE = 0.2e6, 80e3, 19e3  # of a download that is slow itself, of one that waits for the link, of other connections
 LOG, AUDIT = 367, 340  # a line, a record
 POLL, INVENTORY = 2130, 3480  # over the link, both ways, TLS, TCP and IP included
 LINE = 10  # seconds that a call waits for its turn, where there are too many
