@@ -10,7 +10,6 @@ import http.server
 import json
 import os
 import pathlib
-import random
 import re
 import shutil
 import signal
@@ -375,15 +374,18 @@ class Blob:
         return b''.join(out)
 
 
+reserved = []
+
+
 def free_port():
-    """A port of loopback that nobody has now, for what has to be told its port: none of those that the kernel chooses itself,
-    for others at the same time."""
-    chosen_from = int(pathlib.Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()[0])
-    for port in random.sample(range(10000, max(chosen_from, 12000)), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(('127.0.0.1', port))
-            return port
-    raise Failure('no port is free')
+    """A port of loopback for what has to be told its port, or has to come back to one. It is bound here, by a socket that
+    never listens, until this program ends: nobody else is given it (by us or by the kernel), and connections to it are
+    refused as long as nobody listens. Who listens there sets SO_REUSEADDR, as servers do."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(('127.0.0.1', 0))
+    reserved.append(held)
+    return held.getsockname()[1]
 
 
 class Origin:
