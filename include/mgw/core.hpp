@@ -15,4 +15,5 @@
 #include <mgw/core/seldom.hpp>
 #include <mgw/core/seldom_each.hpp>
 #include <mgw/core/units.hpp>
+#include <mgw/core/wake_up.hpp>
 #include <mgw/core/wall_clock.hpp>

@@ -158,6 +158,24 @@ TEST_CASE("one process holds the lock") {
   CHECK_FALSE(ops.lock((*b)->fd()));
 }
 
+TEST_CASE("what was just written is in memory, a hole is not, nor what is beyond the end") {
+  temporary_directory const dir;
+  auto& ops = posix_file_ops();
+  auto const f = ops.open(dir.path() / "f", O_RDWR | O_CREAT);
+  REQUIRE(f);
+  constexpr std::size_t size = 1 << 20;
+  CHECK_FALSE(ops.write_all((*f)->fd(), std::string(size, 'x'), 0));
+  CHECK((*f)->resident(0, size));
+  CHECK((*f)->resident(5000, 1));
+  CHECK((*f)->resident(4097, size - 4097));
+  CHECK_FALSE(ops.truncate((*f)->fd(), 2 * size));
+  CHECK_FALSE((*f)->resident(size, size));
+  CHECK_FALSE((*f)->resident(size - 1, 4097));
+  CHECK_FALSE((*f)->resident(2 * size, 4096));
+  CHECK_FALSE((*f)->resident(0, std::size_t{1} << 30));  // more than is looked at
+  CHECK_FALSE(file(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)).resident(0, 1));
+}
+
 TEST_CASE("a file system that cannot tell what takes no disk to read is asked once") {
   auto const f = posix_file_ops().open("/proc/self/status", O_RDONLY);  // one that never can
   REQUIRE(f);

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <unistd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -11,9 +12,11 @@
 
 #include <support/memory_stream.hpp>
 #include <support/run_io.hpp>
+#include <support/temporary_directory.hpp>
 
 #include <array>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -126,6 +129,80 @@ asio::awaitable<void> fill_up() {
   CHECK_FALSE(ec);
 }
 
+/// A file with these contents.
+struct some_file {
+  test::temporary_directory directory;
+  int fd;
+  explicit some_file(std::string const& text) {
+    auto const path = directory.path() / "f";
+    std::ofstream(path, std::ios::binary) << text;
+    fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  }
+  some_file(some_file const&) = delete;
+  some_file& operator=(some_file const&) = delete;
+  ~some_file() { ::close(fd); }
+};
+
+asio::awaitable<void> send_file_all(tcp_stream& s, int fd, std::uint64_t offset, std::size_t n, io_result& all) {
+  while (all.n < n && !all.ec) {
+    io_result const r = co_await s.send_file(fd, offset + all.n, n - all.n);
+    all.n += r.n;
+    all.ec = r.ec;
+  }
+}
+
+asio::awaitable<void> send_files() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto [a, b] = connected(ex);
+  std::string text;
+  for (int i = 0; text.size() < (std::size_t{12} << 20); ++i) text += std::to_string(i);  // more than lies under way
+  some_file const f(text);
+  REQUIRE(f.fd >= 0);
+  std::int64_t const before = *a.acknowledged();
+  io_result sent;
+  background sender(ex, send_file_all(a, f.fd, 10, text.size() - 10, sent));
+  co_await test::yield();
+  CHECK_FALSE(sender.done());
+  std::string got, buffer(100000, '\0');
+  while (got.size() < text.size() - 10) {
+    io_result const r = co_await b.read_some(asio::buffer(buffer));
+    REQUIRE_FALSE(r.ec);
+    got.append(buffer, 0, r.n);
+  }
+  co_await sender.join();
+  CHECK_FALSE(sent.ec);
+  CHECK((got == std::string_view(text).substr(10)));
+  CHECK(*a.acknowledged() - before == static_cast<std::int64_t>(got.size()));
+
+  // What the file does not give says nothing of the connection.
+  io_result r = co_await a.send_file(f.fd, text.size(), 10);
+  CHECK(r.ec == std::errc::io_error);
+  int const directory = ::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  r = co_await a.send_file(directory, 0, 10);
+  ::close(directory);
+  CHECK(r.ec == std::errc::io_error);
+  r = co_await a.send_file(f.fd, text.size() - 3, 10);
+  CHECK_FALSE(r.ec);
+  CHECK(r.n == 3);
+
+  // Who waits for room is told by interrupt(), cancel() and the peer's end.
+  io_result interrupted;
+  background waiting(ex, send_file_all(a, f.fd, 0, text.size(), interrupted));
+  co_await test::yield();
+  a.interrupt();
+  co_await waiting.join();
+  CHECK(interrupted.ec == asio::error::operation_aborted);
+  io_result cut;
+  background last(ex, send_file_all(a, f.fd, 0, text.size(), cut));
+  co_await test::yield();
+  { tcp_stream const gone = std::move(b); }  // with bytes unread: a reset
+  co_await last.join();
+  CHECK((cut.ec == asio::error::connection_reset || cut.ec == asio::error::broken_pipe));
+  a.cancel();
+  r = co_await a.send_file(f.fd, 0, 10);
+  CHECK(r.ec == asio::error::operation_aborted);
+}
+
 asio::awaitable<void> reset() {
   auto const ex = co_await asio::this_coro::executor;
   auto pair = connected(ex);
@@ -206,6 +283,9 @@ asio::awaitable<void> cancel() {
 
 TEST_CASE("a TCP stream reads, writes and ends") {
   run_io(talk());
+}
+TEST_CASE("what a file has is sent from it, and its faults are not the connection's") {
+  run_io(send_files());
 }
 TEST_CASE("a writer waits for room") {
   run_io(fill_up());

@@ -7,10 +7,15 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
 #include <ostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -39,11 +44,11 @@ struct site_of {
   fetch_source link;  // what clients come with
   test::gateway g;
 
-  explicit site_of(std::size_t size, reader_options o = {})
+  explicit site_of(std::size_t size, reader_options o = {}, server_options served = {})
       : body(pattern(size)), rig(test::store_settings(directory.path())), part(*rig.store.create(about())), options(o) {
     REQUIRE_FALSE(part.append(body));
     file = part.body();
-    g.start([this](exchange& x) { return answer(*this, x); });
+    g.start([this](exchange& x) { return answer(*this, x); }, std::move(served));
   }
   ~site_of() {
     g.stop([this] { disk.join(); });
@@ -248,6 +253,68 @@ TEST_CASE("draining ends what has no head, not what has") {
   begun.read_body(r);
   CHECK((r.whole && r.body == s.body));
   CHECK(test::eventually([&] { return s.g.server().idle(); }));
+}
+
+namespace {
+
+/// A body that says it is in memory, and counts who asks; `shown` is what is sent straight from it.
+class told_file final : public cache::file {
+public:
+  told_file(int shown, std::shared_ptr<cache::file const> real) : file(shown), real_(std::move(real)) {}
+  bool resident(std::uint64_t, std::size_t) const noexcept override { return ++asked, true; }
+  ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept override {
+    ++reads;
+    return real_->read(into, offset, flags);
+  }
+  mutable std::atomic<int> asked = 0, reads = 0;
+
+private:
+  std::shared_ptr<cache::file const> real_;
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("what is complete and in memory is sent straight from its file, ranges as well", Rig, MGW_EVERY_RIG) {
+  site_of<Rig> s(5'000'000);
+  auto const body = std::make_shared<told_file>(::fcntl(s.file->fd(), F_DUPFD_CLOEXEC, 0), s.file);
+  s.file = body;
+  s.begin(4'000'000);
+  http_client first(s.g.port());
+  first.request("GET", "/", {{"Range", "bytes=0-2999999"}});
+  CHECK((first.read_reply().body == s.body.substr(0, 3'000'000)));
+  CHECK(body->asked == 0);  // it still grows
+  CHECK(body->reads > 40);
+  s.fill->grew(5'000'000);
+  s.fill->completed();
+  body->reads = 0;
+  CHECK((first.get("/").body == s.body));
+  CHECK(body->asked == 3);
+  CHECK(body->reads == 1);  // what goes with the head
+  first.request("GET", "/", {{"Range", "bytes=1234567-4765432"}});
+  CHECK((first.read_reply().body == s.body.substr(1'234'567, 3'530'866)));
+  CHECK((first.get("/").body == s.body));
+}
+
+TEST_CASE("a file that cannot be sent from is read, and asked no more") {
+  site s(3'000'000);
+  auto const body = std::make_shared<told_file>(::open("/dev/null", O_RDONLY | O_CLOEXEC), s.file);
+  s.file = body;
+  s.begin(3'000'000);
+  s.fill->completed();
+  CHECK((test::get(s.g.port(), "/").body == s.body));
+  CHECK(body->asked == 1);
+}
+
+TEST_CASE("a client that takes nothing of what is sent straight from its file is cut after send_silence") {
+  server_options o;
+  o.send_silence = std::chrono::milliseconds(100);
+  site s(20'000'000, {}, o);
+  s.begin(20'000'000);
+  s.fill->completed();
+  http_client c(s.g.port());
+  c.request("GET", "/");
+  CHECK(test::eventually([&] { return s.g.records().size() == 1; }));
+  CHECK_FALSE(s.g.records().front().finished);
 }
 
 TEST_CASE("a list of entity tags") {

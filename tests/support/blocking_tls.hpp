@@ -69,6 +69,11 @@ public:
   }
   /// The peer has said close_notify.
   bool ended_well() const noexcept { return ended_well_; }
+  /// Changes the key that it sends with: a record of its own (RFC 8446 4.6.3).
+  void update_key() noexcept {
+    ERR_clear_error();
+    if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1) (void)SSL_do_handshake(ssl_.get());
+  }
   /// Says close_notify: no more is sent.
   void finish() noexcept {
     ERR_clear_error();

@@ -6,11 +6,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -42,6 +45,10 @@ public:
     return ::preadv2(fd_, into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), flags);
   }
 
+  /// Whether all of these bytes are in memory, as far as can be told (mincore(2), which tells it of one's own
+  /// files, and says yes of others).
+  virtual bool resident(std::uint64_t offset, std::size_t n) const noexcept;
+
   /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
   bool tells_resident() const noexcept { return tells_resident_.load(std::memory_order_relaxed); }
   void never_tells_resident() const noexcept { tells_resident_.store(false, std::memory_order_relaxed); }
@@ -50,6 +57,23 @@ private:
   int fd_;
   mutable std::atomic<bool> tells_resident_{true};
 };
+
+inline bool file::resident(std::uint64_t offset, std::size_t n) const noexcept {
+  static std::uint64_t const page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  constexpr std::size_t most = 1024;  // pages
+  std::uint64_t const from = offset / page * page;
+  auto const size = static_cast<std::size_t>(offset - from) + n;
+  std::array<unsigned char, most> pages;
+  std::size_t const count = (size + page - 1) / page;
+  if (count > most) return false;
+  // Nothing of it is touched: the mapping says which pages are meant.
+  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, static_cast<off_t>(from));
+  if (mapped == MAP_FAILED) return false;
+  bool const told = ::mincore(mapped, size, pages.data()) == 0;
+  ::munmap(mapped, size);
+  return told && std::all_of(pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(count),
+                             [](unsigned char p) { return (p & 1) != 0; });
+}
 
 /// One name in a directory.
 struct directory_entry {
@@ -139,8 +163,13 @@ auto retry_interrupted(F f) {
 }  // namespace file_detail
 
 inline result<std::shared_ptr<file const>> file_ops::open(std::string const& path, int flags) {
-  int const fd =
-      file_detail::retry_interrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600); });
+  auto const open_with = [&](int more) {
+    return file_detail::retry_interrupted(
+        [&] { return ::open(path.c_str(), flags | more | O_CLOEXEC | O_NOFOLLOW, 0600); });
+  };
+  // Reading must write nothing, on a network thread least of all. Of files of others that cannot be asked.
+  int fd = open_with(O_NOATIME);
+  if (fd == -1 && errno == EPERM) fd = open_with(0);
   if (fd == -1) return last_error();
   std::unique_ptr<file const> owner;
   try {

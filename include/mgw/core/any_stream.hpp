@@ -2,9 +2,11 @@
 
 #include <mgw/core/concepts.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 namespace mgw {
@@ -27,7 +29,12 @@ class any_stream {
     virtual void look_again() noexcept = 0;
     virtual void reset() noexcept = 0;
     virtual std::optional<std::int64_t> acknowledged() noexcept = 0;
+    virtual bool can_call_back() noexcept = 0;
+    virtual void when_readable(wake_up w) = 0;
+    virtual bool sends_files() const noexcept = 0;
+    virtual asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) = 0;
   };
+  static asio::awaitable<io_result> refuse() { co_return io_result{std::make_error_code(std::errc::io_error), 0}; }
   template <Stream S>
   struct box final : base {
     S s;
@@ -43,6 +50,22 @@ class any_stream {
     void look_again() noexcept override { mgw::look_again(s); }
     void reset() noexcept override { s.reset(); }
     std::optional<std::int64_t> acknowledged() noexcept override { return acknowledged_by(s); }
+    bool can_call_back() noexcept override {
+      if constexpr (CallsBack<S>)
+        return s.can_call_back();
+      else
+        return false;
+    }
+    void when_readable(wake_up w) override {
+      if constexpr (CallsBack<S>) s.when_readable(std::move(w));
+    }
+    bool sends_files() const noexcept override { return FileSender<S>; }
+    asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) override {
+      if constexpr (FileSender<S>)
+        return s.send_file(fd, offset, n);
+      else
+        return refuse();
+    }
   };
   std::unique_ptr<base> p_;
 
@@ -65,6 +88,12 @@ public:
   void look_again() noexcept { p_->look_again(); }
   void reset() noexcept { p_->reset(); }
   std::optional<std::int64_t> acknowledged() noexcept { return p_->acknowledged(); }
+  bool can_call_back() noexcept { return p_->can_call_back(); }
+  /// Precondition: `can_call_back()`.
+  void when_readable(wake_up w) { p_->when_readable(std::move(w)); }
+  /// Whether `send_file` is more than io_error.
+  bool sends_files() const noexcept { return p_->sends_files(); }
+  asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) { return p_->send_file(fd, offset, n); }
 };
 static_assert(Stream<any_stream>);
 

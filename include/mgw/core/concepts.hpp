@@ -1,5 +1,7 @@
 #pragma once
 
+#include <mgw/core/wake_up.hpp>
+
 #include <asio/awaitable.hpp>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -9,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <system_error>
+#include <utility>
 
 namespace mgw {
 
@@ -37,7 +40,10 @@ using const_buffers = std::span<asio::const_buffer const>;
 /// Not required: `s.acknowledged()`, noexcept, optional<int64_t>: a number that grows as the peer gets what was written,
 /// however much of that still lies between them. With it, a deadline of a writer sees what gets on inside of a write, and
 /// behind its end; without it, the ends of writes alone. `s.look_again()`, noexcept: the next `try_read` finds what is there
-/// then, where the stream otherwise believes what it was told a moment ago.
+/// then, where the stream otherwise believes what it was told a moment ago. `s.send_file(fd, offset, n)`,
+/// awaitable<io_result>: writes bytes of an open file without bringing them here; std::errc::io_error where the file
+/// does not give them, and the connection is as good as it was. `s.when_readable(w)` with `s.can_call_back()`, noexcept
+/// bool: calls a wake_up where `readable()` would end, so that nothing else has to wait.
 ///
 /// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
 template <class S>
@@ -70,6 +76,19 @@ template <class S>
 void look_again(S& s) noexcept {
   if constexpr (requires { s.look_again(); }) s.look_again();
 }
+
+/// Streams that can write what a file has without bringing it here.
+template <class S>
+concept FileSender = requires(S& s, int fd, std::uint64_t offset, std::size_t n) {
+  { s.send_file(fd, offset, n) } -> std::same_as<asio::awaitable<io_result>>;
+};
+
+/// Streams that can call instead of being waited for.
+template <class S>
+concept CallsBack = requires(S& s, wake_up w) {
+  { s.can_call_back() } noexcept -> std::same_as<bool>;
+  s.when_readable(std::move(w));
+};
 
 /// What a stream says of the bytes its peer has got; nothing if it cannot say it.
 template <Stream S>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <mgw/core/ring.hpp>
+#include <mgw/core/wake_up.hpp>
 #include <mgw/net/error.hpp>
 
 #include <asio/any_io_executor.hpp>
@@ -202,6 +203,8 @@ public:
     return asio::async_initiate<asio::use_awaitable_t<> const&, void(bool)>(
         [this, s](auto handler) { start(s, std::move(handler)); }, asio::use_awaitable);
   }
+  /// The same without a coroutine: calls `w` then, whatever it would have been told.
+  void call(side s, wake_up w) { start(s, std::move(w)); }
   /// Whoever waits is told soon.
   void interrupt() noexcept {
     for (one_side& x : sides_) {

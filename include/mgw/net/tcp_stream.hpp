@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -58,7 +59,24 @@ public:
     }
     co_return r;
   }
+  /// One sendfile(2). Waits for the disk where the bytes are not in memory. Precondition: they do not change as long as
+  /// they are on their way: the system keeps no copy.
+  asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) {
+    io_result r = try_send_file(fd, offset, n);
+    while (r.ec == asio::error::would_block) {
+      bool const ready = co_await socket_->wait(poller::side::write);
+      r.ec = asio::error::operation_aborted;
+      if (ready) r = try_send_file(fd, offset, n);
+    }
+    co_return r;
+  }
   asio::awaitable<bool> readable() { return cancelled_ ? refuse() : socket_->wait(poller::side::read); }
+  bool can_call_back() const noexcept { return true; }
+  /// Precondition: `try_read` has just said would_block, and nobody waits to read.
+  void when_readable(wake_up w) {
+    socket_->call(poller::side::read, std::move(w));
+    if (cancelled_) socket_->interrupt();
+  }
   io_result try_read(asio::mutable_buffer into);
   io_result try_write(const_buffers from);
   void look_again() noexcept { socket_->doubt(poller::side::read); }
@@ -97,6 +115,7 @@ public:
 private:
   static constexpr std::size_t max_buffers = 16;
 
+  io_result try_send_file(int fd, std::uint64_t offset, std::size_t n);
   static asio::awaitable<bool> refuse() { co_return false; }
   static std::unique_ptr<poller::watched> watch(asio::any_io_executor const& executor, int descriptor) try {
     return std::make_unique<poller::watched>(poller::of(executor), descriptor);
@@ -110,7 +129,7 @@ private:
   std::int64_t written_ = 0;
   bool cancelled_ = false;
 };
-static_assert(Stream<tcp_stream>);
+static_assert(Stream<tcp_stream> && FileSender<tcp_stream> && CallsBack<tcp_stream>);
 
 inline tcp_stream::tcp_stream(asio::any_io_executor const& executor, int descriptor)
     : socket_(watch(executor, descriptor)) {
@@ -163,6 +182,27 @@ inline io_result tcp_stream::try_write(const_buffers from) {
       socket_->found_nothing(poller::side::write);
       return {asio::error::would_block, 0};
     }
+    if (errno != EINTR) return {system_error(errno), 0};
+  }
+}
+
+inline io_result tcp_stream::try_send_file(int fd, std::uint64_t offset, std::size_t n) {
+  if (cancelled_) return {asio::error::operation_aborted, 0};
+  if (!socket_->may(poller::side::write)) return {asio::error::would_block, 0};
+  for (;;) {
+    off_t at = static_cast<off_t>(offset);
+    ssize_t const sent = ::sendfile(native_handle(), fd, &at, n);
+    if (sent > 0) {
+      written_ += sent;
+      return {{}, static_cast<std::size_t>(sent)};
+    }
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      socket_->found_nothing(poller::side::write);
+      return {asio::error::would_block, 0};
+    }
+    // Its end, a disk's fault, a file system that cannot: all else is the socket's.
+    if (sent == 0 || errno == EIO || errno == EINVAL || errno == ENOSYS)
+      return {std::make_error_code(std::errc::io_error), 0};
     if (errno != EINTR) return {system_error(errno), 0};
   }
 }

@@ -63,6 +63,17 @@ public:
   asio::awaitable<io_result> read_some(asio::mutable_buffer into) { return read_when_ready(*this, into); }
   asio::awaitable<io_result> write_some(const_buffers from);
   asio::awaitable<bool> readable();
+  /// Not while something of its own has to be sent first.
+  bool can_call_back() const noexcept
+    requires CallsBack<Next>
+  {
+    return !owes_output(*p_) && p_->next.can_call_back();
+  }
+  void when_readable(wake_up w)
+    requires CallsBack<Next>
+  {
+    p_->next.when_readable(std::move(w));
+  }
   io_result try_read(asio::mutable_buffer into);
   /// After would_block the same bytes must be offered first next time, here or to write_some: they may have been
   /// encrypted, and are counted as written when the stream below has taken them all.

@@ -98,6 +98,11 @@ public:
   static constexpr std::size_t max_pieces = response_writer::max_pieces;
   asio::awaitable<std::error_code> write(std::string_view bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> write(const_buffers bytes) { return out_.write(bytes); }
+  /// The same from an open file whose bytes do not change and take no disk to read; see response_writer.
+  bool sends_files() const noexcept { return out_.sends_files(); }
+  asio::awaitable<io_result> write_file(int fd, std::uint64_t offset, std::size_t n) {
+    return out_.write_file(fd, offset, n);
+  }
   asio::awaitable<std::error_code> flush() { return write(std::string_view{}); }
   /// The body is whole; `last`: its last bytes, which leave together with what ends it. Error: fewer bytes were written
   /// than the framing promised, or more.
@@ -198,6 +203,15 @@ public:
   void end_unserved();
   /// It waits for the first byte of a request.
   bool idle() const noexcept { return in_.idle(); }
+  /// `next_request` may end with `parked()` when nothing has been asked for `park_after`: then nobody waits, and `when_asked`
+  /// calls as soon as there is something to go on with, a request or the connection's end.
+  void allow_parking() noexcept { in_.allow_parking(); }
+  bool parked() const noexcept { return parked_; }
+  void when_asked(wake_up w) {
+    (void)std::exchange(notes_, {});  // an assignment would keep the room of its texts
+    out_.forget();
+    stream_.when_readable(std::move(w));
+  }
 
 private:
   asio::awaitable<bool> refuse(http::parse_error why);
@@ -212,7 +226,7 @@ private:
   request_reader in_;
   response_writer out_;
   bool aborted_ = false, keep_alive_ = true, draining_ = false, lingers_ = false, beside_ = false,
-       cut_ = false, under_way_ = false;
+       cut_ = false, under_way_ = false, parked_ = false;
   std::uint64_t served_ = 0, tunnel_in_ = 0, tunnel_out_ = 0;
   notes_t notes_;
   void (*wake_)(void*) noexcept = nullptr;
@@ -223,13 +237,15 @@ private:
 inline asio::awaitable<bool> exchange::next_request() {
   notes_.clear();
   out_.reset();
-  aborted_ = false;
+  aborted_ = parked_ = false;
   tunnel_in_ = tunnel_out_ = 0;
   wake_ = nullptr;
   if (draining_ && served_ != 0 && !in_.has_unread()) co_return false;
   auto const first = draining_ ? std::min(options_.first_at_drain, options_.head_timeout) : options_.head_timeout;
   auto const patience = served_ == 0 ? first : options_.idle_timeout;
   request_reader::outcome const got = co_await in_.next(patience);
+  parked_ = got == request_reader::outcome::parked;
+  if (parked_) co_return false;
   if (got == request_reader::outcome::closed) {
     lingers_ = false;  // there is nobody to wait for
     if (in_.bytes() != 0 && in_.timed_out()) notes_.failure = "the request head took too long";

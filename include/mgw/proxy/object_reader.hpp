@@ -94,6 +94,7 @@ private:
   asio::awaitable<step> wait_for_head();
   asio::awaitable<step> send_body();
   asio::awaitable<std::error_code> send_ahead(std::size_t n);
+  std::size_t straight(cache::fill_view const& v, std::uint64_t limit) const;
   asio::awaitable<bool> send_zeros();
   asio::awaitable<void> wait(cache::fill_view const& seen, clock::time_point until);
   void wake() noexcept {
@@ -121,6 +122,7 @@ private:
   std::optional<http::range_spec> range_;
   bool partial_ = false;
   std::uint64_t length_ = 0, at_ = 0, end_ = 0;  // what is sent: [at_, end_)
+  bool from_file_ = true;                        // it can be sent straight from its file
   read_blocks blocks_;
 };
 
@@ -336,7 +338,14 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     std::error_code ec;
     if (ahead != 0) {
       ec = co_await send_ahead(ahead);
+    } else if (std::size_t const whole = straight(v, limit); whole != 0) {
+      io_result const r = co_await x_.write_file(v.body->fd(), at_, whole);
+      at_ += r.n;
+      from_file_ = r.ec != std::errc::io_error;
+      if (from_file_) ec = r.ec;
     } else {
+      // Before what is sent straight from the file there are the head and little more.
+      if (!grows && x_.sends_files() && !x_.head_sent()) limit = std::min<std::uint64_t>(limit, at_ + read_blocks::block_bytes);
       std::size_t n = blocks_.load_resident(*v.body, at_, limit - at_);
       if (n == 0) n = co_await blocks_.load(disk_, v.body, at_, limit - at_);
       if (n == 0) {
@@ -356,6 +365,15 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     next_piece = last_sent + options_.gather;
   }
   co_return step::go_on;
+}
+
+/// How many bytes can be sent straight from the file now, if that is worth it. Only of what is complete: of a part that is
+/// taken up again some is written anew, and what is on its way would change. Only what is in memory: all others would wait.
+inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint64_t limit) const {
+  static constexpr std::uint64_t least = 64 * 1024, most = 2 * 1024 * 1024;
+  std::uint64_t const n = std::min(limit - at_, most);
+  bool const can = from_file_ && v.phase == cache::fill_phase::complete && n >= least && x_.sends_files() && x_.head_sent();
+  return can && v.body->resident(at_, n) ? n : 0;
 }
 
 /// Sends what was fetched beside the fill.

@@ -22,6 +22,7 @@ struct server_options {
   std::chrono::milliseconds head_timeout{30'000};      ///< from a request's first byte to the end of its head
   std::chrono::milliseconds idle_timeout{75'000};      ///< between two requests
   std::chrono::milliseconds body_silence{300'000};     ///< a request body brings no byte
+  std::chrono::milliseconds park_after{200};           ///< an idle connection gives back what it waits with
   std::chrono::milliseconds send_silence{300'000};     ///< nothing of a response gets to the client for so long
   /// When the server drains, a connection on which nothing was asked yet has so long to begin: its client could not know.
   std::chrono::milliseconds first_at_drain{3'000};

@@ -14,12 +14,15 @@
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace mgw::proxy {
 
@@ -31,13 +34,14 @@ namespace mgw::proxy {
 /// Thread rule: the stream's. Precondition: stream and options outlive it.
 class request_reader {
 public:
-  enum class outcome { request, closed, refused };
+  enum class outcome { request, closed, refused, parked };
 
   request_reader(any_stream& stream, net::deadline_queue& deadlines, server_options const& options)
-      : stream_(stream), options_(options), limit_(deadlines, stream), parser_(options.limits) {}
+      : stream_(stream), options_(options), limit_(deadlines, *this), parser_(options.limits) {}
 
   /// Waits for the next request, `patience` for its first byte. `closed`: there is none, and nobody to answer.
   /// `refused`: see `error`; what follows on the connection cannot be understood.
+  /// `parked`: none has come for `park_after`, and who allowed that waits for the stream to call; the next call goes on.
   /// Precondition: the body before was read to its end.
   asio::awaitable<outcome> next(std::chrono::milliseconds patience);
   /// Views live until the next call of `next`.
@@ -63,6 +67,8 @@ public:
   bool broken() const noexcept { return broken_; }
   /// It waits for the first byte of a request.
   bool idle() const noexcept { return idle_; }
+  /// `next` may end with `parked`, where the stream can call.
+  void allow_parking() noexcept { may_park_ = true; }
   bool timed_out() const noexcept { return limit_.expired(); }
   /// True once the peer has closed or reset; looks without waiting (what it finds is kept).
   bool gone();
@@ -70,7 +76,14 @@ public:
   std::string_view take_unread() noexcept;
   /// Reads and forgets, at most `max` bytes within `patience`: so that a peer still sending is not answered with a RST.
   asio::awaitable<void> skip(std::size_t max);
-  void arm(std::chrono::milliseconds limit) { limit_.arm(limit); }
+  void arm(std::chrono::milliseconds limit) {
+    idle_until_ = {};
+    limit_.arm(limit);
+  }
+
+  // For its deadline.
+  void cancel() noexcept { stream_.cancel(); }
+  std::optional<std::chrono::steady_clock::time_point> put_off(std::chrono::steady_clock::time_point now) noexcept;
 
 private:
   struct window {  // of the block in use
@@ -88,6 +101,7 @@ private:
   }
   void forget();
   io_result try_first();
+  void begin_waiting(std::chrono::milliseconds patience);
   void settle_body_block() noexcept;
   http::parse_error judge();
   asio::awaitable<std::error_code> fill();
@@ -105,8 +119,8 @@ private:
   http::body_decoder decoder_;
   http::parse_error error_{};
   std::uint64_t bytes_ = 0;
-  std::chrono::steady_clock::time_point begun_;
-  bool continue_due_ = false, broken_ = false, idle_ = false;
+  std::chrono::steady_clock::time_point begun_, idle_until_;  // idle_until_: of a wait that can be parked
+  bool continue_due_ = false, broken_ = false, idle_ = false, may_park_ = false, parked_ = false;
 };
 
 inline asio::awaitable<std::error_code> request_reader::fill() {
@@ -149,15 +163,38 @@ inline io_result request_reader::try_first() {
   return r;
 }
 
+/// One that was parked has waited before.
+inline void request_reader::begin_waiting(std::chrono::milliseconds patience) {
+  idle_ = false;
+  if (std::exchange(parked_, false)) return;
+  arm(patience);
+  if (!may_park_ || patience <= options_.park_after) return;
+  auto const now = std::chrono::steady_clock::now();
+  idle_until_ = now + std::min<std::chrono::milliseconds>(patience, std::chrono::hours(24 * 365));
+  limit_.arm_at(now + options_.park_after);
+}
+
+/// Whoever has waited for a while is parked, and waits on for the rest of its time.
+inline std::optional<std::chrono::steady_clock::time_point> request_reader::put_off(
+    std::chrono::steady_clock::time_point now) noexcept {
+  if (!idle_ || now >= idle_until_) return std::nullopt;
+  if (parked_) return idle_until_;
+  if (!stream_.can_call_back()) return std::min(idle_until_, now + options_.park_after);
+  parked_ = true;
+  stream_.interrupt();
+  return idle_until_;
+}
+
 inline asio::awaitable<request_reader::outcome> request_reader::next(std::chrono::milliseconds patience) {
   forget();
   if (begin_ == end_) {
     begin_ = 0;
-    limit_.arm(patience);
+    begin_waiting(patience);
     io_result r = try_first();
     while (r.ec == asio::error::would_block) {
       idle_ = true;
       bool const ready = co_await stream_.readable();
+      if (parked_) co_return outcome::parked;
       idle_ = false;
       r.ec = asio::error::operation_aborted;
       if (ready) r = try_first();

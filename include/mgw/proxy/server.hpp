@@ -35,6 +35,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -221,6 +222,7 @@ private:
       server_->connections_.fetch_sub(1);
     }
     explicit operator bool() const noexcept { return server_ != nullptr; }
+    server& self() const noexcept { return *server_; }
 
   private:
     server* server_ = nullptr;
@@ -306,6 +308,7 @@ private:
           x(std::move(stream), std::move(peer), self.options_, worker),
           live(self.live_[worker.index]),
           at(live.insert(live.end(), &x)) {
+      x.allow_parking();
       if (self.draining_.load()) x.drain();
     }
     open_connection(open_connection const&) = delete;
@@ -314,12 +317,31 @@ private:
   };
   /// A coroutine of its own: nothing of the handshake is kept while it waits.
   void serve(net::worker& worker, admission place, any_stream stream, peer_info peer) {
-    auto c = std::make_unique<open_connection>(*this, worker, std::move(place), std::move(stream), std::move(peer));
-    asio::co_spawn(worker.io.get_executor(), exchanges(*this, std::move(c)), asio::detached);
+    go_on(std::make_unique<open_connection>(*this, worker, std::move(place), std::move(stream), std::move(peer)));
+  }
+  void go_on(std::unique_ptr<open_connection> c) {
+    auto const executor = c->x.worker().io.get_executor();
+    asio::co_spawn(executor, exchanges(*this, std::move(c)), asio::detached);
   }
   static asio::awaitable<void> exchanges(server& self, std::unique_ptr<open_connection> c) {
-    std::unique_ptr<open_connection> const held(std::move(c));  // to the end of this body, also if a parameter lives longer
+    std::unique_ptr<open_connection> held(std::move(c));  // to the end of this body, also if a parameter lives longer
     co_await proxy::serve(held->x, self.handler_, self.log_);
+    if (held->x.parked()) park(std::move(held));
+  }
+  /// It waits without a coroutine: thousands of idle connections do nothing else.
+  static void park(std::unique_ptr<open_connection> c) {
+    exchange& x = c->x;
+    x.when_asked(wake_up(
+        [](void* parked, bool call) {
+          std::unique_ptr<open_connection> mine(static_cast<open_connection*>(parked));
+          server& self = mine->place.self();
+          try {
+            if (call) self.go_on(std::move(mine));
+          } catch (std::bad_alloc const&) {
+            // A connection less.
+          }
+        },
+        c.release()));
   }
 
   net::worker_pool& workers_;
