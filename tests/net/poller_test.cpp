@@ -10,8 +10,10 @@
 
 #include <support/run_io.hpp>
 
+#include <algorithm>
 #include <array>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -164,6 +166,24 @@ TEST_CASE("who doubts what is known looks") {
   CHECK_FALSE(seen);
   CHECK(parked.near->may(side::read));
   CHECK(parked.receive(8) == 4);
+}
+
+TEST_CASE("what is known is of a moment ago for the first few who are told, and for nobody else") {
+  asio::io_context io(1);
+  std::vector<link> all;
+  std::vector<bool> just;
+  for (int i = 0; i < 40; ++i) CHECK(all.emplace_back(io).receive(1) == -1);
+  auto const asks = [&] { just.push_back(all[0].near->just_told()); };
+  for (link const& l : all) asio::co_spawn(io, after(*l.near, asks), asio::detached);
+  io.poll();
+  asks();  // not called by the poller
+  CHECK(just == std::vector<bool>{false});
+  for (link const& l : all) l.send("x");
+  io.run();
+  REQUIRE(just.size() == 41);
+  CHECK(just[1]);
+  CHECK_FALSE(just[40]);
+  CHECK(std::is_sorted(just.begin() + 1, just.end(), std::greater<>()));
 }
 
 TEST_CASE("many sockets that are ready at once are all told") {

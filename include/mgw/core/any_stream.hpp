@@ -26,7 +26,7 @@ class any_stream {
     virtual asio::awaitable<std::error_code> shutdown() = 0;
     virtual void cancel() noexcept = 0;
     virtual void interrupt() noexcept = 0;
-    virtual void look_again() noexcept = 0;
+    virtual void look_again(look how) noexcept = 0;
     virtual void reset() noexcept = 0;
     virtual std::optional<std::int64_t> acknowledged() noexcept = 0;
     virtual bool can_call_back() noexcept = 0;
@@ -47,7 +47,7 @@ class any_stream {
     asio::awaitable<std::error_code> shutdown() override { return s.shutdown(); }
     void cancel() noexcept override { s.cancel(); }
     void interrupt() noexcept override { s.interrupt(); }
-    void look_again() noexcept override { mgw::look_again(s); }
+    void look_again(look how) noexcept override { mgw::look_again(s, how); }
     void reset() noexcept override { s.reset(); }
     std::optional<std::int64_t> acknowledged() noexcept override { return acknowledged_by(s); }
     bool can_call_back() noexcept override {
@@ -85,7 +85,7 @@ public:
   asio::awaitable<std::error_code> shutdown() { return p_->shutdown(); }
   void cancel() noexcept { p_->cancel(); }
   void interrupt() noexcept { p_->interrupt(); }
-  void look_again() noexcept { p_->look_again(); }
+  void look_again(look how) noexcept { p_->look_again(how); }
   void reset() noexcept { p_->reset(); }
   std::optional<std::int64_t> acknowledged() noexcept { return p_->acknowledged(); }
   bool can_call_back() noexcept { return p_->can_call_back(); }

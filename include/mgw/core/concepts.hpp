@@ -39,8 +39,8 @@ using const_buffers = std::span<asio::const_buffer const>;
 ///
 /// Not required: `s.acknowledged()`, noexcept, optional<int64_t>: a number that grows as the peer gets what was written,
 /// however much of that still lies between them. With it, a deadline of a writer sees what gets on inside of a write, and
-/// behind its end; without it, the ends of writes alone. `s.look_again()`, noexcept: the next `try_read` finds what is there
-/// then, where the stream otherwise believes what it was told a moment ago. `s.send_file(fd, offset, n)`,
+/// behind its end; without it, the ends of writes alone. `s.look_again(how)`, noexcept: the next `try_read` finds what is
+/// there then, where the stream otherwise believes what it was told (`look`). `s.send_file(fd, offset, n)`,
 /// awaitable<io_result>: writes bytes of an open file without bringing them here; std::errc::io_error where the file
 /// does not give them, and the connection is as good as it was. `s.when_readable(w)` with `s.can_call_back()`, noexcept
 /// bool: calls a wake_up where `readable()` would end, so that nothing else has to wait.
@@ -71,10 +71,13 @@ asio::awaitable<io_result> read_when_ready(S& s, asio::mutable_buffer into) {
   co_return r;
 }
 
+/// How new what a stream knows has to be: of `now`, or of a moment ago, which is no longer than bytes may be on their way.
+enum class look { now, lately };
+
 /// Lets the next `try_read` find what is there then.
 template <class S>
-void look_again(S& s) noexcept {
-  if constexpr (requires { s.look_again(); }) s.look_again();
+void look_again(S& s, look how) noexcept {
+  if constexpr (requires { s.look_again(how); }) s.look_again(how);
 }
 
 /// Streams that can write what a file has without bringing it here.

@@ -56,6 +56,7 @@ private:
   template <class T>
   class wait_room;
   static constexpr int at_once = 128;  // sockets that are served before others of Asio's handlers have their turn
+  static constexpr int few = 16;       // are told within a moment
 
   void shutdown() override;
   void look() noexcept;
@@ -70,6 +71,7 @@ private:
   bool armed_ = false;       // Asio tells us when a socket is ready: whenever somebody waits
   bool kicked_ = false;      // it is about to do so in any case
   bool serving_ = false;
+  int told_ = 0;             // since the last look
   bool current_ = false;     // the last look found all there was, and the next one is due: what is known is believed
 };
 
@@ -193,6 +195,8 @@ public:
   void found_nothing(side s) noexcept { of(s).ready = false; }
   /// The next attempt is made in any case: for who has to know what is there now, not when the poller looked last.
   void doubt(side s) noexcept { of(s).ready = true; }
+  /// What is known was found out a moment ago: since then only a few were told of it.
+  bool just_told() const noexcept { return poller_.serving_ && poller_.current_ && poller_.told_ <= few; }
   /// A read brought less than it had room for: there is no more, unless the peer's end is there already.
   void found_last() noexcept {
     if (!short_reads_) of(side::read).ready = false;
@@ -286,6 +290,7 @@ inline void poller::look() noexcept {
   std::array<epoll_event, at_once> found;
   int const n = ::epoll_wait(epoll_.native_handle(), found.data(), at_once, 0);
   current_ = n >= 0 && n < at_once;
+  told_ = 0;
   for (int i = 0; i < n; ++i)
     static_cast<watched*>(found[static_cast<std::size_t>(i)].data.ptr)->note(found[static_cast<std::size_t>(i)].events);
 }
@@ -293,7 +298,7 @@ inline void poller::look() noexcept {
 inline void poller::serve() {
   serving_ = true;
   try {
-    while (!due_.alone()) static_cast<waiter*>(due_.next)->tell();
+    for (; !due_.alone(); ++told_) static_cast<waiter*>(due_.next)->tell();
   } catch (...) {
     settle();
     throw;

@@ -79,7 +79,9 @@ public:
   }
   io_result try_read(asio::mutable_buffer into);
   io_result try_write(const_buffers from);
-  void look_again() noexcept { socket_->doubt(poller::side::read); }
+  void look_again(look how) noexcept {
+    if (how == look::now || !socket_->just_told()) socket_->doubt(poller::side::read);
+  }
   /// Sends FIN.
   asio::awaitable<std::error_code> shutdown() {
     std::error_code ec;

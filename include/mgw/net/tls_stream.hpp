@@ -85,7 +85,7 @@ public:
     p_->next.cancel();
   }
   void interrupt() noexcept { p_->next.interrupt(); }
-  void look_again() noexcept { mgw::look_again(p_->next); }
+  void look_again(look how) noexcept { mgw::look_again(p_->next, how); }
   /// Of the stream below, if that can say it: encrypted bytes.
   std::optional<std::int64_t> acknowledged() noexcept { return acknowledged_by(p_->next); }
   void reset() noexcept {

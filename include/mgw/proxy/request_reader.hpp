@@ -280,7 +280,7 @@ inline bool request_reader::gone() {
   if (!block_) return false;
   window const w = in_use();
   if (w.end == lent_buffer::capacity) return false;
-  stream_.look_again();
+  stream_.look_again(look::lately);
   io_result const r = stream_.try_read(asio::buffer(w.base + w.end, lent_buffer::capacity - w.end));
   w.end += r.n;
   if (r.n != 0 || r.ec == asio::error::would_block) return false;

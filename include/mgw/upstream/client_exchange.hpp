@@ -356,7 +356,7 @@ inline bool client_exchange::would_wait() {
   }
   begin_ = end_ = 0;
   if (flow_ && !flow_->ready_now()) return true;
-  lease_.stream().look_again();  // what is gathered, or leaves with its head, may have come since
+  lease_.stream().look_again(look::now);  // what is gathered, or leaves with its head, may have come since
   io_result const r = lease_.stream().try_read(asio::buffer(body_block_.data(), room()));
   end_ = r.n;
   passed(r.n, true);
