@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures whether a request costs the same however much there is: connections, objects in the cache, known devices, workers.
 
-  bench/scale.py [--rounds N] [--connections N] [--objects N] [--devices N]
+  bench/scale.py [--rounds N] [--connections N] [--more-connections N] [--objects N] [--devices N]
 
 CPU of the gateway for each request, medians; bench/README.md says how. It needs what bench/run.sh builds, and wrk."""
 import argparse
@@ -54,6 +54,21 @@ class Gateway(peers.Gateway):
                 os.sched_setaffinity(int(thread), every)
 
 
+class ReverseProxy(peers.Proxy):
+    """The toolkit's server, relay and pools, without the gateway's own bound on connections."""
+    made = 0
+
+    def __init__(self, bench):
+        super().__init__(bench)
+        ReverseProxy.made += 1
+        self.name = f'reverse-proxy{ReverseProxy.made}-'
+
+    def command(self, environment):
+        bench = self.bench
+        return [bench.program('mgw-reverse-proxy'), '--listen', f'127.0.0.1:{self.port}', '--tls-cert', bench.cert, '--tls-key', bench.key,
+                '--upstream', f'https://localhost:{bench.origin_port}', '--upstream-ca', bench.cert, '--max-connections', '100000']
+
+
 class Scale(harness.Bench):
     def calls_cpu(self, proxy, *options):
         """Microseconds of CPU for a relayed call, 32 clients."""
@@ -81,7 +96,9 @@ class Scale(harness.Bench):
         self.start_origin(self.cert, self.key)
         self.start_plain_origin()
         print(f'\nµs of CPU for each request {"few":>41}{"many":>8}')
-        self.connections()
+        self.connections('a relayed call', lambda: self.two(), self.o.connections)
+        self.connections("the same by mgw-reverse-proxy", lambda: self.started(ReverseProxy(self), ReverseProxy(self)),
+                         self.o.more_connections)
         self.objects()
         self.devices()
         self.workers()
@@ -92,7 +109,10 @@ class Scale(harness.Bench):
         return [p[0] for p in pairs], [p[1] for p in pairs]
 
     def two(self, **how):
-        self.relays = [Gateway(self), Gateway(self, **how)]
+        return self.started(Gateway(self), Gateway(self, **how))
+
+    def started(self, *proxies):
+        self.relays = proxies
         for proxy in self.relays:
             proxy.start()
             self.calls_cpu(proxy)
@@ -101,14 +121,14 @@ class Scale(harness.Bench):
     def end(self):
         self.stop_proxies(self.relays)
 
-    def connections(self):
-        few, many = self.two()
-        for proxy, n in ((few, 10), (many, self.o.connections)):
+    def connections(self, what, start, most):
+        few, many = start()
+        for proxy, n in ((few, 10), (many, most)):
             proxy.idle = self.start_load(proxy.url(CALL), '--idle', str(n), '--header', HEADER)
             proxy.idle.stdout.readline()
-        self.say(f'a relayed call, beside 10 and {self.o.connections} idle connections',
+        self.say(f'{what}, beside 10 and {most} idle connections',
                  *self.in_pairs(lambda: self.calls_cpu(few), lambda: self.calls_cpu(many)))
-        for proxy, n in ((few, 10), (many, self.o.connections)):
+        for proxy, n in ((few, 10), (many, most)):
             held = len(os.listdir(f'/proc/{proxy.process.pid}/fd'))
             if held < n:
                 self.failures.append(f'{n} connections were to be idle, and the gateway has {held} descriptors open')
@@ -128,19 +148,20 @@ class Scale(harness.Bench):
     def devices(self):
         scripts = []
         for n in (1, self.o.devices):
-            tokens = [self.token(i) for i in range(n)]
+            # As many tokens of one device: the load has the same work.
+            tokens = [self.token(i % n, i) for i in range(self.o.devices)]
             scripts.append(os.path.join(self.work, f'{n}.lua'))
             with open(scripts[-1], 'w') as f:
-                f.write('tokens = {' + ','.join(f'"{t}"' for t in tokens) + '}\n' + OF_MANY % n)
+                f.write('tokens = {' + ','.join(f'"{t}"' for t in tokens) + '}\n' + OF_MANY % len(tokens))
         few, many = self.two()
         self.say(f'a relayed call, by 1 and by {self.o.devices} devices',
                  *self.in_pairs(lambda: self.calls_cpu(few, '-s', scripts[0]), lambda: self.calls_cpu(many, '-s', scripts[1])))
         self.end()
 
     @staticmethod
-    def token(device):
+    def token(device, which):
         part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip('=')
-        return f'{part({"alg": "RS256"})}.{part({"sub": f"6f64d0a1-0000-4000-8000-{device:012}"})}.c2lnbmF0dXJl'
+        return f'{part({"alg": "RS256"})}.{part({"sub": f"6f64d0a1-0000-4000-8000-{device:012}"})}.{part(which)}'
 
     def workers(self):
         few, many = self.two(workers=2)
@@ -151,7 +172,11 @@ class Scale(harness.Bench):
 def idle_connections():
     """16,000; or what the gateway takes under the hard limit of descriptors, two for each connection and a hundred, less those of
     the load (examples/gateway/open_files.hpp)."""
-    return min(16_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100) // 2 - 50)
+    return min(16_000, (hard_limit() - 100) // 2 - 50)
+
+
+def hard_limit():
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def main():
@@ -161,6 +186,7 @@ def main():
     p.add_argument('--rounds', type=int, default=5)
     p.add_argument('--requests', type=int, default=8000, help='hits in each round')
     p.add_argument('--connections', type=int, default=idle_connections(), help='idle ones: 16,000, or what descriptors allow')
+    p.add_argument('--more-connections', type=int, default=min(16_000, hard_limit() - 200), help='those of mgw-reverse-proxy')
     p.add_argument('--objects', type=int, default=10_000)
     p.add_argument('--devices', type=int, default=100_000)
     o = p.parse_args()

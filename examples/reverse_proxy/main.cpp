@@ -39,6 +39,7 @@ struct reverse_proxy {
 
 int main(int argc, char** argv) try {
   std::string listen = "127.0.0.1:8080", upstream, certificate, key, authority, directory;
+  mgw::proxy::server_options serving;
   CLI::App app("mgw-reverse-proxy: relays HTTP/1.1 to one upstream");
   app.add_option("--listen", listen, "address and port, such as :80; port 0 is any free one")->capture_default_str();
   app.add_option("--upstream", upstream, "the upstream's URL")->required();
@@ -46,6 +47,9 @@ int main(int argc, char** argv) try {
   identity->needs(app.add_option("--tls-key", key, "and this private key (PEM)")->needs(identity));
   app.add_option("--upstream-ca", authority, "the roots to trust upstream (PEM), in place of the system's");
   app.add_option("--cache", directory, "keep what GET fetches in this directory");
+  app.add_option("--max-connections", serving.max_connections, "of clients; each may need two descriptors")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {
@@ -81,7 +85,7 @@ int main(int argc, char** argv) try {
   reverse_proxy const handler(mgw::proxy::forward(upstreams, to), files ? cache.get() : nullptr,
                               (base->tls ? "https://" : "http://") + to.host + to.path_prefix);
 
-  mgw::proxy::server server(workers, {}, handler, log);
+  mgw::proxy::server server(workers, serving, handler, log);
   std::optional<mgw::net::tls_context> tls;
   if (!certificate.empty()) tls = mgw::net::tls_context::server({certificate, key});
   auto const bound = server.listen(*address, tls);

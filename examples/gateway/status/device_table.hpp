@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -39,7 +40,8 @@ struct device_entry {
 };
 
 /// The devices that were seen, so many at most: those that were not seen for the longest time are forgotten. A device
-/// has about 200 bytes here. Any thread; a known device costs one look-up and no allocation.
+/// has about 200 bytes here. Any thread; a device that is known, or takes
+/// the place of another, costs no allocation.
 class device_table {
 public:
   /// What a request that has ended tells.
@@ -66,10 +68,15 @@ public:
     std::lock_guard const hold(s.mutex);
     auto found = s.by_name.find(name);
     if (found == s.by_name.end()) {
-      if (size_.load(std::memory_order_relaxed) >= most_ && !forget_one(s)) return;
-      s.all.emplace_front(std::string(name), device_entry());
-      found = s.by_name.emplace(s.all.front().first, s.all.begin()).first;
-      size_.fetch_add(1, std::memory_order_relaxed);
+      if (size_.load(std::memory_order_relaxed) < most_) {
+        s.all.emplace_front(std::string(name), device_entry());
+        found = s.by_name.emplace(s.all.front().first, s.all.begin()).first;
+        size_.fetch_add(1, std::memory_order_relaxed);
+      } else if (!s.all.empty()) {
+        found = replace_oldest(s, name);
+      } else {
+        return;
+      }
     } else {
       s.all.splice(s.all.begin(), s.all, found->second);
     }
@@ -98,18 +105,22 @@ public:
 private:
   static constexpr std::size_t max_name = 100, max_why = 200;  // bytes
   using order = std::list<std::pair<std::string, device_entry>>;
+  using names = std::unordered_map<std::string_view, order::iterator>;
   struct shard {
     std::mutex mutex;
-    order all;                                                      // the last seen first
-    std::unordered_map<std::string_view, order::iterator> by_name;  // the names are those of `all`
+    order all;      // the last seen first
+    names by_name;  // the texts are those of `all`
   };
-  /// Of this shard's, which stand for all: names are spread evenly. False: it has none. Precondition: it is locked.
-  bool forget_one(shard& s) {
-    if (s.all.empty()) return false;
-    s.by_name.erase(s.all.back().first);
-    s.all.pop_back();
-    size_.fetch_sub(1, std::memory_order_relaxed);
-    return true;
+  /// Of this shard's, which stand for all: names are spread evenly. Without an allocation as a rule: where there are more
+  /// devices than places, that is what many requests come to. Precondition: it is locked, and has one.
+  static names::iterator replace_oldest(shard& s, std::string_view name) {
+    auto place = s.by_name.extract(s.all.back().first);
+    s.all.splice(s.all.begin(), s.all, std::prev(s.all.end()));
+    s.all.front().first = name;
+    s.all.front().second = device_entry();
+    place.key() = s.all.front().first;
+    place.mapped() = s.all.begin();
+    return s.by_name.insert(std::move(place)).position;
   }
 
   std::size_t const most_;
