@@ -122,7 +122,8 @@ private:
   std::optional<http::range_spec> range_;
   bool partial_ = false;
   std::uint64_t length_ = 0, at_ = 0, end_ = 0;  // what is sent: [at_, end_)
-  bool from_file_ = true;                        // it can be sent straight from its file
+  bool from_file_ = true;                        // it can be sent straight from its file,
+  std::uint64_t piece_ = 1024 * 1024;            // and so much went so last
   read_blocks blocks_;
 };
 
@@ -341,6 +342,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     } else if (std::size_t const whole = straight(v, limit); whole != 0) {
       io_result const r = co_await x_.write_file(v.body->fd(), at_, whole);
       at_ += r.n;
+      piece_ = r.n;
       from_file_ = r.ec != std::errc::io_error;
       if (from_file_) ec = r.ec;
     } else {
@@ -369,9 +371,10 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 
 /// How many bytes can be sent straight from the file now, if that is worth it. Only of what is complete: of a part that is
 /// taken up again some is written anew, and what is on its way would change. Only what is in memory: all others would wait.
+/// And not much more than the connection takes at once, so that this was just looked at.
 inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint64_t limit) const {
   static constexpr std::uint64_t least = 64 * 1024, most = 2 * 1024 * 1024;
-  std::uint64_t const n = std::min(limit - at_, most);
+  std::uint64_t const n = std::min(limit - at_, std::clamp(2 * piece_, least, most));
   bool const can = from_file_ && v.phase == cache::fill_phase::complete && n >= least && x_.sends_files() && x_.head_sent();
   return can && v.body->resident(at_, n) ? n : 0;
 }

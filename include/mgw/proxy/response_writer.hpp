@@ -71,8 +71,8 @@ public:
   }
   /// Whether `write_file` may be used once the head is out.
   bool sends_files() const noexcept { return framing_.kind == http::body_kind::length && stream_.sends_files(); }
-  /// Sends bytes of an open file as body bytes; see Stream's send_file. Precondition: `sends_files()`, `head_out()`;
-  /// no more than was promised. Errors: std::errc::io_error where the file does not give them: what was not sent can be written otherwise.
+  /// Sends some bytes of an open file as body bytes; see FileSender. Precondition: `sends_files()`, `head_out()`; no more
+  /// than was promised. Errors: std::errc::io_error where the file does not give them: they can be written otherwise.
   asio::awaitable<io_result> write_file(int fd, std::uint64_t offset, std::size_t n);
   /// The body is whole; `last`: its last bytes, which leave together with what ends it.
   asio::awaitable<std::error_code> finish(std::string_view last = {});
@@ -240,18 +240,13 @@ inline asio::awaitable<std::error_code> response_writer::write(const_buffers byt
 
 inline asio::awaitable<io_result> response_writer::write_file(int fd, std::uint64_t offset, std::size_t n) {
   assert(sends_files() && head_out_ && n <= framing_.length - body_out_);
-  io_result all;
-  while (all.n < n && !all.ec) {
-    limit_.arm(options_.send_silence);
-    io_result const r = co_await stream_.send_file(fd, offset + all.n, n - all.n);
-    limit_.disarm();
-    all.n += r.n;
-    all.ec = r.ec;
-    bytes_ += r.n;
-    body_out_ += r.n;
-  }
-  broken_ = broken_ || (all.ec && all.ec != std::errc::io_error);
-  co_return all;
+  limit_.arm(options_.send_silence);
+  io_result const r = co_await stream_.send_file(fd, offset, n);
+  limit_.disarm();
+  bytes_ += r.n;
+  body_out_ += r.n;
+  broken_ = broken_ || (r.ec && r.ec != std::errc::io_error);
+  co_return r;
 }
 
 inline bool response_writer::finish_now(std::string_view last, std::error_code& ec) {
