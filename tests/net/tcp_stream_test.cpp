@@ -145,7 +145,7 @@ struct some_file {
 
 asio::awaitable<void> send_file_all(tcp_stream& s, int fd, std::uint64_t offset, std::size_t n, io_result& all) {
   while (all.n < n && !all.ec) {
-    io_result const r = co_await s.send_file(fd, offset + all.n, n - all.n);
+    io_result const r = co_await s.send_file(fd, offset + all.n, n - all.n, {});
     all.n += r.n;
     all.ec = r.ec;
   }
@@ -175,15 +175,33 @@ asio::awaitable<void> send_files() {
   CHECK(*a.acknowledged() - before == static_cast<std::int64_t>(got.size()));
 
   // What the file does not give says nothing of the connection.
-  io_result r = co_await a.send_file(f.fd, text.size(), 10);
+  io_result r = co_await a.send_file(f.fd, text.size(), 10, {});
   CHECK(r.ec == std::errc::io_error);
   int const directory = ::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  r = co_await a.send_file(directory, 0, 10);
+  r = co_await a.send_file(directory, 0, 10, {});
   ::close(directory);
   CHECK(r.ec == std::errc::io_error);
-  r = co_await a.send_file(f.fd, text.size() - 3, 10);
+  r = co_await a.send_file(f.fd, text.size() - 3, 10, {});
   CHECK_FALSE(r.ec);
   CHECK(r.n == 3);
+
+  // What comes before it leaves first, and also where the file gives nothing.
+  std::array<asio::const_buffer, 2> const head = {asio::buffer("he", 2), asio::buffer("ad:", 3)};
+  r = co_await a.send_file(f.fd, 7, 4, head);
+  CHECK_FALSE(r.ec);
+  CHECK(r.n == 9);
+  r = co_await a.send_file(f.fd, text.size(), 10, head);
+  CHECK(r.ec == std::errc::io_error);
+  CHECK(r.n == 5);
+  std::array<asio::const_buffer, 1> const behind = {asio::buffer(".", 1)};
+  r = co_await a.write_some(behind);  // ends what has waited for more
+  std::string const all = text.substr(text.size() - 3) + "head:" + text.substr(7, 4) + "head:.";
+  for (got.clear(); got.size() < all.size();) {
+    r = co_await b.read_some(asio::buffer(buffer));
+    REQUIRE_FALSE(r.ec);
+    got.append(buffer, 0, r.n);
+  }
+  CHECK(got == all);
 
   // Who waits for room is told by interrupt(), cancel() and the peer's end.
   io_result interrupted;
@@ -199,7 +217,7 @@ asio::awaitable<void> send_files() {
   co_await last.join();
   CHECK((cut.ec == asio::error::connection_reset || cut.ec == asio::error::broken_pipe));
   a.cancel();
-  r = co_await a.send_file(f.fd, 0, 10);
+  r = co_await a.send_file(f.fd, 0, 10, {});
   CHECK(r.ec == asio::error::operation_aborted);
 }
 

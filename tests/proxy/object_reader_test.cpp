@@ -289,7 +289,6 @@ TEST_CASE_TEMPLATE("what is complete and in memory is sent straight from its fil
   body->reads = 0;
   CHECK((first.get("/").body == s.body));
   CHECK(body->asked >= 3);
-  CHECK(body->reads == 1);  // what goes with the head
   first.request("GET", "/", {{"Range", "bytes=1234567-4765432"}});
   CHECK((first.read_reply().body == s.body.substr(1'234'567, 3'530'866)));
   CHECK((first.get("/").body == s.body));

@@ -32,7 +32,7 @@ class any_stream {
     virtual bool can_call_back() noexcept = 0;
     virtual void when_readable(wake_up w) = 0;
     virtual bool sends_files() const noexcept = 0;
-    virtual asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) = 0;
+    virtual asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) = 0;
   };
   static asio::awaitable<io_result> refuse() { co_return io_result{std::make_error_code(std::errc::io_error), 0}; }
   template <Stream S>
@@ -60,9 +60,9 @@ class any_stream {
       if constexpr (CallsBack<S>) s.when_readable(std::move(w));
     }
     bool sends_files() const noexcept override { return FileSender<S>; }
-    asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) override {
+    asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) override {
       if constexpr (FileSender<S>)
-        return s.send_file(fd, offset, n);
+        return s.send_file(fd, offset, n, before);
       else
         return refuse();
     }
@@ -93,7 +93,9 @@ public:
   void when_readable(wake_up w) { p_->when_readable(std::move(w)); }
   /// Whether `send_file` is more than io_error.
   bool sends_files() const noexcept { return p_->sends_files(); }
-  asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) { return p_->send_file(fd, offset, n); }
+  asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
+    return p_->send_file(fd, offset, n, before);
+  }
 };
 static_assert(Stream<any_stream>);
 

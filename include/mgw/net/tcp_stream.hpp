@@ -59,14 +59,14 @@ public:
     }
     co_return r;
   }
-  /// One sendfile(2). Waits for the disk where the bytes are not in memory. Precondition: they do not change as long as
+  /// One sendfile(2), behind what `before` has. Waits for the disk where the bytes are not in memory. Precondition: they do not change as long as
   /// they are on their way: the system keeps no copy.
-  asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n) {
-    io_result r = try_send_file(fd, offset, n);
+  asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
+    io_result r = try_send_file(fd, offset, n, before);
     while (r.ec == asio::error::would_block) {
       bool const ready = co_await socket_->wait(poller::side::write);
       r.ec = asio::error::operation_aborted;
-      if (ready) r = try_send_file(fd, offset, n);
+      if (ready) r = try_send_file(fd, offset, n, before);
     }
     co_return r;
   }
@@ -78,7 +78,7 @@ public:
     if (cancelled_) socket_->interrupt();
   }
   io_result try_read(asio::mutable_buffer into);
-  io_result try_write(const_buffers from);
+  io_result try_write(const_buffers from) { return send_some(from, MSG_NOSIGNAL); }
   void look_again(look how) noexcept {
     if (how == look::now || !socket_->just_told()) socket_->doubt(poller::side::read);
   }
@@ -117,7 +117,8 @@ public:
 private:
   static constexpr std::size_t max_buffers = 16;
 
-  io_result try_send_file(int fd, std::uint64_t offset, std::size_t n);
+  io_result send_some(const_buffers from, int flags);
+  io_result try_send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before);
   static asio::awaitable<bool> refuse() { co_return false; }
   static std::unique_ptr<poller::watched> watch(asio::any_io_executor const& executor, int descriptor) try {
     return std::make_unique<poller::watched>(poller::of(executor), descriptor);
@@ -162,7 +163,7 @@ inline io_result tcp_stream::try_read(asio::mutable_buffer into) {
   }
 }
 
-inline io_result tcp_stream::try_write(const_buffers from) {
+inline io_result tcp_stream::send_some(const_buffers from, int flags) {
   if (cancelled_) return {asio::error::operation_aborted, 0};
   if (!socket_->may(poller::side::write)) return {asio::error::would_block, 0};
   iovec parts[max_buffers];
@@ -174,8 +175,8 @@ inline io_result tcp_stream::try_write(const_buffers from) {
   message.msg_iovlen = count;
   for (;;) {
     // One buffer is the common case, and send(2) has less to copy in and to check.
-    ssize_t const n = count == 1 ? ::send(native_handle(), parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                                 : ::sendmsg(native_handle(), &message, MSG_NOSIGNAL);
+    ssize_t const n = count == 1 ? ::send(native_handle(), parts[0].iov_base, parts[0].iov_len, flags)
+                                 : ::sendmsg(native_handle(), &message, flags);
     if (n >= 0) {
       written_ += n;
       return {{}, static_cast<std::size_t>(n)};
@@ -188,24 +189,28 @@ inline io_result tcp_stream::try_write(const_buffers from) {
   }
 }
 
-inline io_result tcp_stream::try_send_file(int fd, std::uint64_t offset, std::size_t n) {
+inline io_result tcp_stream::try_send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
   if (cancelled_) return {asio::error::operation_aborted, 0};
   if (!socket_->may(poller::side::write)) return {asio::error::would_block, 0};
+  io_result done;
+  if (!before.empty()) done = send_some(before, MSG_NOSIGNAL | MSG_MORE);
+  if (done.ec || done.n < asio::buffer_size(before)) return done;
   for (;;) {
     off_t at = static_cast<off_t>(offset);
     ssize_t const sent = ::sendfile(native_handle(), fd, &at, n);
     if (sent > 0) {
       written_ += sent;
-      return {{}, static_cast<std::size_t>(sent)};
+      return {{}, done.n + static_cast<std::size_t>(sent)};
     }
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       socket_->found_nothing(poller::side::write);
-      return {asio::error::would_block, 0};
+      if (done.n == 0) done.ec = asio::error::would_block;
+      return done;
     }
     // Its end, a disk's fault, a file system that cannot: all else is the socket's.
     if (sent == 0 || errno == EIO || errno == EINVAL || errno == ENOSYS)
-      return {std::make_error_code(std::errc::io_error), 0};
-    if (errno != EINTR) return {system_error(errno), 0};
+      return {std::make_error_code(std::errc::io_error), done.n};
+    if (errno != EINTR) return {system_error(errno), done.n};
   }
 }
 

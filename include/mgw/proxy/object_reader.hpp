@@ -346,8 +346,6 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
       from_file_ = r.ec != std::errc::io_error;
       if (from_file_) ec = r.ec;
     } else {
-      // Before what is sent straight from the file there are the head and little more.
-      if (!grows && x_.sends_files() && !x_.head_sent()) limit = std::min<std::uint64_t>(limit, at_ + read_blocks::block_bytes);
       std::size_t n = blocks_.load_resident(*v.body, at_, limit - at_);
       if (n == 0) n = co_await blocks_.load(disk_, v.body, at_, limit - at_);
       if (n == 0) {
@@ -373,9 +371,9 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 /// taken up again some is written anew, and what is on its way would change. Only what is in memory: all others would wait.
 /// And not much more than the connection takes at once, so that this was just looked at.
 inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint64_t limit) const {
-  static constexpr std::uint64_t least = 64 * 1024, most = 2 * 1024 * 1024;
+  static constexpr std::uint64_t least = 16 * 1024, most = 2 * 1024 * 1024;
   std::uint64_t const n = std::min(limit - at_, std::clamp(2 * piece_, least, most));
-  bool const can = from_file_ && v.phase == cache::fill_phase::complete && n >= least && x_.sends_files() && x_.head_sent();
+  bool const can = from_file_ && v.phase == cache::fill_phase::complete && n >= least && x_.sends_files();
   return can && v.body->resident(at_, n) ? n : 0;
 }
 

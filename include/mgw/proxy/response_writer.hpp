@@ -15,6 +15,7 @@
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <chrono>
@@ -69,10 +70,10 @@ public:
     one_ = asio::buffer(bytes);
     return write(const_buffers(&one_, 1));
   }
-  /// Whether `write_file` may be used once the head is out.
+  /// Whether `write_file` may be used.
   bool sends_files() const noexcept { return framing_.kind == http::body_kind::length && stream_.sends_files(); }
-  /// Sends some bytes of an open file as body bytes; see FileSender. Precondition: `sends_files()`, `head_out()`; no more
-  /// than was promised. Errors: std::errc::io_error where the file does not give them: they can be written otherwise.
+  /// Sends some bytes of an open file as body bytes; see FileSender. Precondition: `sends_files()`; no more than was
+  /// promised. Errors: std::errc::io_error where the file does not give them: they can be written otherwise.
   asio::awaitable<io_result> write_file(int fd, std::uint64_t offset, std::size_t n);
   /// The body is whole; `last`: its last bytes, which leave together with what ends it.
   asio::awaitable<std::error_code> finish(std::string_view last = {});
@@ -239,11 +240,22 @@ inline asio::awaitable<std::error_code> response_writer::write(const_buffers byt
 }
 
 inline asio::awaitable<io_result> response_writer::write_file(int fd, std::uint64_t offset, std::size_t n) {
-  assert(sends_files() && head_out_ && n <= framing_.length - body_out_);
+  assert(sends_files() && n <= framing_.length - body_out_);
+  bool const first = !std::exchange(head_out_, true);
+  asio::const_buffer head = asio::buffer(head_);
+  const_buffers const before(&head, first ? 1 : 0);
   limit_.arm(options_.send_silence);
-  io_result const r = co_await stream_.send_file(fd, offset, n);
+  io_result r = co_await stream_.send_file(fd, offset, n, before);
   limit_.disarm();
   bytes_ += r.n;
+  if (first) {
+    if (r.n != 0) first_out_ = std::chrono::steady_clock::now();
+    std::size_t const of_head = std::min(r.n, head.size());
+    r.n -= of_head;
+    head += of_head;
+    bool const sound = !r.ec || r.ec == std::errc::io_error;
+    if (sound && head.size() != 0) r.ec = co_await send_all(std::span(&head, 1));
+  }
   body_out_ += r.n;
   broken_ = broken_ || (r.ec && r.ec != std::errc::io_error);
   co_return r;
