@@ -27,6 +27,9 @@
 #include <vector>
 
 namespace gateway::verifier_process_test {
+
+using state = body_verdict::state;
+
 namespace {
 
 std::string large_artifact() {

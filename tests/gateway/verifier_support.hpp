@@ -35,7 +35,6 @@ namespace gateway {
 
 using mgw::proxy::body_verdict;
 using mgw::proxy::body_verifier;
-using state = body_verdict::state;
 
 inline verifier_options child_options() {
   verifier_options o;
@@ -46,7 +45,7 @@ inline verifier_options child_options() {
 inline asio::awaitable<body_verdict> feed_all(body_verifier& verifier, std::string_view bytes, std::size_t piece) {
   while (!bytes.empty()) {
     auto const v = co_await verifier.take(bytes.substr(0, piece));
-    if (v.is_final()) CHECK(v.what != state::good);
+    if (v.is_final()) CHECK(v.what != body_verdict::state::good);
     bytes.remove_prefix(std::min(piece, bytes.size()));
   }
   co_return co_await verifier.finish();
@@ -61,7 +60,7 @@ inline body_verdict verified(std::string_view bytes, std::size_t piece = std::st
 }
 
 inline void check_bad(body_verdict const& v, std::string_view part) {
-  CHECK(v.what == state::bad);
+  CHECK(v.what == body_verdict::state::bad);
   CHECK_MESSAGE(v.why.find(part) != std::string::npos, v.why);
 }
 

@@ -18,6 +18,9 @@
 #include <vector>
 
 namespace gateway::verifier_test {
+
+using state = body_verdict::state;
+
 namespace {
 
 std::string noise(std::size_t size) {
