@@ -40,8 +40,7 @@ struct device_entry {
 };
 
 /// The devices that were seen, so many at most: those that were not seen for the longest time are forgotten. A device
-/// has about 200 bytes here. Any thread; a device that is known, or takes
-/// the place of another, costs no allocation.
+/// has about 200 bytes here. Any thread; a device that is known, or takes the place of another, costs no allocation.
 class device_table {
 public:
   /// What a request that has ended tells.

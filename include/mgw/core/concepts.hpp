@@ -40,10 +40,7 @@ using const_buffers = std::span<asio::const_buffer const>;
 /// Not required: `s.acknowledged()`, noexcept, optional<int64_t>: a number that grows as the peer gets what was written,
 /// however much of that still lies between them. With it, a deadline of a writer sees what gets on inside of a write, and
 /// behind its end; without it, the ends of writes alone. `s.look_again(how)`, noexcept: the next `try_read` finds what is
-/// there then, where the stream otherwise believes what it was told (`look`). `s.send_file(fd, offset, n, before)`,
-/// awaitable<io_result>: as `write_some(before)` and of bytes of an open file behind it, which are not brought here;
-/// std::errc::io_error where the file does not give them, and the connection is as good as it was. `s.when_readable(w)` with `s.can_call_back()`, noexcept
-/// bool: calls a wake_up where `readable()` would end, so that nothing else has to wait.
+/// there then, where the stream otherwise believes what it was told (`look`). And what FileSender and CallsBack say.
 ///
 /// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
 template <class S>
@@ -80,13 +77,16 @@ void look_again(S& s, look how) noexcept {
   if constexpr (requires { s.look_again(how); }) s.look_again(how);
 }
 
-/// Streams that can write what a file has without bringing it here.
+/// Streams that can write what a file has without bringing it here: `s.send_file(fd, offset, n, before)` writes as
+/// `write_some(before)`, and behind that some of `n` bytes of an open file. std::errc::io_error: the file does not give
+/// them, and the connection is as good as it was.
 template <class S>
 concept FileSender = requires(S& s, int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
   { s.send_file(fd, offset, n, before) } -> std::same_as<asio::awaitable<io_result>>;
 };
 
-/// Streams that can call instead of being waited for.
+/// Streams that can call instead of being waited for: `s.when_readable(w)` calls `w` where `readable()` would end.
+/// Precondition: that of `readable()`, and `s.can_call_back()`.
 template <class S>
 concept CallsBack = requires(S& s, wake_up w) {
   { s.can_call_back() } noexcept -> std::same_as<bool>;

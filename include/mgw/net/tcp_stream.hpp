@@ -19,18 +19,40 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 namespace mgw::net {
+
+namespace detail {
+
+/// sendfile(2) without SIGPIPE, which it raises where the peer is gone and which no flag of it keeps back.
+inline ssize_t send_file_quietly(int to, int from, off_t at, std::size_t n) noexcept {
+  sigset_t pipe, before;
+  ::sigemptyset(&pipe);
+  ::sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  ssize_t const sent = ::sendfile(to, from, &at, n);
+  int const why = errno;
+  timespec const at_once{};
+  if (sent < 0 && why == EPIPE && ::sigismember(&before, SIGPIPE) == 0) ::sigtimedwait(&pipe, nullptr, &at_once);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = why;
+  return sent;
+}
+
+}  // namespace detail
 
 /// A connected TCP socket as a Stream. What is ready is moved without suspending; only then the poller is waited for.
 ///
@@ -59,8 +81,8 @@ public:
     }
     co_return r;
   }
-  /// One sendfile(2), behind what `before` has. Waits for the disk where the bytes are not in memory. Precondition: they do not change as long as
-  /// they are on their way: the system keeps no copy.
+  /// One sendfile(2), behind what `before` has. Waits for the disk where the bytes are not in memory. Precondition: they
+  /// do not change as long as they are on their way: the system keeps no copy.
   asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
     io_result r = try_send_file(fd, offset, n, before);
     while (r.ec == asio::error::would_block) {
@@ -196,8 +218,7 @@ inline io_result tcp_stream::try_send_file(int fd, std::uint64_t offset, std::si
   if (!before.empty()) done = send_some(before, MSG_NOSIGNAL | MSG_MORE);
   if (done.ec || done.n < asio::buffer_size(before)) return done;
   for (;;) {
-    off_t at = static_cast<off_t>(offset);
-    ssize_t const sent = ::sendfile(native_handle(), fd, &at, n);
+    ssize_t const sent = detail::send_file_quietly(native_handle(), fd, static_cast<off_t>(offset), n);
     if (sent > 0) {
       written_ += sent;
       return {{}, done.n + static_cast<std::size_t>(sent)};

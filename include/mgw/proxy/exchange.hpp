@@ -203,8 +203,8 @@ public:
   void end_unserved();
   /// It waits for the first byte of a request.
   bool idle() const noexcept { return in_.idle(); }
-  /// `next_request` may end with `parked()` when nothing has been asked for `park_after`: then nobody waits, and `when_asked`
-  /// calls as soon as there is something to go on with, a request or the connection's end.
+  /// `next_request` may end with `parked()` when nothing has been asked for `park_after`: then nobody waits, and
+  /// `when_asked` calls as soon as there is something to go on with, a request or the connection's end.
   void allow_parking() noexcept { in_.allow_parking(); }
   bool parked() const noexcept { return parked_; }
   void when_asked(wake_up w) {

@@ -13,7 +13,8 @@
 namespace mgw::proxy {
 
 /// Serves one connection: request after request, until either side has had enough. An exception that leaves the handler
-/// closes the connection and is logged. Ends with `x.parked()` where the exchange was allowed to. Thread rule: the exchange's worker; `x` and `handler` outlive the coroutine.
+/// closes the connection and is logged. Ends with `x.parked()` where the exchange was allowed to.
+/// Thread rule: the exchange's worker; `x` and `handler` outlive the coroutine.
 template <Handler H>
 asio::awaitable<void> serve(exchange& x, H const& handler, log_sink const& log) {
   for (;;) {

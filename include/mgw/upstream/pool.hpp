@@ -158,7 +158,7 @@ inline std::optional<any_stream> pool::take_idle(endpoint const& where) {
       break;
     }
     char byte = 0;
-    p.stream.look_again(look::lately);  // not what was known when it was given back: an end may have followed the answer
+    p.stream.look_again(look::lately);  // since it was given back an end may have followed the answer
     io_result const r = p.stream.try_read(asio::buffer(&byte, 1));
     if (r.ec == asio::error::would_block) return std::move(p.stream);
   }
