@@ -44,6 +44,9 @@ class Rows(Bench):
                 name = f"cache hits, {way}, {KIB_OF.get(size, f'{size // MIB} MiB')}, {clients} client{'s' if clients > 1 else ''}"
                 row = Row(name, "CPU µs/request", 1) if small else Row(name, "CPU s/GiB", 3)
                 yield [row], functools.partial(self.hits, plain, size, clients)
+            part = min(16, o.object)
+            row = Row(f"cache hits, {way}, {part} MiB of {o.object} MiB, 64 clients", "CPU s/GiB", 3)
+            yield [row], functools.partial(self.hits, plain, o.object * MIB, 64, part=part * MIB)
         per_request = lambda name: [Row(name, "CPU µs/request", 1)]
         yield per_request("relayed API calls, TLS on both sides"), functools.partial(self.relayed, False, None)
         yield per_request("relayed API calls, plain upstream"), functools.partial(self.relayed, True, None)
@@ -68,8 +71,8 @@ class Rows(Bench):
         yield ([Row(f"API call while a fill capped at {o.rate * 7 // 8} MiB/s fills a link of {o.rate} MiB/s", "ms, median", 2),
                 Row("  95th percentile", "ms", 2), Row("  with no fill", "ms, median", 2), Row("  95th percentile", "ms", 2)], self.beside_fill)
 
-    def hits(self, plain, size, clients, row):
-        """The object is in all caches and in the page cache; the clients are connected."""
+    def hits(self, plain, size, clients, row, part=None):
+        """The object is in all caches and in the page cache; the clients are connected. `part`: they fetch so much of it."""
         many_large = size > MIB and clients > 1
         proxies = [proxy for proxy in self.caches if (plain or proxy.tls) and (proxy.many_large or not many_large)]
         self.start_proxies(proxies)
@@ -79,11 +82,11 @@ class Rows(Bench):
             for _ in range(3):
                 self.load(proxy, url, "--pattern")
         left = self.counters()["artifact_bytes"], self.counters(True)["artifact_bytes"]
-        requests = self.o.small if size < MIB else self.o.volume * MIB // size
-        token = ("--header", HEADER) if size < MIB else ()
+        requests = self.o.small if size < MIB else clients if part else self.o.volume * MIB // size
+        fields = ("--header", HEADER) if size < MIB else ("--header", f"Range: bytes=0-{part - 1}") if part else ()
         for proxy in self.in_turn(proxies):
             each = str(max(1, requests // clients))
-            cpu, answer = self.load_kept_alive(proxy, urls[proxy], "--clients", str(clients), "--requests", each, "--pattern", *token)
+            cpu, answer = self.load_kept_alive(proxy, urls[proxy], "--clients", str(clients), "--requests", each, "--pattern", *fields)
             row.add(proxy, cpu / answer["requests"] * 1e6 if size < MIB else cpu / (answer["bytes"] / GIB))
         if (self.counters()["artifact_bytes"], self.counters(True)["artifact_bytes"]) != left:
             self.failures.append(f"{row.name}: not all of them were hits")

@@ -152,6 +152,10 @@ asio::awaitable<void> send_file_all(tcp_stream& s, int fd, std::uint64_t offset,
   }
 }
 
+asio::awaitable<void> send_file_once(tcp_stream& s, int fd, io_result& r) {
+  r = co_await s.send_file(fd, 0, 100, {});
+}
+
 asio::awaitable<void> send_files() {
   auto const ex = co_await asio::this_coro::executor;
   auto [a, b] = connected(ex);
@@ -204,6 +208,23 @@ asio::awaitable<void> send_files() {
   }
   CHECK(got == all);
 
+  // Who has waited for room is given nothing: what was in memory need not be there any more.
+  std::array<asio::const_buffer, 1> const much = {asio::buffer(text)};
+  std::size_t under_way = 0;
+  for (r = {}; !r.ec; under_way += r.n) r = a.try_write(much);
+  r.ec = asio::error::fault;
+  background waited(ex, send_file_once(a, f.fd, r));
+  co_await test::yield();
+  CHECK_FALSE(waited.done());
+  while (under_way != 0) {
+    io_result const taken = co_await b.read_some(asio::buffer(buffer));
+    REQUIRE_FALSE(taken.ec);
+    under_way -= taken.n;
+  }
+  co_await waited.join();
+  CHECK_FALSE(r.ec);
+  CHECK(r.n == 0);
+
   // Who waits for room is told by interrupt(), cancel() and the peer's end.
   io_result interrupted;
   background waiting(ex, send_file_all(a, f.fd, 0, text.size(), interrupted));
@@ -222,6 +243,19 @@ asio::awaitable<void> send_files() {
   a.cancel();
   r = co_await a.send_file(f.fd, 0, 10, {});
   CHECK(r.ec == asio::error::operation_aborted);
+}
+
+/// The peer closes, and what it gets then is refused while a sendfile(2) is under way: that has sent a part by then.
+asio::awaitable<void> send_file_to_nobody() {
+  auto const ex = co_await asio::this_coro::executor;
+  some_file const f(std::string(std::size_t{2} << 20, 'x'));
+  for (int i = 0; i < 20; ++i) {
+    auto pair = connected(ex);
+    { tcp_stream const gone = std::move(pair.second); }
+    io_result all;
+    co_await send_file_all(pair.first, f.fd, 0, std::size_t{2} << 20, all);
+    CHECK((all.ec == asio::error::connection_reset || all.ec == asio::error::broken_pipe));
+  }
 }
 
 asio::awaitable<void> reset() {
@@ -310,6 +344,7 @@ TEST_CASE("what a file has is sent from it, and its faults are not the connectio
   raised = 0;
   auto* const before = std::signal(SIGPIPE, [](int) { ++raised; });
   run_io(send_files());
+  run_io(send_file_to_nobody());
   std::signal(SIGPIPE, before);
   CHECK(raised == 0);
 }

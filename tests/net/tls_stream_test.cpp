@@ -572,7 +572,43 @@ asio::awaitable<void> both_ways_tcp() {
   CHECK(at_server.text == up);
   CHECK(at_client.text == down);
 }
+asio::awaitable<void> call_back() {
+  auto const ex = co_await asio::this_coro::executor;
+  auto sockets = co_await tcp_pair();
+  tls_context const context = server_context();
+  tls_stream<tcp_stream> client(tcp_stream(std::move(sockets.first)), client_context(), tls_role::client);
+  tls_stream<tcp_stream> server(tcp_stream(std::move(sockets.second)), context, tls_role::server);
+  client.set_server_name("localhost");
+  std::error_code server_ec;
+  background other(ex, handshake_into(server, server_ec));
+  std::error_code const ec = co_await client.handshake();
+  REQUIRE_FALSE(ec);
+  co_await other.join();
+  CHECK(server.can_call_back());
+
+  std::string const text = pattern(100'000);
+  std::array<asio::const_buffer, 1> const some = {asio::buffer(text)};
+  std::size_t sent = 0;
+  io_result r;
+  while (!r.ec) {
+    r = server.try_write(some);
+    sent += r.n;
+  }
+  CHECK(r.ec == asio::error::would_block);
+  CHECK_FALSE(server.can_call_back());  // it has encrypted what has to leave yet
+  got at_client;
+  background reads(ex, read_into(client, sent + text.size(), at_client));
+  std::error_code rest;
+  co_await write_into(server, text, rest);
+  CHECK_FALSE(rest);
+  co_await reads.join();
+  CHECK(server.can_call_back());
+}
 }  // namespace
+
+TEST_CASE("a stream calls back only if nothing of its own has to be sent") {
+  run_io(call_back());
+}
 
 TEST_CASE("both directions run at once") {
   run_io(both_ways(4096, SIZE_MAX));

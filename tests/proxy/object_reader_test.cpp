@@ -257,7 +257,7 @@ TEST_CASE("draining ends what has no head, not what has") {
 
 namespace {
 
-/// A body that says it is in memory, and counts who asks; `shown` is what is sent straight from it.
+/// A body that says it is in memory and counts who asks; `shown` is what is sent straight from it.
 class told_file final : public cache::file {
 public:
   told_file(int shown, std::shared_ptr<cache::file const> real) : file(shown), real_(std::move(real)) {}

@@ -68,8 +68,10 @@ public:
     auto found = s.by_name.find(name);
     if (found == s.by_name.end()) {
       if (size_.load(std::memory_order_relaxed) < most_) {
-        s.all.emplace_front(std::string(name), device_entry());
-        found = s.by_name.emplace(s.all.front().first, s.all.begin()).first;
+        order one;  // in the list once it can be found
+        one.emplace_front(std::string(name), device_entry());
+        found = s.by_name.emplace(one.front().first, one.begin()).first;
+        s.all.splice(s.all.begin(), one);
         size_.fetch_add(1, std::memory_order_relaxed);
       } else if (!s.all.empty()) {
         found = replace_oldest(s, name);
@@ -109,13 +111,15 @@ private:
     std::mutex mutex;
     order all;      // the last seen first
     names by_name;  // the texts are those of `all`
+    std::string spare;
   };
   /// Of this shard's, which stand for all: names are spread evenly. Without an allocation as a rule: where there are more
   /// devices than places, that is what many requests come to. Precondition: it is locked, and has one.
   static names::iterator replace_oldest(shard& s, std::string_view name) {
+    s.spare = name;  // what can fail comes first
     auto place = s.by_name.extract(s.all.back().first);
     s.all.splice(s.all.begin(), s.all, std::prev(s.all.end()));
-    s.all.front().first = name;
+    s.all.front().first.swap(s.spare);
     s.all.front().second = device_entry();
     place.key() = s.all.front().first;
     place.mapped() = s.all.begin();

@@ -46,7 +46,7 @@ public:
   }
 
   /// Whether all of these bytes are in memory, as far as can be told (mincore(2), which tells it of one's own
-  /// files, and says yes of others).
+  /// files, and says yes of others). Where that cannot be asked, for what a sandbox allows, it is tried once.
   virtual bool resident(std::uint64_t offset, std::size_t n) const noexcept;
 
   /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
@@ -55,7 +55,7 @@ public:
 
 private:
   int fd_;
-  mutable std::atomic<bool> tells_resident_{true};
+  mutable std::atomic<bool> tells_resident_{true}, maps_{true};
 };
 
 inline bool file::resident(std::uint64_t offset, std::size_t n) const noexcept {
@@ -65,12 +65,12 @@ inline bool file::resident(std::uint64_t offset, std::size_t n) const noexcept {
   auto const size = static_cast<std::size_t>(offset - from) + n;
   std::array<unsigned char, most> pages;
   std::size_t const count = (size + page - 1) / page;
-  if (count > most) return false;
+  if (count > most || !maps_.load(std::memory_order_relaxed)) return false;
   // Nothing of it is touched: the mapping says which pages are meant.
-  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, static_cast<off_t>(from));
-  if (mapped == MAP_FAILED) return false;
-  bool const told = ::mincore(mapped, size, pages.data()) == 0;
-  ::munmap(mapped, size);
+  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd_, static_cast<off_t>(from));
+  bool const told = mapped != MAP_FAILED && ::mincore(mapped, size, pages.data()) == 0;
+  if (mapped != MAP_FAILED) ::munmap(mapped, size);
+  if (!told) maps_.store(false, std::memory_order_relaxed);
   return told && std::all_of(pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(count),
                              [](unsigned char p) { return (p & 1) != 0; });
 }
@@ -163,14 +163,12 @@ auto retry_interrupted(F f) {
 }  // namespace file_detail
 
 inline result<std::shared_ptr<file const>> file_ops::open(std::string const& path, int flags) {
-  auto const open_with = [&](int more) {
-    return file_detail::retry_interrupted(
-        [&] { return ::open(path.c_str(), flags | more | O_CLOEXEC | O_NOFOLLOW, 0600); });
-  };
-  // Reading must write nothing, on a network thread least of all. Of files of others that cannot be asked.
-  int fd = open_with(O_NOATIME);
-  if (fd == -1 && errno == EPERM) fd = open_with(0);
+  int const fd =
+      file_detail::retry_interrupted([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600); });
   if (fd == -1) return last_error();
+  // Reading is to write nothing, on a network thread least of all. (Not with open(2): who may not ask for it would have
+  // made the file, and then fail.)
+  (void)::fcntl(fd, F_SETFL, flags | O_NOATIME);
   std::unique_ptr<file const> owner;
   try {
     owner = std::make_unique<file const>(fd);

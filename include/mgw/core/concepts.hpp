@@ -68,7 +68,7 @@ asio::awaitable<io_result> read_when_ready(S& s, asio::mutable_buffer into) {
   co_return r;
 }
 
-/// How new what a stream knows has to be: of `now`, or of a moment ago, which is no longer than bytes may be on their way.
+/// How new what a stream knows has to be: of `now`, or of a moment ago, since when only a few others were served.
 enum class look { now, lately };
 
 /// Lets the next `try_read` find what is there then.
@@ -78,8 +78,9 @@ void look_again(S& s, look how) noexcept {
 }
 
 /// Streams that can write what a file has without bringing it here: `s.send_file(fd, offset, n, before)` writes as
-/// `write_some(before)`, and behind that some of `n` bytes of an open file. std::errc::io_error: the file does not give
-/// them, and the connection is as good as it was.
+/// `write_some(before)`, and behind that some of `n` bytes of an open file; none, and no error, when it has waited for the
+/// peer: the file's bytes may be elsewhere by then. std::errc::io_error: the file does not give them, and the connection
+/// is as good as it was.
 template <class S>
 concept FileSender = requires(S& s, int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
   { s.send_file(fd, offset, n, before) } -> std::same_as<asio::awaitable<io_result>>;

@@ -56,7 +56,7 @@ private:
   template <class T>
   class wait_room;
   static constexpr int at_once = 128;  // sockets that are served before others of Asio's handlers have their turn
-  static constexpr int few = 16;       // are told within a moment
+  static constexpr int few = 8;        // are told within a moment
 
   void shutdown() override;
   void look() noexcept;

@@ -37,7 +37,8 @@ namespace mgw::net {
 
 namespace detail {
 
-/// sendfile(2) without SIGPIPE, which it raises where the peer is gone and which no flag of it keeps back.
+/// sendfile(2) without SIGPIPE, which it raises where the peer is gone, also behind a part that it has sent, and which no
+/// flag of it keeps back.
 inline ssize_t send_file_quietly(int to, int from, off_t at, std::size_t n) noexcept {
   sigset_t pipe, before;
   ::sigemptyset(&pipe);
@@ -46,7 +47,8 @@ inline ssize_t send_file_quietly(int to, int from, off_t at, std::size_t n) noex
   ssize_t const sent = ::sendfile(to, from, &at, n);
   int const why = errno;
   timespec const at_once{};
-  if (sent < 0 && why == EPIPE && ::sigismember(&before, SIGPIPE) == 0) ::sigtimedwait(&pipe, nullptr, &at_once);
+  bool const whole = sent == static_cast<ssize_t>(n);
+  if (!whole && ::sigismember(&before, SIGPIPE) == 0) ::sigtimedwait(&pipe, nullptr, &at_once);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = why;
   return sent;
@@ -81,14 +83,15 @@ public:
     }
     co_return r;
   }
-  /// One sendfile(2), behind what `before` has. Waits for the disk where the bytes are not in memory. Precondition: they
-  /// do not change as long as they are on their way: the system keeps no copy.
+  /// One sendfile(2), behind what `before` has. It waits for the disk where the bytes are not in memory, so who has to wait
+  /// for the peer gets 0 bytes, and looks again at where they are. Precondition: they do not change as long as they are on
+  /// their way: the system keeps no copy.
   asio::awaitable<io_result> send_file(int fd, std::uint64_t offset, std::size_t n, const_buffers before) {
     io_result r = try_send_file(fd, offset, n, before);
-    while (r.ec == asio::error::would_block) {
+    if (r.ec == asio::error::would_block) {
       bool const ready = co_await socket_->wait(poller::side::write);
       r.ec = asio::error::operation_aborted;
-      if (ready) r = try_send_file(fd, offset, n, before);
+      if (ready) r.ec.clear();
     }
     co_return r;
   }
@@ -229,7 +232,8 @@ inline io_result tcp_stream::try_send_file(int fd, std::uint64_t offset, std::si
       return done;
     }
     // Its end, a disk's fault, a file system that cannot: all else is the socket's.
-    if (sent == 0 || errno == EIO || errno == EINVAL || errno == ENOSYS)
+    if (sent == 0 || errno == EIO || errno == EINVAL || errno == ENOSYS || errno == EUCLEAN || errno == EBADMSG ||
+        errno == ESTALE || errno == EOVERFLOW)
       return {std::make_error_code(std::errc::io_error), done.n};
     if (errno != EINTR) return {system_error(errno), done.n};
   }

@@ -67,7 +67,7 @@ public:
   bool can_call_back() const noexcept
     requires CallsBack<Next>
   {
-    return !owes_output(*p_) && p_->next.can_call_back();
+    return !p_->engine.has_output() && !p_->flushing && p_->next.can_call_back();
   }
   void when_readable(wake_up w)
     requires CallsBack<Next>

@@ -98,7 +98,7 @@ public:
   static constexpr std::size_t max_pieces = response_writer::max_pieces;
   asio::awaitable<std::error_code> write(std::string_view bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> write(const_buffers bytes) { return out_.write(bytes); }
-  /// The same from an open file whose bytes do not change and take no disk to read; see response_writer.
+  /// The same from an open file whose bytes do not change and, right now, take no disk to read; see response_writer.
   bool sends_files() const noexcept { return out_.sends_files(); }
   asio::awaitable<io_result> write_file(int fd, std::uint64_t offset, std::size_t n) {
     return out_.write_file(fd, offset, n);

@@ -342,7 +342,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
     } else if (std::size_t const whole = straight(v, limit); whole != 0) {
       io_result const r = co_await x_.write_file(v.body->fd(), at_, whole);
       at_ += r.n;
-      piece_ = r.n;
+      if (r.n != 0) piece_ = r.n;
       from_file_ = r.ec != std::errc::io_error;
       if (from_file_) ec = r.ec;
     } else {
@@ -369,7 +369,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 
 /// How many bytes can be sent straight from the file now, if that is worth it. Only of what is complete: of a part that
 /// is taken up again some is written anew, and what is on its way would change. Only what is in memory: all others would
-/// wait. And not much more than the connection takes at once, so that this was just looked at.
+/// wait. And not much more than the connection takes at once: before the rest of it that is looked at again.
 inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint64_t limit) const {
   static constexpr std::uint64_t least = 16 * 1024, most = 2 * 1024 * 1024;
   std::uint64_t const n = std::min(limit - at_, std::clamp(2 * piece_, least, most));

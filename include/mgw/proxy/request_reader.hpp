@@ -163,10 +163,14 @@ inline io_result request_reader::try_first() {
   return r;
 }
 
-/// One that was parked has waited before.
+/// One that was parked has waited before, and goes on with that.
 inline void request_reader::begin_waiting(std::chrono::milliseconds patience) {
   idle_ = false;
-  if (std::exchange(parked_, false)) return;
+  if (std::exchange(parked_, false)) {
+    if (idle_until_ != std::chrono::steady_clock::time_point{})
+      limit_.arm_at(std::min(idle_until_, std::chrono::steady_clock::now() + options_.park_after));
+    return;
+  }
   arm(patience);
   if (!may_park_ || patience <= options_.park_after) return;
   auto const now = std::chrono::steady_clock::now();

@@ -72,7 +72,7 @@ public:
   }
   /// Whether `write_file` may be used.
   bool sends_files() const noexcept { return framing_.kind == http::body_kind::length && stream_.sends_files(); }
-  /// Sends some bytes of an open file as body bytes; see FileSender. Precondition: `sends_files()`; no more than was
+  /// Sends some bytes of an open file as body bytes, none where it had to wait; see FileSender. Precondition: `sends_files()`; no more than was
   /// promised. Errors: std::errc::io_error where the file does not give them: they can be written otherwise.
   asio::awaitable<io_result> write_file(int fd, std::uint64_t offset, std::size_t n);
   /// The body is whole; `last`: its last bytes, which leave together with what ends it.

@@ -73,8 +73,8 @@ struct connected {
 /// Keep-alive connections of one thread to any number of upstreams.
 ///
 /// Thread rule: one pool per worker thread, used on it alone. TLS sessions are kept per endpoint, so that a new
-/// connection resumes. A connection that was closed or has bytes waiting while idle is never used again: a response
-/// that nobody asked for must not meet the next request.
+/// connection resumes. A connection that was closed or has bytes waiting while idle is not used again, as far as was known
+/// a moment ago (look::lately): a response that nobody asked for must not meet the next request.
 class pool : public std::enable_shared_from_this<pool> {
 public:
   pool(net::deadline_queue& deadlines, net::tls_context tls, pool_options options = {})
