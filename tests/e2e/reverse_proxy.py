@@ -100,6 +100,21 @@ def test_fetches_once_with_a_cache(bench):
     check(status == 200 and body == data and len(origin.fetches()) == 1, f'after a restart: {status}')
 
 
+def test_clients_that_leave_in_the_middle_of_a_file_end_nothing(bench):
+    data = os.urandom(24_000_000)
+    origin = bench.enter(Origin(data))
+    cache = bench.path('files')
+    cache.mkdir()
+    proxy = start(bench, '--upstream', origin.url, '--cache', cache)
+    check(ask(proxy.port, 'GET', origin.PATH)[2] == data, 'the object came with other bytes')
+    for n in range(20):
+        with socket.create_connection(('127.0.0.1', proxy.port), 30) as s:
+            s.sendall(f'GET {origin.PATH} HTTP/1.1\r\nHost: a\r\n\r\n'.encode())
+            check(n % 2 or s.recv(1000).startswith(b'HTTP/1.1 200 '), 'no answer')
+    check(ask(proxy.port, 'GET', origin.PATH)[2] == data, 'the object came with other bytes after that')
+    check(len(origin.fetches()) == 1 and proxy.stop() == 0, 'does not end by SIGTERM with 0')
+
+
 def test_says_what_it_cannot_use(bench):
     taken = bench.enter(socket.create_server(('127.0.0.1', 0)))
     busy = f'127.0.0.1:{taken.getsockname()[1]}'
@@ -112,6 +127,7 @@ def test_says_what_it_cannot_use(bench):
             ((*upstream, '--listen', 'nowhere'), 2, '--listen'),
             ((*upstream, '--shout'), 2, '--shout'),
             ((*upstream, 'stray'), 2, 'stray'),
+            ((*upstream, '--max-connections', '0'), 2, '--max-connections'),
             ((*upstream, '--tls-cert', bench.pki.cert), 2, '--tls-key'),
             ((*upstream, '--tls-key', bench.pki.key), 2, '--tls-cert'),
             ((*upstream, '--tls-cert', none, '--tls-key', none), 1, none),
