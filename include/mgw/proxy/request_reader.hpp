@@ -97,6 +97,7 @@ private:
   }
   std::string_view unread() const noexcept {
     if (body_block_) return {body_block_.data() + body_begin_, body_end_ - body_begin_};
+    if (!block_) return {};
     return {block_.data() + begin_, end_ - begin_};
   }
   void forget();
