@@ -16,6 +16,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <ostream>
 #include <string>
@@ -546,18 +547,31 @@ asio::awaitable<void> both_ways(std::size_t capacity, std::size_t cap) {
   CHECK(at_client.text == down);
   CHECK(blocks_lent() == 0);
 }
-asio::awaitable<void> both_ways_tcp() {
+/// Both ends of a TLS connection over TCP, behind their handshake.
+struct over_tcp {
+  tls_context context = server_context();
+  tls_stream<tcp_stream> client, server;
+  explicit over_tcp(std::pair<asio::ip::tcp::socket, asio::ip::tcp::socket> s)
+      : client(tcp_stream(std::move(s.first)), client_context(), tls_role::client),
+        server(tcp_stream(std::move(s.second)), context, tls_role::server) {
+    client.set_server_name("localhost");
+  }
+};
+asio::awaitable<std::unique_ptr<over_tcp>> connect_over_tcp() {
   auto const ex = co_await asio::this_coro::executor;
   auto sockets = co_await tcp_pair();
-  tls_context const context = server_context();
-  tls_stream<tcp_stream> client(tcp_stream(std::move(sockets.first)), client_context(), tls_role::client);
-  tls_stream<tcp_stream> server(tcp_stream(std::move(sockets.second)), context, tls_role::server);
-  client.set_server_name("localhost");
+  auto both = std::make_unique<over_tcp>(std::move(sockets));
   std::error_code server_ec;
-  background other(ex, handshake_into(server, server_ec));
-  std::error_code const ec = co_await client.handshake();
+  background other(ex, handshake_into(both->server, server_ec));
+  std::error_code const ec = co_await both->client.handshake();
   REQUIRE_FALSE(ec);
   co_await other.join();
+  co_return both;
+}
+asio::awaitable<void> both_ways_tcp() {
+  auto const ex = co_await asio::this_coro::executor;
+  std::unique_ptr<over_tcp> const both = co_await connect_over_tcp();
+  tls_stream<tcp_stream>&client = both->client, &server = both->server;
   std::string const up = pattern(8 << 20), down = pattern((8 << 20) + 7);
   got at_server, at_client;
   std::error_code up_ec, down_ec;
@@ -574,16 +588,8 @@ asio::awaitable<void> both_ways_tcp() {
 }
 asio::awaitable<void> call_back() {
   auto const ex = co_await asio::this_coro::executor;
-  auto sockets = co_await tcp_pair();
-  tls_context const context = server_context();
-  tls_stream<tcp_stream> client(tcp_stream(std::move(sockets.first)), client_context(), tls_role::client);
-  tls_stream<tcp_stream> server(tcp_stream(std::move(sockets.second)), context, tls_role::server);
-  client.set_server_name("localhost");
-  std::error_code server_ec;
-  background other(ex, handshake_into(server, server_ec));
-  std::error_code const ec = co_await client.handshake();
-  REQUIRE_FALSE(ec);
-  co_await other.join();
+  std::unique_ptr<over_tcp> const both = co_await connect_over_tcp();
+  tls_stream<tcp_stream>&client = both->client, &server = both->server;
   CHECK(server.can_call_back());
 
   std::string const text = pattern(100'000);
