@@ -15,6 +15,7 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace mgw::proxy::ahead_turns_test {
@@ -29,6 +30,19 @@ using test::pattern;
 using test::reply;
 
 using ms = std::chrono::milliseconds;
+
+/// Whether nothing has come for a client far ahead during many looks: it takes no more.
+bool stands_still(fetch_counters const& counted) {
+  std::uint64_t before = 0;
+  int same = 0;
+  return eventually([&] {
+    std::uint64_t const now = counted.ahead_bytes.load();
+    same = now == before ? same + 1 : 0;
+    before = now;
+    std::this_thread::sleep_for(ms(20));
+    return same == 20;
+  });
+}
 
 /// One turn for all, and a link that is looked at often.
 caching_options options() {
@@ -84,6 +98,7 @@ TEST_CASE("a client far ahead that is slow, or gets nothing, gives its turn to w
   reply r;
   r.head = ahead.read_head();
   r.body = ahead.read_bytes(1000);
+  CHECK(stands_still(s.g.tee().counters()));
   other.request("GET", "/p");
   reply const whole = other.read_reply();  // while the one ahead is neither done nor gone
   CHECK((whole.whole && whole.body == s.body));

@@ -93,14 +93,15 @@ public:
   asio::awaitable<void> fetch(cache::fill_view const& v, std::uint64_t at, std::uint64_t end, clock::time_point until);
   /// When `may_fetch` may have another answer without news from the fill.
   clock::time_point next_look(cache::fill_view const& v, std::uint64_t at, std::uint64_t end) const;
-  /// Lets go of the link if its turn is over and others wait for one. Precondition: no `fetch` is under way.
-  void give_way() noexcept {
-    if (!up_ || clock::now() < turn_ends_ || turns_.waiting_now() == 0) return;
+  /// Lets go of the link if its turn is over and others wait for one. When that should be asked again, if it has the
+  /// link. Precondition: no `fetch` is under way.
+  std::optional<clock::time_point> give_way() noexcept {
+    if (!up_) return std::nullopt;
+    if (clock::now() < turn_ends_ || turns_.waiting_now() == 0) return std::max(turn_ends_, clock::now() + options_.look);
     rest();
     retry_ = clock::now() + options_.look;
+    return std::nullopt;
   }
-  /// When that should be asked again while the client takes no bytes.
-  clock::time_point next_way() const noexcept { return std::max(turn_ends_, clock::now() + options_.look); }
   /// Ends a `fetch` that is under way.
   void interrupt() noexcept {
     if (!busy_) return;

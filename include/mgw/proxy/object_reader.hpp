@@ -380,12 +380,13 @@ inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint6
 /// Sends what was fetched beside the fill.
 inline asio::awaitable<std::error_code> object_reader::send_ahead(std::size_t n) {
   std::string_view const piece = ahead_->kept().substr(0, n);
-  struct way_giver {
+  struct way_giver {  // again and again while the client takes nothing
     ahead_reader& ahead;
-    void cancel() noexcept { ahead.give_way(); }
+    std::optional<clock::time_point> put_off(clock::time_point) noexcept { return ahead.give_way(); }
+    void cancel() noexcept {}
   } slow{*ahead_};
   net::deadline patience(x_.worker().deadlines, slow);
-  patience.arm_at(ahead_->next_way());
+  if (auto const next = ahead_->give_way()) patience.arm_at(*next);
   std::error_code const ec = co_await x_.write(piece);
   ahead_->took(n);
   at_ += n;
