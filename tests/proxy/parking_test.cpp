@@ -105,7 +105,7 @@ TEST_CASE_TEMPLATE("idle connections are parked, before their first request and 
   for (char const c : question.substr(0, question.size() - 1)) REQUIRE(other.send(std::string_view(&c, 1)));
   std::string got = ask(other, std::string(question.substr(question.size() - 1)).append(question));
   while (got.size() < 2 * got.find("well.") + 10) REQUIRE(other.receive(got));
-  CHECK(s.g.records().size() == 5);
+  CHECK(eventually([&] { return s.g.records().size() == 5; }));
   REQUIRE(eventually([&] { return s.parked() == 2; }));
 }
 
