@@ -145,7 +145,7 @@ run_tests() {
   done
 }
 run_tests_once() {
-  local preset=$1 program folder log line found='' order=()
+  local preset=$1 program folder found='' order=()
   shift
   if [ "$preset" != gcc ]; then
     order=(--order-by=rand "--rand-seed=$seed")
@@ -155,25 +155,42 @@ run_tests_once() {
     folder=${program##*/mgw-test-}
     [ -x "$program" ] || continue
     [ $# -eq 0 ] || [[ " $* " == *" $folder "* ]] || continue
-    found=1 log=$logs/$preset-$folder.log
-    bounded "$preset-$folder" 900 "$program" ${order[@]+"${order[@]}"}
-    local status=$?
-    line=$(grep -a '^\[doctest\] test cases:' "$log" | tail -n 1)
-    if [[ $line =~ \|\ *([0-9]+)\ passed\ *\|\ *([0-9]+)\ failed ]]; then
-      local good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
-      # A sanitizer or a crash on the way out says nothing there.
-      [ "$status" = 0 ] || [ "$bad" != 0 ] || bad=1
-      if [ "$bad" = 0 ] && [ "$good" != 0 ]; then
-        pass "$preset $folder: $good test cases" "$good"
-      else
-        passed=$((passed + good))
-        fail "$preset $folder: $good passed, $bad failed, exit status $status" $((bad > 0 ? bad : 1)) "$log"
-      fi
-    else
-      fail "$preset $folder: no summary, exit status $status" 1 "$log"
-    fi
+    found=1
+    run_program "$preset $folder" "$program" ${order[@]+"${order[@]}"}
   done
   [ -n "$found" ] || fail "$preset: no test programs" 1
+}
+
+# run_program NAME PROGRAM [OPTION...]: its tests in as many parts as there are cores, all at once.
+run_program() {
+  local name=$1 program=$2 count each first pids=()
+  shift 2
+  count=$("$program" --count | sed -n 's/.*filters: *//p')
+  [ "${count:-0}" != 0 ] || { fail "$name: no tests" 1 && return; }
+  each=$((count < 20 ? count : (count + jobs - 1) / jobs))
+  for ((first = 1; first <= count; first += each)); do
+    bounded "${name/ /-}-$first" 900 "$program" "$@" "--first=$first" "--last=$((first + each - 1))" &
+    pids+=($!)
+  done
+  for ((first = 1; first <= count; first += each)); do
+    wait "${pids[(first - 1) / each]}"
+    judge_part "$name" $? $((count - first + 1 < each ? count - first + 1 : each)) "$logs/${name/ /-}-$first.log"
+  done
+}
+
+# judge_part NAME STATUS COUNT LOG: of so many tests. (Of those it leaves out doctest says that they passed.)
+judge_part() {
+  local name=$1 status=$2 count=$3 log=$4 bad
+  bad=$(sed -nE 's/^\[doctest\] test cases:.*\| *([0-9]+) failed.*/\1/p' "$log" | tail -n 1)
+  if [ -z "$bad" ]; then
+    fail "$name: no summary, exit status $status" 1 "$log"
+  elif [ "$status" = 0 ] && [ "$bad" = 0 ]; then
+    pass "$name: $count test cases" "$count"
+  else
+    # A sanitizer or a crash on the way out says nothing there.
+    passed=$((passed + count - bad))
+    fail "$name: $((count - bad)) passed, $bad failed, exit status $status" $((bad > 0 ? bad : 1)) "$log"
+  fi
 }
 
 # run_other_tests PRESET: what ctest knows beside the test programs (seeds of the fuzzers, for one).
