@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing (Debian 12, apt), builds, and runs the tests.
 #
-#   tests/run.sh               everything a change must pass; about 40 minutes from nothing on two cores
+#   tests/run.sh               everything a change must pass; about 35 minutes from nothing on two cores
 #   tests/run.sh --all         also the tests under sanitizers three times, the end-to-end tests under AddressSanitizer,
 #                              clients that wait for minutes, 20 kills of tests/crash_loop.sh, programs under
-#                              g++, 300 s of each fuzzer, signed links to storage servers from npm, the deployments of
-#                              examples/gateway/deploy, and what requests cost beside bench/instructions.json
+#                              g++, 300 s of each fuzzer, signed links to storage servers from npm, and the deployments of
+#                              examples/gateway/deploy
 #   tests/run.sh --only STEP   one step: checks asan gcc tsan e2e demo consumers fuzz storage deploy instructions (several
 #                              times if wanted)
 #
@@ -378,17 +378,13 @@ step_instructions() {
     fail "instructions: valgrind cannot be installed" 1 "$logs/instructions-packages.log"
     return
   fi
-  options=(-DMGW_BUILD_BENCH=ON)
-  build release 1800 mgw-gateway mgw-bench-origin mgw-bench-load mgw-count-allocations
-  local status=$?
-  options=()
-  [ $status = 0 ] || return
+  build_release || return
   one instructions 300 python3 -B bench/instructions.py
   grep -a '^not compared' "$logs/instructions.log" | sed 's/^/  /'
 }
 
 install_missing
-[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers asan gcc tsan fuzz ${all:+storage deploy instructions})
+[ ${#only[@]} -ne 0 ] || only=(checks e2e demo consumers instructions asan gcc tsan fuzz ${all:+storage deploy})
 for step in "${only[@]}"; do "step_$step"; done
 
 if [ -s "$failures" ]; then
