@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -174,6 +175,34 @@ TEST_CASE("what was just written is in memory, a hole is not, nor what is beyond
   CHECK_FALSE((*f)->resident(2 * size, 4096));
   CHECK_FALSE((*f)->resident(0, std::size_t{1} << 30));  // more than is looked at
   CHECK_FALSE(file(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)).resident(0, 1));
+}
+
+TEST_CASE("what was in memory less than a second ago is taken to be there still, and no other bytes") {
+  struct told : file {
+    using file::file;
+    bool resident(std::uint64_t, std::size_t) const noexcept override { return ++asked, is; }
+    mutable int asked = 0;
+    bool is = true;
+  } f(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  auto const begun = file::clock::now();
+  auto const after = [&](int ms) { return begun + std::chrono::milliseconds(ms); };
+  CHECK(f.lately_resident(100, 100, begun));
+  CHECK(f.lately_resident(200, 50, after(500)));  // goes on where that ended
+  CHECK(f.lately_resident(900, 100, after(500)));  // somewhere else: is not remembered
+  CHECK(f.asked == 3);
+  f.is = false;
+  CHECK(f.lately_resident(100, 150, after(999)));
+  CHECK(f.lately_resident(120, 1, after(999)));
+  CHECK(f.asked == 3);
+  CHECK_FALSE(f.lately_resident(99, 2, after(999)));
+  CHECK_FALSE(f.lately_resident(249, 2, after(999)));
+  CHECK_FALSE(f.lately_resident(900, 100, after(999)));
+  CHECK_FALSE(f.lately_resident(200, 50, after(1000)));  // as old as the first look, not as the last
+  CHECK(f.asked == 7);
+  f.is = true;
+  CHECK(f.lately_resident(200, 50, after(1000)));
+  f.is = false;
+  CHECK(f.lately_resident(200, 50, after(1999)));
 }
 
 TEST_CASE("a file system that cannot tell what takes no disk to read is asked once") {

@@ -16,11 +16,13 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +36,8 @@ namespace mgw::cache {
 /// `pread` the one descriptor.
 class file {
 public:
+  using clock = std::chrono::steady_clock;
+
   /// Takes over `fd`. Precondition: it is open.
   explicit file(int fd) noexcept : fd_(fd) {}
   file(file const&) = delete;
@@ -48,6 +52,9 @@ public:
   /// Whether all of these bytes are in memory, as far as can be told (mincore(2), which tells it of one's own
   /// files, and says yes of others). Where that cannot be asked, for what a sandbox allows, it is tried once.
   virtual bool resident(std::uint64_t offset, std::size_t n) const noexcept;
+  /// The same, but what was in memory less than a second before `now` is taken to be there still: to look costs a quarter
+  /// of sending it, and many clients of one object want the same. One stretch at a time is remembered.
+  bool lately_resident(std::uint64_t offset, std::size_t n, clock::time_point now = clock::now()) const noexcept;
 
   /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
   bool tells_resident() const noexcept { return tells_resident_.load(std::memory_order_relaxed); }
@@ -56,7 +63,28 @@ public:
 private:
   int fd_;
   mutable std::atomic<bool> tells_resident_{true}, maps_{true};
+  struct stretch {
+    std::uint64_t from = 0, to = 0;
+    clock::time_point since{};  // of the first look at it
+  };
+  mutable std::mutex mutex_;
+  mutable stretch seen_;
 };
+
+inline bool file::lately_resident(std::uint64_t offset, std::size_t n, clock::time_point now) const noexcept {
+  std::uint64_t const end = offset + n;
+  {
+    std::lock_guard const hold(mutex_);
+    if (now - seen_.since < std::chrono::seconds(1) && seen_.from <= offset && end <= seen_.to) return true;
+  }
+  if (!resident(offset, n)) return false;
+  std::lock_guard const hold(mutex_);
+  if (now - seen_.since >= std::chrono::seconds(1))
+    seen_ = {offset, end, now};
+  else if (seen_.from <= offset && offset <= seen_.to)
+    seen_.to = std::max(seen_.to, end);
+  return true;
+}
 
 inline bool file::resident(std::uint64_t offset, std::size_t n) const noexcept {
   static std::uint64_t const page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));

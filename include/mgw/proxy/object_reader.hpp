@@ -374,7 +374,7 @@ inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint6
   static constexpr std::uint64_t least = 16 * 1024, most = 2 * 1024 * 1024;
   std::uint64_t const n = std::min(limit - at_, std::clamp(2 * piece_, least, most));
   bool const can = from_file_ && v.phase == cache::fill_phase::complete && n >= least && x_.sends_files();
-  return can && v.body->resident(at_, n) ? n : 0;
+  return can && v.body->lately_resident(at_, n) ? n : 0;
 }
 
 /// Sends what was fetched beside the fill.
