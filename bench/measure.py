@@ -14,11 +14,13 @@ import time
 sys.dont_write_bytecode = True
 import micro  # noqa: E402
 import report  # noqa: E402
+from harness import enter_own_network  # noqa: E402
 from rows import Rows  # noqa: E402
 
 
 def main():
     o = read_options()
+    enter_own_network()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     o.idle = min(o.idle, limit - 1000)
