@@ -186,6 +186,31 @@ TEST_CASE("what is known is of a moment ago for the first few who are told, and 
   CHECK(std::is_sorted(just.begin() + 1, just.end(), std::greater<>()));
 }
 
+TEST_CASE("what is known is of a moment ago until bytes are read that nobody told of since the last look") {
+  asio::io_context io(1);
+  link parked(io), client(io);
+  for (link* l : {&parked, &client}) CHECK(l->receive(8) == -1);
+  std::vector<bool> just;
+  auto const reads_bytes = [&] {
+    for (int i = 0; i < 2; ++i) {
+      client.near->found_some();
+      just.push_back(parked.near->just_told());
+    }
+  };
+  for (std::size_t looks = 1; looks <= 2; ++looks) {
+    asio::co_spawn(io, after(*client.near, reads_bytes), asio::detached);
+    io.poll();
+    client.send("x");
+    io.run();
+    io.restart();
+    REQUIRE(just.size() == 2 * looks);
+    CHECK(just[2 * looks - 2]);
+    CHECK_FALSE(just[2 * looks - 1]);
+    CHECK(client.receive(8) == 1);
+    CHECK(client.receive(8) == -1);
+  }
+}
+
 TEST_CASE("many sockets that are ready at once are all told") {
   asio::io_context io(1);
   std::vector<link> all;

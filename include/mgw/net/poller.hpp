@@ -71,6 +71,7 @@ private:
   bool armed_ = false;       // Asio tells us when a socket is ready: whenever somebody waits
   bool kicked_ = false;      // it is about to do so in any case
   bool serving_ = false;
+  std::uint64_t looks_ = 0;
   int told_ = 0;             // since the last look
   bool current_ = false;     // the last look found all there was, and the next one is due: what is known is believed
 };
@@ -197,6 +198,10 @@ public:
   void doubt(side s) noexcept { of(s).ready = true; }
   /// What is known was found out a moment ago: since then only a few were told of it.
   bool just_told() const noexcept { return poller_.serving_ && poller_.current_ && poller_.told_ <= few; }
+  /// A read brought something. What the last look has not told may have come since: then others know of no moment ago, either.
+  void found_some() noexcept {
+    if (std::exchange(of(side::read).told_at, 0) != poller_.looks_) poller_.told_ = few + 1;
+  }
   /// A read brought less than it had room for: there is no more, unless the peer's end is there already.
   void found_last() noexcept {
     if (!short_reads_) of(side::read).ready = false;
@@ -222,7 +227,8 @@ private:
   friend class poller;
   struct one_side {
     waiter waiting;
-    bool ready = true;  // as far as is known
+    bool ready = true;          // as far as is known
+    std::uint64_t told_at = 0;  // by which look, if nothing was read since
   };
   one_side& of(side s) noexcept { return sides_[static_cast<std::size_t>(s)]; }
   one_side const& of(side s) const noexcept { return sides_[static_cast<std::size_t>(s)]; }
@@ -240,6 +246,7 @@ private:
   void now_ready(side s) noexcept {
     one_side& x = of(s);
     x.ready = true;
+    x.told_at = poller_.looks_;
     if (x.waiting.pending()) x.waiting.become_due(poller_.due_, true);
   }
   void note(std::uint32_t events) noexcept {
@@ -291,6 +298,7 @@ inline void poller::look() noexcept {
   int const n = ::epoll_wait(epoll_.native_handle(), found.data(), at_once, 0);
   current_ = n >= 0 && n < at_once;
   told_ = 0;
+  ++looks_;
   for (int i = 0; i < n; ++i)
     static_cast<watched*>(found[static_cast<std::size_t>(i)].data.ptr)->note(found[static_cast<std::size_t>(i)].events);
 }

@@ -176,6 +176,7 @@ inline io_result tcp_stream::try_read(asio::mutable_buffer into) {
   for (;;) {
     ssize_t const n = ::recv(native_handle(), into.data(), into.size(), 0);
     if (n > 0) {
+      socket_->found_some();
       if (static_cast<std::size_t>(n) < into.size()) socket_->found_last();
       return {{}, static_cast<std::size_t>(n)};
     }
