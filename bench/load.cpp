@@ -3,7 +3,8 @@
 //       Each client sends N requests, one after the other on one connection; --fresh: on a new connection each, with a
 //       full handshake. --pause: milliseconds before each but the first. --pattern, --body FILE: bodies are compared
 //       with the origin's pattern, or with this file. A body that breaks off is resumed by Range, as an update client
-//       does: from where it broke if the answer is 206, from the start if it is 200.
+//       does: from where it broke if the answer is 206, from the start if it is 200. --part BYTES: so much of its
+//       beginning is asked for.
 //       --rate BYTES: each client reads no more of a body than this in a second. --seconds N: everything ends after
 //       that time; a body that is then not whole is no failure, and is compared as far as it was read.
 //       --together: each client connects and has one answer (of one byte, where the server knows ranges); then "ready"
@@ -49,7 +50,7 @@ using clock_type = std::chrono::steady_clock;
 struct options {
   std::string host, path, header;
   std::uint16_t port = 443;
-  std::size_t clients = 1, requests = 1, idle = 0, rate = 0, pause = 0, websocket = 0;
+  std::size_t clients = 1, requests = 1, idle = 0, rate = 0, pause = 0, websocket = 0, part = 0;
   std::optional<clock_type::time_point> deadline;
   bool tls = true, fresh = false, pattern = false, together = false, resume = false, await = false;
   std::optional<std::string_view> body;
@@ -228,8 +229,9 @@ bool client::get() {
     if (over()) return true;
     if (!connection_) connect();
     std::string request = "GET " + o_.path + " HTTP/1.1\r\nHost: " + o_.host + "\r\n" + o_.header;
-    if (have != 0) request += "Range: bytes=" + std::to_string(have) + "-\r\n";
-    if (first_) request += "Range: bytes=0-0\r\n";
+    auto const part = first_ ? 1 : o_.part;
+    if (have != 0 || part != 0)
+      request += "Range: bytes=" + std::to_string(have) + "-" + (part != 0 ? std::to_string(part - 1) : "") + "\r\n";
     auto const sent = clock_type::now();
     std::optional<head> h;
     if (connection_->send(request + "\r\n")) h = read_head(*connection_);
@@ -355,7 +357,9 @@ bool read_options(int argc, char** argv, options& o) {
     else if (name == "--body") {
       o.body = read_file(value), ++i;
       if (!o.body) return false;
-    } else if (name == "--rate")
+    } else if (name == "--part")
+      o.part = static_cast<std::size_t>(std::atoll(value)), ++i;
+    else if (name == "--rate")
       o.rate = static_cast<std::size_t>(std::atoll(value)), ++i;
     else if (name == "--seconds")
       o.deadline = clock_type::now() + std::chrono::seconds(std::atoll(value)), ++i;
