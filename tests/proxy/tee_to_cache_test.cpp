@@ -1050,6 +1050,31 @@ struct failing_disk : cache::file_ops {
   }
 };
 
+/// Counts the writes that go beyond a multiple of `batch`.
+struct watched_disk : cache::file_ops {
+  static constexpr std::size_t batch = 65'536;
+  std::atomic<int> beyond{0};
+  result<std::size_t> pwrite(int fd, std::string_view bytes, std::uint64_t offset) override {
+    if (offset % batch + bytes.size() > batch) ++beyond;
+    return cache::file_ops::pwrite(fd, bytes, offset);
+  }
+};
+
+TEST_CASE("what is written to the store ends at multiples of a batch, behind a cut as well") {
+  watched_disk disk;
+  caching_options options;
+  options.ops = &disk;
+  options.tee.fetch.batch = watched_disk::batch;
+  site s(5'000'000, options);
+  s.origin.script(0, cut(1'234'567));
+  CHECK(is_whole(s.get(), s.body));
+  CHECK(s.fills_ended());
+  CHECK(s.g.stored("/o"));
+  CHECK(is_whole(s.get(), s.body));
+  CHECK(disk.beyond == 0);
+  CHECK(s.origin.sent() == s.body.size());
+}
+
 TEST_CASE("a disk that fails in the middle: begun bodies go on behind what is stored") {
   failing_disk disk;
   caching_options options;

