@@ -26,6 +26,7 @@
 #include <mgw/cache/meta.hpp>
 #include <mgw/cache/part.hpp>
 #include <mgw/cache/read_at.hpp>
+#include <mgw/cache/resident_blocks.hpp>
 #include <mgw/cache/sha256.hpp>
 #include <mgw/cache/single_flight.hpp>
 #include <mgw/cache/store.hpp>

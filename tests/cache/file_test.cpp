@@ -166,43 +166,59 @@ TEST_CASE("what was just written is in memory, a hole is not, nor what is beyond
   REQUIRE(f);
   constexpr std::size_t size = 1 << 20;
   CHECK_FALSE(ops.write_all((*f)->fd(), std::string(size, 'x'), 0));
-  CHECK((*f)->resident(0, size));
-  CHECK((*f)->resident(5000, 1));
-  CHECK((*f)->resident(4097, size - 4097));
+  CHECK((*f)->resident(0, size) == size);
+  CHECK((*f)->resident(5000, 1) == 1);
+  CHECK((*f)->resident(4097, size - 4097) == size - 4097);
   CHECK_FALSE(ops.truncate((*f)->fd(), 2 * size));
-  CHECK_FALSE((*f)->resident(size, size));
-  CHECK_FALSE((*f)->resident(size - 1, 4097));
-  CHECK_FALSE((*f)->resident(2 * size, 4096));
-  CHECK_FALSE((*f)->resident(0, std::size_t{1} << 30));  // more than is looked at
-  CHECK_FALSE(file(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)).resident(0, 1));
+  CHECK((*f)->resident(size, size) == 0);
+  CHECK((*f)->resident(size - 1, 4097) == 1);
+  CHECK((*f)->resident(1000, 2 * size) == size - 1000);
+  CHECK((*f)->resident(2 * size, 4096) == 0);
+  CHECK((*f)->resident(5 * size + 1, 4096) == 0);
+  CHECK_FALSE(ops.write_all((*f)->fd(), std::string(4 * size, 'x'), 0));
+  CHECK((*f)->resident(0, 4 * size) == 2 * size);  // more is not looked at
+  CHECK((*f)->resident(4095, 2 * size) == 2 * size);
+  CHECK(file(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)).resident(0, 1) == 0);
 }
 
 TEST_CASE("what was in memory less than a second ago is taken to be there still, and no other bytes") {
+  constexpr std::uint64_t block = resident_blocks::block;
   struct told : file {
     using file::file;
-    bool resident(std::uint64_t, std::size_t) const noexcept override { return ++asked, is; }
+    std::uint64_t resident(std::uint64_t at, std::uint64_t n) const noexcept override {
+      ++asked;
+      return std::min(n, std::max(at, until) - at);
+    }
     mutable int asked = 0;
-    bool is = true;
+    std::uint64_t until = 3 * block;
   } f(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   auto const begun = file::clock::now();
   auto const after = [&](int ms) { return begun + std::chrono::milliseconds(ms); };
   CHECK(f.lately_resident(100, 100, begun));
-  CHECK(f.lately_resident(200, 50, after(500)));  // goes on where that ended
-  CHECK(f.lately_resident(900, 100, after(500)));  // somewhere else: is not remembered
+  CHECK(f.lately_resident(200, 5000, after(500)));
+  CHECK(f.asked == 1);
+  CHECK(f.lately_resident(block - 1, 2, after(500)));  // of two blocks
+  CHECK(f.lately_resident(2 * block + 7, 100, after(500)));
   CHECK(f.asked == 3);
-  f.is = false;
-  CHECK(f.lately_resident(100, 150, after(999)));
-  CHECK(f.lately_resident(120, 1, after(999)));
+  f.until = 0;
+  CHECK(f.lately_resident(0, block, after(999)));
+  CHECK(f.lately_resident(0, 3 * block, after(999)));
   CHECK(f.asked == 3);
-  CHECK_FALSE(f.lately_resident(99, 2, after(999)));
-  CHECK_FALSE(f.lately_resident(249, 2, after(999)));
-  CHECK_FALSE(f.lately_resident(900, 100, after(999)));
+  CHECK_FALSE(f.lately_resident(3 * block - 1, 2, after(999)));
   CHECK_FALSE(f.lately_resident(200, 50, after(1000)));  // as old as the first look, not as the last
-  CHECK(f.asked == 7);
-  f.is = true;
-  CHECK(f.lately_resident(200, 50, after(1000)));
-  f.is = false;
-  CHECK(f.lately_resident(200, 50, after(1999)));
+  CHECK(f.lately_resident(block, 50, after(1000)));
+
+  // Of a block that is there in part, each piece is looked at that is not in front.
+  f.until = block / 2;
+  CHECK(f.lately_resident(0, 100, after(2000)));
+  f.asked = 0;
+  CHECK(f.lately_resident(block / 2 - 100, 100, after(2000)));
+  CHECK(f.asked == 0);
+  CHECK_FALSE(f.lately_resident(block / 2 - 50, 100, after(2000)));
+  CHECK(f.asked == 1);
+  f.until = block;
+  CHECK(f.lately_resident(block / 2 - 50, 100, after(2000)));
+  CHECK(f.asked == 2);
 }
 
 TEST_CASE("a file system that cannot tell what takes no disk to read is asked once") {

@@ -345,8 +345,11 @@ TEST_CASE("what a file has is sent from it, and its faults are not the connectio
   auto* const before = std::signal(SIGPIPE, [](int) { ++raised; });
   run_io(send_files());
   run_io(send_file_to_nobody());
-  std::signal(SIGPIPE, before);
   CHECK(raised == 0);
+  std::signal(SIGPIPE, SIG_IGN);
+  run_io(send_files());
+  run_io(send_file_to_nobody());
+  std::signal(SIGPIPE, before);
 }
 TEST_CASE("a writer waits for room") {
   run_io(fill_up());

@@ -261,7 +261,7 @@ namespace {
 class told_file final : public cache::file {
 public:
   told_file(int shown, std::shared_ptr<cache::file const> real) : file(shown), real_(std::move(real)) {}
-  bool resident(std::uint64_t, std::size_t) const noexcept override { return ++asked, true; }
+  std::uint64_t resident(std::uint64_t, std::uint64_t n) const noexcept override { return ++asked, n; }
   ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept override {
     ++reads;
     return real_->read(into, offset, flags);

@@ -82,7 +82,7 @@ private:
   struct cold_body final : cache::file {
     explicit cold_body(std::shared_ptr<cache::file const> const& real)
         : file(::fcntl(real->fd(), F_DUPFD_CLOEXEC, 0)) {}
-    bool resident(std::uint64_t, std::size_t) const noexcept override { return false; }
+    std::uint64_t resident(std::uint64_t, std::uint64_t) const noexcept override { return 0; }
     ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept override {
       if ((flags & RWF_NOWAIT) == 0) return file::read(into, offset, flags);
       errno = EAGAIN;

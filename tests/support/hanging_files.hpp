@@ -80,7 +80,7 @@ private:
   public:
     body(hanging_files& disk, std::shared_ptr<cache::file const> real)
         : file(::fcntl(real->fd(), F_DUPFD_CLOEXEC, 0)), disk_(disk) {}
-    bool resident(std::uint64_t, std::size_t) const noexcept override { return false; }
+    std::uint64_t resident(std::uint64_t, std::uint64_t) const noexcept override { return 0; }
     ssize_t read(std::span<iovec const> into, std::uint64_t offset, int flags) const noexcept override {
       if ((flags & RWF_NOWAIT) != 0) {
         errno = EAGAIN;

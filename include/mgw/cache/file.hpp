@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mgw/cache/resident_blocks.hpp>
 #include <mgw/core/progress.hpp>
 #include <mgw/core/result.hpp>
 
@@ -22,7 +23,6 @@
 #include <ctime>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,12 +49,13 @@ public:
     return ::preadv2(fd_, into.data(), static_cast<int>(into.size()), static_cast<off_t>(offset), flags);
   }
 
-  /// Whether all of these bytes are in memory, as far as can be told (mincore(2), which tells it of one's own
-  /// files, and says yes of others). Where that cannot be asked, for what a sandbox allows, it is tried once.
-  virtual bool resident(std::uint64_t offset, std::size_t n) const noexcept;
-  /// The same, but what was in memory less than a second before `now` is taken to be there still: to look costs a quarter
-  /// of sending it, and many clients of one object want the same. One stretch at a time is remembered.
-  bool lately_resident(std::uint64_t offset, std::size_t n, clock::time_point now = clock::now()) const noexcept;
+  /// How many bytes are in memory, from `offset` on, of `n` and of 2 MiB, as far as can be told (mincore(2), which tells it
+  /// of one's own files, and says yes of others). Where that cannot be asked, for what a sandbox allows, it is tried once.
+  virtual std::uint64_t resident(std::uint64_t offset, std::uint64_t n) const noexcept;
+  /// Whether all of these bytes are, or were less than a second before `now`.
+  bool lately_resident(std::uint64_t offset, std::uint64_t n, clock::time_point now = clock::now()) const noexcept {
+    return seen_.all(offset, n, now, [this](std::uint64_t at, std::uint64_t most) { return resident(at, most); });
+  }
 
   /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
   bool tells_resident() const noexcept { return tells_resident_.load(std::memory_order_relaxed); }
@@ -63,44 +64,26 @@ public:
 private:
   int fd_;
   mutable std::atomic<bool> tells_resident_{true}, maps_{true};
-  struct stretch {
-    std::uint64_t from = 0, to = 0;
-    clock::time_point since{};  // of the first look at it
-  };
-  mutable std::mutex mutex_;
-  mutable stretch seen_;
+  mutable resident_blocks seen_;
 };
 
-inline bool file::lately_resident(std::uint64_t offset, std::size_t n, clock::time_point now) const noexcept {
-  std::uint64_t const end = offset + n;
-  {
-    std::lock_guard const hold(mutex_);
-    if (now - seen_.since < std::chrono::seconds(1) && seen_.from <= offset && end <= seen_.to) return true;
-  }
-  if (!resident(offset, n)) return false;
-  std::lock_guard const hold(mutex_);
-  if (now - seen_.since >= std::chrono::seconds(1))
-    seen_ = {offset, end, now};
-  else if (seen_.from <= offset && offset <= seen_.to)
-    seen_.to = std::max(seen_.to, end);
-  return true;
-}
-
-inline bool file::resident(std::uint64_t offset, std::size_t n) const noexcept {
+inline std::uint64_t file::resident(std::uint64_t offset, std::uint64_t n) const noexcept {
   static std::uint64_t const page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  constexpr std::size_t most = 1024;  // pages
-  std::uint64_t const from = offset / page * page;
-  auto const size = static_cast<std::size_t>(offset - from) + n;
-  std::array<unsigned char, most> pages;
+  std::uint64_t const from = offset / page * page, end = offset + std::min(n, resident_blocks::block);
+  std::array<unsigned char, resident_blocks::block / 4096 + 1> pages;  // none is smaller
+  auto const size = static_cast<std::size_t>(end - from);
   std::size_t const count = (size + page - 1) / page;
-  if (count > most || !maps_.load(std::memory_order_relaxed)) return false;
+  if (!maps_.load(std::memory_order_relaxed)) return 0;
   // Nothing of it is touched: the mapping says which pages are meant.
   void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd_, static_cast<off_t>(from));
   bool const told = mapped != MAP_FAILED && ::mincore(mapped, size, pages.data()) == 0;
   if (mapped != MAP_FAILED) ::munmap(mapped, size);
   if (!told) maps_.store(false, std::memory_order_relaxed);
-  return told && std::all_of(pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(count),
-                             [](unsigned char p) { return (p & 1) != 0; });
+  if (!told) return 0;
+  auto const known = pages.begin() + static_cast<std::ptrdiff_t>(count);
+  auto const first_out = std::find_if(pages.begin(), known, [](unsigned char p) { return (p & 1) == 0; });
+  std::uint64_t const to = from + static_cast<std::uint64_t>(first_out - pages.begin()) * page;
+  return std::min(end, std::max(to, offset)) - offset;
 }
 
 /// One name in a directory.
