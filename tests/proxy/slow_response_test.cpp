@@ -13,6 +13,7 @@
 
 #include <doctest/doctest.h>
 
+#include <support/run_io.hpp>
 #include <support/slow_link.hpp>
 
 #include <chrono>
@@ -61,7 +62,62 @@ private:
   }
 };
 
+/// Takes nothing at once, and says that it holds some of it.
+struct full_stream {
+  std::size_t* holds;
+  asio::awaitable<io_result> read_some(asio::mutable_buffer) { co_return io_result{asio::error::eof, 0}; }
+  asio::awaitable<io_result> write_some(const_buffers from) {
+    co_return io_result{std::error_code(), asio::buffer_size(from)};
+  }
+  asio::awaitable<bool> readable() { co_return false; }
+  io_result try_read(asio::mutable_buffer) { return {asio::error::would_block, 0}; }
+  io_result try_write(const_buffers) { return {asio::error::would_block, 0}; }
+  asio::awaitable<std::error_code> shutdown() { co_return std::error_code(); }
+  void cancel() noexcept {}
+  void interrupt() noexcept {}
+  void reset() noexcept {}
+  std::size_t held() const noexcept { return *holds; }
+};
+
+struct given_back {
+  int times = 0;
+  void reset() noexcept { ++times; }
+};
+
+asio::awaitable<void> write_while(std::size_t holds, std::size_t size, int& times) {
+  auto const executor = co_await asio::this_coro::executor;
+  net::deadline_queue deadlines(executor);
+  any_stream stream(full_stream{&holds});
+  server_options const options;
+  response_writer out(stream, deadlines, options);
+  http::request_head request;
+  request.method = "GET";
+  request.minor = 1;
+  http::framing framing;
+  framing.kind = http::body_kind::length;
+  framing.length = 2 * size;
+  out.start(200, "OK");
+  out.end_head(framing, request, true);
+  std::string const body(size, 'x');
+  asio::const_buffer const one = asio::buffer(body);
+  const_buffers const bytes(&one, 1);
+  std::error_code ec = co_await out.write(bytes);  // with the head
+  CHECK_FALSE(ec);
+  given_back memory;
+  ec = co_await out.write(bytes, memory);
+  CHECK_FALSE(ec);
+  times = memory.times;
+}
+
 }  // namespace
+
+TEST_CASE("the memory of what is written is given back before a wait if the stream holds all of it") {
+  for (auto const& [holds, expected] : {std::pair<std::size_t, int>{1000, 1}, {999, 0}, {0, 0}}) {
+    int times = -1;
+    test::run_io(write_while(holds, 1000, times));
+    CHECK(times == expected);
+  }
+}
 
 TEST_CASE("a client that takes a response slowly gets it") {
   download d;

@@ -29,6 +29,7 @@ class any_stream {
     virtual void look_again(look how) noexcept = 0;
     virtual void reset() noexcept = 0;
     virtual std::optional<std::int64_t> acknowledged() noexcept = 0;
+    virtual std::size_t held() const noexcept = 0;
     virtual bool can_call_back() noexcept = 0;
     virtual void when_readable(wake_up w) = 0;
     virtual bool sends_files() const noexcept = 0;
@@ -50,6 +51,7 @@ class any_stream {
     void look_again(look how) noexcept override { mgw::look_again(s, how); }
     void reset() noexcept override { s.reset(); }
     std::optional<std::int64_t> acknowledged() noexcept override { return acknowledged_by(s); }
+    std::size_t held() const noexcept override { return held_by(s); }
     bool can_call_back() noexcept override {
       if constexpr (CallsBack<S>)
         return s.can_call_back();
@@ -88,6 +90,7 @@ public:
   void look_again(look how) noexcept { p_->look_again(how); }
   void reset() noexcept { p_->reset(); }
   std::optional<std::int64_t> acknowledged() noexcept { return p_->acknowledged(); }
+  std::size_t held() const noexcept { return p_->held(); }
   bool can_call_back() noexcept { return p_->can_call_back(); }
   /// Precondition: `can_call_back()`.
   void when_readable(wake_up w) { p_->when_readable(std::move(w)); }

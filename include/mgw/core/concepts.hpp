@@ -40,7 +40,9 @@ using const_buffers = std::span<asio::const_buffer const>;
 /// Not required: `s.acknowledged()`, noexcept, optional<int64_t>: a number that grows as the peer gets what was written,
 /// however much of that still lies between them. With it, a deadline of a writer sees what gets on inside of a write, and
 /// behind its end; without it, the ends of writes alone. `s.look_again(how)`, noexcept: the next `try_read` finds what is
-/// there then, where the stream otherwise believes what it was told (`look`). And what FileSender and CallsBack say.
+/// there then, where the stream otherwise believes what it was told (`look`). `s.held()`, noexcept, size_t: so many bytes at
+/// the front of what a `try_write` has refused are copied already: they have to be offered again, but are not looked at.
+/// And what FileSender and CallsBack say.
 ///
 /// Models: net::tcp_stream, net::tls_stream, any_stream, test::memory_stream. Page: docs/concepts/stream.md
 template <class S>
@@ -103,6 +105,15 @@ std::optional<std::int64_t> acknowledged_by(S& s) noexcept {
     return s.acknowledged();
   else
     return std::nullopt;
+}
+
+/// How much of what it has refused a stream does not look at again.
+template <Stream S>
+std::size_t held_by(S const& s) noexcept {
+  if constexpr (requires { s.held(); })
+    return s.held();
+  else
+    return 0;
 }
 
 }  // namespace mgw

@@ -202,7 +202,9 @@ inline std::size_t tls_engine::output(std::span<asio::const_buffer, blocks> part
 
 inline void tls_engine::sent(std::size_t n) noexcept {
   assert(n <= tail_ - head_);
+  std::size_t done = head_ / lent_buffer::capacity;
   head_ += n;
+  for (; done < head_ / lent_buffer::capacity; ++done) out_[done].reset();
   if (head_ != tail_) return;
   head_ = tail_ = 0;
   for (lent_buffer& b : out_) b.reset();

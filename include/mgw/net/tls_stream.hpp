@@ -78,6 +78,8 @@ public:
   /// After would_block the same bytes must be offered first next time, here or to write_some: they may have been
   /// encrypted, and are counted as written when the stream below has taken them all.
   io_result try_write(const_buffers from);
+  /// Those that have been.
+  std::size_t held() const noexcept { return p_->encrypted; }
   /// Sends close_notify, then shuts down the stream below.
   asio::awaitable<std::error_code> shutdown();
   void cancel() noexcept {

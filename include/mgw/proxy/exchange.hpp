@@ -98,6 +98,11 @@ public:
   static constexpr std::size_t max_pieces = response_writer::max_pieces;
   asio::awaitable<std::error_code> write(std::string_view bytes) { return out_.write(bytes); }
   asio::awaitable<std::error_code> write(const_buffers bytes) { return out_.write(bytes); }
+  /// `memory.reset()` is called as soon as nobody looks at the bytes any more, if that is before they have left.
+  template <class Memory>
+  asio::awaitable<std::error_code> write(const_buffers bytes, Memory& memory) {
+    return out_.write(bytes, memory);
+  }
   /// The same from an open file whose bytes do not change and, right now, take no disk to read; see response_writer.
   bool sends_files() const noexcept { return out_.sends_files(); }
   asio::awaitable<io_result> write_file(int fd, std::uint64_t offset, std::size_t n) {

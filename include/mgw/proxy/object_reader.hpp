@@ -354,7 +354,7 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
         x_.abort();
         co_return step::done;
       }
-      ec = co_await x_.write(blocks_.buffers());
+      ec = co_await x_.write(blocks_.buffers(), blocks_);
       at_ += n;
     }
     if (ec) {

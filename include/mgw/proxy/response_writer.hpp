@@ -65,7 +65,11 @@ public:
   bool end_head(http::framing framing, http::request_head const& request, bool keep_alive);
 
   static constexpr std::size_t max_pieces = 8;
-  asio::awaitable<std::error_code> write(const_buffers bytes);
+  /// `memory.reset()` is called where the connection has to be waited for, if nobody looks at the bytes any more: a slow
+  /// client of TLS has them encrypted.
+  template <class Memory>
+  asio::awaitable<std::error_code> write(const_buffers bytes, Memory& memory);
+  asio::awaitable<std::error_code> write(const_buffers bytes) { return write(bytes, needed_); }
   asio::awaitable<std::error_code> write(std::string_view bytes) {
     one_ = asio::buffer(bytes);
     return write(const_buffers(&one_, 1));
@@ -113,6 +117,11 @@ private:
   asio::awaitable<std::error_code> send_all(std::span<asio::const_buffer> buffers);
   std::error_code sent(io_result r, std::span<asio::const_buffer>& buffers);
   void frame(http::framing framing, http::request_head const& request);
+
+  struct needed {
+    void reset() noexcept {}
+  };
+  static inline needed needed_;
 
   any_stream& stream_;
   server_options const& options_;
@@ -227,14 +236,18 @@ inline std::error_code response_writer::gather(gathered& out, const_buffers byte
   return {};
 }
 
-inline asio::awaitable<std::error_code> response_writer::write(const_buffers bytes) {
+template <class Memory>
+asio::awaitable<std::error_code> response_writer::write(const_buffers bytes, Memory& memory) {
   gathered out(asio::buffer_size(bytes));
   std::uint64_t const before = body_out_;
   std::error_code ec = gather(out, bytes, false);
   if (ec) co_return ec;
   std::span<asio::const_buffer> rest = out.all();
   ec = send_now(rest);
-  if (!ec && !rest.empty()) ec = co_await send_all(rest);
+  if (!ec && !rest.empty()) {
+    if (stream_.held() == asio::buffer_size(rest)) memory.reset();
+    ec = co_await send_all(rest);
+  }
   if (ec) body_out_ = before;
   co_return ec;
 }
