@@ -612,6 +612,34 @@ TEST_CASE("a failed flush loses the part, a failed write does not") {
   CHECK(store.resume(test_key(1)).error() == std::errc::no_such_file_or_directory);
   CHECK(count_files(dir.path() / "cache" / "parts") == 0);
 }
+TEST_CASE("what readers of an earlier life may have on its way is not cut off, but written anew") {
+  temporary_directory const dir;
+  faulty_ops ops;
+  disk_store store(at(dir), {}, ops);
+  std::string const old = test_body(1, 9000), anew = old.substr(0, 3000) + test_body(2, 1000);
+  cache::meta about = test_meta(1, 0);
+  about.length_known = false;
+  std::shared_ptr<file const> readers;
+  {
+    auto p = store.create(about);
+    REQUIRE(p);
+    CHECK_FALSE(p->append(old.substr(0, 3000)));
+    CHECK_FALSE(p->checkpoint());
+    CHECK_FALSE(p->append(old.substr(3000)));
+    readers = p->body();
+    ops.fail_at = ops.seen + 1;  // the last checkpoint's record, behind the flush
+    p->suspend();
+  }
+  auto p = store.resume(test_key(1));
+  REQUIRE(p);
+  CHECK(p->size() == 3000);
+  CHECK(contents(*readers) == old);
+  CHECK_FALSE(p->append(anew.substr(3000)));
+  CHECK(contents(*readers) == anew + old.substr(4000));
+  CHECK_FALSE(p->commit(anew.size()));
+  CHECK(take(store, 1) == anew);
+  CHECK(store.used().bytes == anew.size());
+}
 TEST_CASE("a write that failed half-way leaves nothing in the object") {
   temporary_directory const dir;
   faulty_ops ops;

@@ -137,6 +137,7 @@ private:
       errno = EOPNOTSUPP;
       return -1;
     }
+    std::uint64_t resident(std::uint64_t, std::uint64_t) const noexcept override { return 0; }
 
   private:
     untelling_files& disk_;

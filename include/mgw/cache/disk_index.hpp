@@ -56,6 +56,7 @@ public:
     std::atomic<std::uint64_t> written = 0;
     std::uint64_t reserved = 0;  ///< while active: what it may grow to
     bool active = true;
+    bool shown = false;          ///< this process has opened its body before: readers may have it on its way (sendfile(2))
     std::int64_t used = 0;       ///< when it was last written, seconds since 1970; only while not active
     used_order::iterator order;  ///< only while not active
 

@@ -210,7 +210,8 @@ inline std::error_code memory_part::commit(std::uint64_t total_length) {
   // What a failed append may have left behind the end.
   if (auto const ec = posix_file_ops().truncate(e_.body->bytes.fd(), e_.size)) return ec;
   // A guard against mistakes of ours: where the system has no seals, the bytes are as good without.
-  (void)::fcntl(e_.body->bytes.fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+  // (Not F_SEAL_WRITE, which waits for readers that have some of it on its way.)
+  (void)::fcntl(e_.body->bytes.fd(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
   e_.meta.length = total_length;
   e_.meta.length_known = true;
   e_.meta.sha256 = to_hex(d);

@@ -256,6 +256,7 @@ inline result<part> part::create(std::shared_ptr<disk_core> const& core, cache::
   auto body = ops.open(core->layout().part_path(m.key), O_RDWR | O_CREAT | O_EXCL);
   if (!body) return body.error();
   p.s_->body = *std::move(body);
+  p.s_->entry->shown = true;
   auto journal = ops.open(core->layout().journal_path(m.key), O_RDWR | O_CREAT | O_TRUNC);
   if (!journal) return journal.error();
   p.s_->journal = *std::move(journal);
@@ -322,7 +323,12 @@ inline std::error_code part::reopen(disk_core& core, state& s, bool& hopeless) {
     hopeless = true;
     return j->records.empty() ? error::no_checkpoint : error::checksum_mismatch;
   }
-  if (auto const ec = ops.truncate(s.body->fd(), s.size)) return ec;
+  // What readers may have on its way is written anew in its place: to cut it off would put zeros there.
+  auto const cut = s.entry->shown ? std::error_code{} : ops.truncate(s.body->fd(), s.size);
+  if (cut) return cut;
+  auto const there = ops.size(s.body->fd());
+  if (!there) return there.error();
+  s.torn = *there > s.size;
   auto journal = ops.open(core.layout().journal_path(k), O_RDWR);
   if (!journal) return journal.error();
   s.journal = *std::move(journal);
@@ -333,9 +339,11 @@ inline std::error_code part::reopen(disk_core& core, state& s, bool& hopeless) {
   if (auto const ec = ops.truncate(s.journal->fd(), s.journal_end)) return ec;
   core.with_index([&](disk_index&) {
     s.entry->written = s.size;
-    s.entry->reserved = s.size;
+    s.entry->reserved = *there;
+    s.entry->shown = true;
   });
-  return s.meta.length_known ? core.reserve(*s.entry, s.meta.length - s.size) : std::error_code{};
+  bool const more = s.meta.length_known && s.meta.length > *there;
+  return more ? core.reserve(*s.entry, s.meta.length - *there) : std::error_code{};
 }
 
 /// Reads the body up to its `count`-th checkpoint. Returns how many of them are good; if all are, the digest and the

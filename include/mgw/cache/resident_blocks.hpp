@@ -24,8 +24,7 @@ public:
   bool all(std::uint64_t offset, std::uint64_t n, clock::time_point now, Look look) noexcept {
     for (std::uint64_t const end = offset + n; offset < end;) {
       std::uint64_t const begin = offset / block * block, to = std::min(end, begin + block);
-      // Of a block of which less is there, the piece itself is looked at each time.
-      if (to > begin + front(begin, now, look) && look(offset, to - offset) < to - offset) return false;
+      if (!front_reaches(begin, offset, to, now, look)) return false;
       offset = to;
     }
     return true;
@@ -38,27 +37,38 @@ private:
   };
 
   template <class Look>
-  std::uint64_t front(std::uint64_t begin, clock::time_point now, Look look) noexcept;
+  bool front_reaches(std::uint64_t begin, std::uint64_t offset, std::uint64_t to, clock::time_point now,
+                     Look look) noexcept;
+  void keep(std::uint64_t begin, known k) noexcept;
 
   std::mutex mutex_;
   std::vector<known> blocks_;
 };
 
+/// Of a block of which less was there, what comes behind that is looked at again: it may have grown.
 template <class Look>
-std::uint64_t resident_blocks::front(std::uint64_t begin, clock::time_point now, Look look) noexcept {
-  std::size_t const i = begin / block;
+bool resident_blocks::front_reaches(std::uint64_t begin, std::uint64_t offset, std::uint64_t to, clock::time_point now,
+                                    Look look) noexcept {
+  known k;
   {
+    std::size_t const i = begin / block;
     std::lock_guard const hold(mutex_);
-    if (i < blocks_.size() && now - blocks_[i].since < std::chrono::seconds(1)) return blocks_[i].front;
+    if (i < blocks_.size()) k = blocks_[i];
   }
-  std::uint64_t const found = look(begin, block);
-  try {
-    std::lock_guard const hold(mutex_);
-    if (i >= blocks_.size()) blocks_.resize(i + 1);
-    blocks_[i] = {found, now};
-  } catch (std::bad_alloc const&) {  // then it is not remembered
-  }
-  return found;
+  bool const old = now - k.since >= std::chrono::seconds(1);
+  if (old) k = {look(begin, block), now};
+  bool const longer = to > begin + k.front && offset <= begin + k.front;
+  if (longer) k.front += look(begin + k.front, to - begin - k.front);
+  if (old || longer) keep(begin, k);
+  return to <= begin + k.front || (!longer && look(offset, to - offset) == to - offset);
+}
+
+inline void resident_blocks::keep(std::uint64_t begin, known k) noexcept try {
+  std::size_t const i = begin / block;
+  std::lock_guard const hold(mutex_);
+  if (i >= blocks_.size()) blocks_.resize(i + 1);
+  blocks_[i] = k;
+} catch (std::bad_alloc const&) {  // then it is not remembered
 }
 
 }  // namespace mgw::cache

@@ -367,13 +367,14 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
   co_return step::go_on;
 }
 
-/// How many bytes can be sent straight from the file now, if that is worth it. Only of what is complete: of a part that
-/// is taken up again some is written anew, and what is on its way would change. Only what is in memory: all others would
-/// wait. And not much more than the connection takes at once: before the rest of it that is looked at again.
+/// How many bytes can be sent straight from the file now, if that is worth it. Only what is in memory: all others would
+/// wait. And not much more than the connection takes at once: before the rest of it that is looked at again. What is shown
+/// of a fill does not change any more either: a part that is taken up again is written anew in its place, not cut off.
 inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint64_t limit) const {
   static constexpr std::uint64_t least = 16 * 1024, most = 2 * 1024 * 1024;
   std::uint64_t const n = std::min(limit - at_, std::clamp(2 * piece_, least, most));
-  bool const can = from_file_ && v.phase == cache::fill_phase::complete && n >= least && x_.sends_files();
+  bool const stays = v.phase == cache::fill_phase::complete || v.phase == cache::fill_phase::growing;
+  bool const can = from_file_ && stays && n >= least && x_.sends_files();
   return can && v.body->lately_resident(at_, n) ? n : 0;
 }
 
