@@ -634,6 +634,11 @@ TEST_CASE("what readers of an earlier life may have on its way is not cut off, b
   REQUIRE(p);
   CHECK(p->size() == 3000);
   CHECK(contents(*readers) == old);
+  p->suspend();
+  CHECK(store.used().bytes == old.size());  // all that is there
+  p = store.resume(test_key(1));
+  REQUIRE(p);
+  CHECK(p->size() == 3000);
   CHECK_FALSE(p->append(anew.substr(3000)));
   CHECK(contents(*readers) == anew + old.substr(4000));
   CHECK_FALSE(p->commit(anew.size()));

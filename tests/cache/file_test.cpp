@@ -221,6 +221,14 @@ TEST_CASE("what was in memory less than a second ago is taken to be there still,
   CHECK(f.asked == 2);
 }
 
+TEST_CASE("who reads waits for nobody who writes, where that is known") {
+  file const in_memory(::memfd_create("f", MFD_CLOEXEC));
+  CHECK(in_memory.read_beside_writes());
+  CHECK(in_memory.read_beside_writes());
+  file const other(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  CHECK_FALSE(other.read_beside_writes());
+}
+
 TEST_CASE("a file system that cannot tell what takes no disk to read is asked once") {
   auto const f = posix_file_ops().open("/proc/self/status", O_RDONLY);  // one that never can
   REQUIRE(f);

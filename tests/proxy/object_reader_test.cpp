@@ -266,7 +266,9 @@ public:
     ++reads;
     return real_->read(into, offset, flags);
   }
+  bool read_beside_writes() const noexcept override { return beside; }
   mutable std::atomic<int> asked = 0, reads = 0;
+  bool beside = true;
 
 private:
   std::shared_ptr<cache::file const> real_;
@@ -298,6 +300,22 @@ TEST_CASE_TEMPLATE("what is in memory is sent straight from its file, ranges as 
   first.request("GET", "/", {{"Range", "bytes=1234567-4765432"}});
   CHECK((first.read_reply().body == s.body.substr(1'234'567, 3'530'866)));
   CHECK((first.get("/").body == s.body));
+}
+
+TEST_CASE("where who reads would wait for who writes, what grows is read") {
+  site s(5'000'000);
+  auto const body = std::make_shared<told_file>(::fcntl(s.file->fd(), F_DUPFD_CLOEXEC, 0), s.file);
+  body->beside = false;
+  s.file = body;
+  s.begin(4'000'000);
+  http_client c(s.g.port());
+  c.request("GET", "/", {{"Range", "bytes=0-2999999"}});
+  CHECK((c.read_reply().body == s.body.substr(0, 3'000'000)));
+  CHECK(body->asked == 0);
+  s.fill->grew(5'000'000);
+  s.fill->completed();
+  CHECK((c.get("/").body == s.body));
+  CHECK(body->asked >= 1);
 }
 
 TEST_CASE("a file that cannot be sent from is read, and asked no more") {

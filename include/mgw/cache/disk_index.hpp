@@ -53,7 +53,7 @@ public:
   /// A body being written (`active`), or kept to be resumed.
   struct part {
     cache::key key;
-    std::atomic<std::uint64_t> written = 0;
+    std::atomic<std::uint64_t> written = 0;  ///< the size of its body's file
     std::uint64_t reserved = 0;  ///< while active: what it may grow to
     bool active = true;
     bool shown = false;          ///< this process has opened its body before: readers may have it on its way (sendfile(2))

@@ -6,11 +6,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,6 +59,10 @@ public:
     return seen_.all(offset, n, now, [this](std::uint64_t at, std::uint64_t most) { return resident(at, most); });
   }
 
+  /// Whether who reads it never waits for who writes it at the same time. XFS and network file systems have a lock for that,
+  /// which a writer holds while it waits for the disk; only what is known to have none counts.
+  virtual bool read_beside_writes() const noexcept;
+
   /// Whether its file system can tell what takes no disk to read (read_resident): remembered once it said no.
   bool tells_resident() const noexcept { return tells_resident_.load(std::memory_order_relaxed); }
   void never_tells_resident() const noexcept { tells_resident_.store(false, std::memory_order_relaxed); }
@@ -64,6 +70,7 @@ public:
 private:
   int fd_;
   mutable std::atomic<bool> tells_resident_{true}, maps_{true};
+  mutable std::atomic<signed char> beside_{-1};  // not known yet
   mutable resident_blocks seen_;
 };
 
@@ -84,6 +91,17 @@ inline std::uint64_t file::resident(std::uint64_t offset, std::uint64_t n) const
   auto const first_out = std::find_if(pages.begin(), known, [](unsigned char p) { return (p & 1) == 0; });
   std::uint64_t const to = from + static_cast<std::uint64_t>(first_out - pages.begin()) * page;
   return std::min(end, std::max(to, offset)) - offset;
+}
+
+inline bool file::read_beside_writes() const noexcept {
+  signed char known = beside_.load(std::memory_order_relaxed);
+  if (known >= 0) return known != 0;
+  struct statfs of {};
+  bool const told = ::fstatfs(fd_, &of) == 0;
+  auto const type = static_cast<unsigned long>(of.f_type);
+  known = told && (type == EXT4_SUPER_MAGIC || type == BTRFS_SUPER_MAGIC || type == TMPFS_MAGIC) ? 1 : 0;
+  beside_.store(known, std::memory_order_relaxed);
+  return known != 0;
 }
 
 /// One name in a directory.

@@ -142,7 +142,8 @@ inline std::error_code part::append(std::string_view bytes) {
     return ec;
   }
   s.size += bytes.size();
-  s.entry->written.store(s.size, std::memory_order_relaxed);
+  if (s.size > s.entry->written.load(std::memory_order_relaxed))
+    s.entry->written.store(s.size, std::memory_order_relaxed);
   return {};
 }
 
@@ -338,8 +339,7 @@ inline std::error_code part::reopen(disk_core& core, state& s, bool& hopeless) {
   s.checkpointed = s.size;
   if (auto const ec = ops.truncate(s.journal->fd(), s.journal_end)) return ec;
   core.with_index([&](disk_index&) {
-    s.entry->written = s.size;
-    s.entry->reserved = *there;
+    s.entry->written = s.entry->reserved = *there;
     s.entry->shown = true;
   });
   bool const more = s.meta.length_known && s.meta.length > *there;

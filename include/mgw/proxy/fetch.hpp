@@ -463,14 +463,15 @@ asio::awaitable<typename fetch<Store>::answer> fetch<Store>::take_body(upstream:
   std::uint64_t const begin = at;
   written const ready = co_await writer_.prepare();
   if (!ready) co_return answer(ready);
+  std::size_t const whole = std::max<std::size_t>(options_.batch, 1);
   std::string batch;
-  batch.reserve(options_.batch);
+  batch.reserve(whole);
   body::chunk c;
   for (;;) {
     if (c.bytes.empty()) c = co_await up.read_body();
     // A batch ends at a multiple of its size: what is written from page to page, the system keeps in larger pieces, which
     // costs a third less to write and a fifth less to read.
-    std::size_t const room = options_.batch - static_cast<std::size_t>((at + batch.size()) % options_.batch);
+    std::size_t const room = whole - static_cast<std::size_t>((at + batch.size()) % whole);
     std::size_t const taken = std::min(room, c.bytes.size());
     batch.append(c.bytes.substr(0, taken));
     c.bytes.remove_prefix(taken);

@@ -373,8 +373,9 @@ inline asio::awaitable<object_reader::step> object_reader::send_body() {
 inline std::size_t object_reader::straight(cache::fill_view const& v, std::uint64_t limit) const {
   static constexpr std::uint64_t least = 16 * 1024, most = 2 * 1024 * 1024;
   std::uint64_t const n = std::min(limit - at_, std::clamp(2 * piece_, least, most));
-  bool const stays = v.phase == cache::fill_phase::complete || v.phase == cache::fill_phase::growing;
-  bool const can = from_file_ && stays && n >= least && x_.sends_files();
+  bool const complete = v.phase == cache::fill_phase::complete;
+  bool const free = complete || (v.phase == cache::fill_phase::growing && v.body->read_beside_writes());
+  bool const can = from_file_ && free && n >= least && x_.sends_files();
   return can && v.body->lately_resident(at_, n) ? n : 0;
 }
 
