@@ -73,7 +73,7 @@ def read_options():
     p.add_argument("--messages", type=int, help="there and back on WebSockets, each round (8000; 2000)")
     p.add_argument("--idle", type=int, help="idle connections (5000; 500)")
     p.add_argument("--clients", type=int, help="of one cold object (200; 200)")
-    p.add_argument("--cold", type=int, metavar="MIB", help="size of the cold object (64; 16)")
+    p.add_argument("--cold", type=int, metavar="MIB", help="size of the cold object (32; 16)")
     p.add_argument("--rate", type=int, default=8, metavar="MIB", help="of the upstream link for the cold object, in a second (8)")
     p.add_argument("--slow", type=int, help="slow clients of one big object (50; 50)")
     p.add_argument("--slow-rate", type=int, default=2, metavar="MIB", help="that each of them reads in a second (2)")
@@ -84,7 +84,7 @@ def read_options():
     p.add_argument("--charts", metavar="DIR", help="draws charts (SVG) into this directory")
     o = p.parse_args()
     full_and_quick = dict(rounds=(5, 3), seconds=(2, 1), object=(256, 64), volume=(256, 64), small=(8000, 2000),
-                          handshakes=(1000, 200), messages=(8000, 2000), idle=(5000, 500), clients=(200, 200), cold=(64, 16), slow=(50, 50), big=(1024, 128))
+                          handshakes=(1000, 200), messages=(8000, 2000), idle=(5000, 500), clients=(200, 200), cold=(32, 16), slow=(50, 50), big=(1024, 128))
     for name, (full, quick) in full_and_quick.items():
         if getattr(o, name) is None:
             setattr(o, name, quick if o.quick else full)

@@ -82,7 +82,7 @@ class Proxy:
     """A proxy on its core, listening with TLS and without. Subclasses say how it is started and where a device finds an artifact."""
     program = None  # what has to be installed
     tls = True  # it can serve with TLS
-    many_large = True  # many clients of a large object are served within seconds
+    large = True  # large objects are served within seconds
 
     def __init__(self, bench):
         self.bench = bench
@@ -277,7 +277,7 @@ class Varnish(Proxy):
 class Squid(Proxy):
     """With a plain upstream: Debian's, which has GnuTLS, reads no answers from an upstream with TLS 1.3."""
     name = program = "squid"
-    many_large = False  # 6 s of CPU for each GiB of it, which comes from its disk in pages of 4 KiB
+    large = False  # 6 s of CPU for each GiB of it, which comes from its disk in pages of 4 KiB
 
     def start(self, counted=False, plain_upstream=True, awaited=True):
         super().start(counted, True, awaited)

@@ -39,14 +39,14 @@ class Rows(Bench):
         o = self.o
         for plain in (False, True):
             way = "plain" if plain else "TLS"
-            for size, clients in ((1 << 10, 1), (1 << 10, 8), (1 << 10, 64), (MIB, 1), (MIB, 8), (MIB, 64), (o.object * MIB, 1), (o.object * MIB, 8)):
+            for size, clients in ((1 << 10, 1), (1 << 10, 8), (1 << 10, 64), (MIB, 1), (MIB, 8), (MIB, 64), (o.object * MIB, 1)):
                 small = size < MIB
                 name = f"cache hits, {way}, {KIB_OF.get(size, f'{size // MIB} MiB')}, {clients} client{'s' if clients > 1 else ''}"
                 row = Row(name, "CPU µs/request", 1) if small else Row(name, "CPU s/GiB", 3)
                 yield [row], functools.partial(self.hits, plain, size, clients)
-            part = min(16, o.object)
-            row = Row(f"cache hits, {way}, {part} MiB of {o.object} MiB, 64 clients", "CPU s/GiB", 3)
-            yield [row], functools.partial(self.hits, plain, o.object * MIB, 64, part=part * MIB)
+            for clients, part in ((8, min(64, o.object)), (64, min(16, o.object))):
+                row = Row(f"cache hits, {way}, {part} MiB of {o.object} MiB, {clients} clients", "CPU s/GiB", 3)
+                yield [row], functools.partial(self.hits, plain, o.object * MIB, clients, part=part * MIB)
         per_request = lambda name: [Row(name, "CPU µs/request", 1)]
         yield per_request("relayed API calls, TLS on both sides"), functools.partial(self.relayed, False, None)
         yield per_request("relayed API calls, plain upstream"), functools.partial(self.relayed, True, None)
@@ -73,8 +73,7 @@ class Rows(Bench):
 
     def hits(self, plain, size, clients, row, part=None):
         """The object is in all caches and in the page cache; the clients are connected. `part`: they fetch so much of it."""
-        many_large = size > MIB and clients > 1
-        proxies = [proxy for proxy in self.caches if (plain or proxy.tls) and (proxy.many_large or not many_large)]
+        proxies = [proxy for proxy in self.caches if (plain or proxy.tls) and (proxy.large or size <= MIB)]
         self.start_proxies(proxies)
         query, path = self.new_artifact(size)
         urls = {proxy: proxy.artifact(query, path, plain) for proxy in proxies}
@@ -169,7 +168,7 @@ class Rows(Bench):
         """Everybody wants an object that is not there. Without TLS on both sides, or with it on both."""
         size = self.o.cold * MIB
         for proxy in self.caches:
-            if not proxy.many_large or not (plain or proxy.tls):
+            if not proxy.large or not (plain or proxy.tls):
                 continue
             proxy.start(plain_upstream=plain)
             query, path = self.new_artifact(size, rate=self.o.rate * MIB)
@@ -201,7 +200,7 @@ class Rows(Bench):
 
     def slow(self, growth, fill, read):
         size, link = self.o.big * MIB, self.o.big / self.o.big_rate
-        seconds = int(1.5 * link) + 5
+        seconds = int(1.2 * link) + 3
         for proxy in self.proxies:
             proxy.start()
             # What is there once: code, and the buffers of a fill.
@@ -237,7 +236,7 @@ class Rows(Bench):
                         load = self.start_load(proxy.artifact(*self.new_artifact(GIB)))
                         time.sleep(1)  # the queue and the limit's first burst are full
                     passed, began = link.passed.value, time.monotonic()
-                    cuts = statistics.quantiles(self.calls(proxy, 5 * self.o.seconds), n=20)
+                    cuts = statistics.quantiles(self.calls(proxy, 3 * self.o.seconds), n=20)
                     share = (link.passed.value - passed) / (time.monotonic() - began) / proxy.cap
                     for row, value in zip((median, high) if during else (median_alone, high_alone), (cuts[9], cuts[18])):
                         row.add(proxy, value)
