@@ -10,8 +10,8 @@
 
 namespace mgw::cache {
 
-/// What of a file was found in memory less than a second ago: that is taken to be there still. To look costs a quarter of
-/// sending it, and many clients of one object want the same.
+/// What of a file was found in memory less than a second ago: that is taken to be there still. Many clients of one
+/// object want the same, and to look is not free beside sendfile(2).
 ///
 /// Thread rule: any thread.
 class resident_blocks {
